@@ -1,0 +1,159 @@
+"""The command line: ``python -m ifcdsr_core <command>``, thin over the functions the notebooks call."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from ifcdsr_core.errors import InputError
+
+_EXAMPLES = """examples:
+  python -m ifcdsr_core prepare --source demo --scenario movie_book
+  python -m ifcdsr_core embed   --source demo --scenario movie_book
+  python -m ifcdsr_core train   --scenario movie_book --model ifcdsr --seed 1 --epochs 30
+  python -m ifcdsr_core train   --scenario movie_book --set alpha=0.5 --set temperature=0.1
+  python -m ifcdsr_core train   --source demo --source-option visual_signal=0.0
+  python -m ifcdsr_core train   --source c2dsr --train-on valid --set image_fusion=false
+  python -m ifcdsr_core evaluate data/runs/<folder>
+  python -m ifcdsr_core runs
+
+Data go to data/ of the checkout, or to the folder named by IFCDSR_DATA. Published files are read from the folder named
+by IFCDSR_MIRROR if it is set, else downloaded and verified."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 if it succeeded, 1 after printing one line ``error: ...`` if its input was wrong."""
+    try:
+        options = _parser().parse_args(arguments)
+        options.command(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: finished epochs are kept, the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from ifcdsr_core.run import RunConfig
+
+    parser = _Parser(prog="python -m ifcdsr_core", description=__doc__.splitlines()[0], epilog=_EXAMPLES,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
+
+    data = _Parser(add_help=False)
+    data.add_argument("--source", default="demo", help="demo, c2dsr or llmcdsr (default: %(default)s)")
+    data.add_argument("--scenario", default="food_kitchen", help="food_kitchen or movie_book (default: %(default)s)")
+    data.add_argument("--source-option", action="append", default=[], metavar="NAME=VALUE",
+                      help="an option of the source, such as visual_signal=0.0; may be repeated")
+
+    prepare = commands.add_parser("prepare", parents=[data], help="build a scenario")
+    prepare.add_argument("--force", action="store_true", help="build it again even if it is there")
+    prepare.set_defaults(command=_prepare)
+
+    embed = commands.add_parser("embed", parents=[data], help="embed a scenario's pictures with a frozen CLIP")
+    embed.add_argument("--encoder", default="small_clip", help="small_clip, or <open_clip model>/<weights>, such as "
+                       "ViT-B-32-quickgelu/openai (default: %(default)s)")
+    embed.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    embed.set_defaults(command=_embed)
+
+    train = commands.add_parser("train", help="train and test one configuration, or find its finished run")
+    for spec in dataclasses.fields(RunConfig):
+        if "help" in spec.metadata:
+            kind = {"int": int, "float": float, "str": str}[spec.type]
+            train.add_argument("--" + spec.name.replace("_", "-"), type=kind, default=spec.default,
+                               help=f"{spec.metadata['help']} (default: %(default)s)")
+    train.add_argument("--source-option", action="append", default=[], metavar="NAME=VALUE",
+                       help="an option of the source; may be repeated")
+    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                       help="an option of the model, such as alpha=0.5 or image_fusion=false; may be repeated")
+    train.add_argument("--force", action="store_true", help="train again even if a finished run is there")
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="score a run's test cases again with its saved weights")
+    evaluate.add_argument("folder", type=Path, help="run folder")
+    evaluate.set_defaults(command=_evaluate)
+
+    runs = commands.add_parser("runs", help="list the finished runs")
+    runs.set_defaults(command=_runs)
+    return parser
+
+
+def _prepare(options) -> None:
+    from ifcdsr_core.sources import prepare
+
+    scenario = prepare(options.source, options.scenario, force=options.force, **_assignments(options.source_option))
+    x, y = scenario.domain_names
+    counts = scenario.sequences["split"].value_counts()
+    print(f"{scenario.folder}\n{scenario.num_items_x} items of {x}, {scenario.num_items_y} of {y}; sequences: "
+          + ", ".join(f"{counts.get(split, 0)} {split}" for split in ("train", "valid", "test")))
+
+
+def _embed(options) -> None:
+    from ifcdsr_core.features import embed_images
+    from ifcdsr_core.sources import prepare
+
+    scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
+    features = embed_images(scenario, options.encoder, device=options.device)
+    print(f"{features.matrix.shape[0]} items x {features.matrix.shape[1]} by {features.encoder}, "
+          f"{int(features.missing.sum())} without a usable picture; fingerprint {features.fingerprint[:12]}")
+
+
+def _train(options) -> None:
+    from ifcdsr_core.run import RunConfig, run
+
+    known = {spec.name for spec in dataclasses.fields(RunConfig) if "help" in spec.metadata}
+    config = RunConfig(**{name: value for name, value in vars(options).items() if name in known},
+                       source_options=_assignments(options.source_option), model_options=_assignments(options.set))
+    finished = run(config, force=options.force, report=lambda line: print(line, file=sys.stderr, flush=True))
+    print(f"{finished.folder}\n{_percent(finished.metrics)}")
+
+
+def _evaluate(options) -> None:
+    from ifcdsr_core.metrics import PROTOCOLS, summarise
+    from ifcdsr_core.run import Run, evaluate
+
+    anew, stored = evaluate(options.folder), Run.load(options.folder).ranks
+    same = all((anew[protocol] == stored[protocol]).all() for protocol in PROTOCOLS)
+    print(f"{_percent(summarise(anew))}\nranks {'equal' if same else 'differ from'} those of ranks.parquet")
+
+
+def _runs(options) -> None:
+    from ifcdsr_core.run import Run, runs_dir
+
+    for folder in sorted(path for path in runs_dir().glob("[!.]*") if path.is_dir()):
+        mrr = " ".join(f"{domain}: {100 * value:5.2f}" for domain, value in Run.load(folder).mrr().items())
+        print(f"{folder.name}  MRR sampled_999 (%)  {mrr}")
+
+
+def _percent(metrics) -> str:
+    table = metrics.copy()
+    table[table.columns[3:]] = (100 * table[table.columns[3:]]).round(2)
+    return table.to_string(index=False)
+
+
+def _assignments(pairs: list[str]) -> dict:
+    """``["alpha=0.5", "image_fusion=false"]`` as a dict; values are JSON, or text where they are not."""
+    values = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(f"{pair!r} is no NAME=VALUE")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""The one exception a user is meant to see."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Something the user gave or has on disk is wrong: one line that says what, where, and what would be right.
+
+    The command line prints it as ``error: ...`` and exits with 1; a notebook shows that line instead of a traceback.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks an exception for its own rendering before it formats a traceback.
+        return [f"error: {self}"]
+
+
+def choose(what: str, given: str, known) -> str:
+    """Return ``given`` if it is one of ``known``; else raise an InputError that lists what would be right."""
+    known = list(known)
+    if given not in known:
+        raise InputError(f"unknown {what} {given!r}: choose one of {', '.join(map(str, known))}")
+    return given

@@ -1,0 +1,52 @@
+"""Ranking metrics, all of them pure functions of the rank of the one right item (1 is best)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+CUTOFFS = (1, 5, 10)
+METRICS = ("MRR", "NDCG@5", "NDCG@10", "HR@1", "HR@5", "HR@10")
+PROTOCOLS = ("sampled_999", "full")
+
+
+def reciprocal_rank(rank: np.ndarray) -> np.ndarray:
+    """1 / rank, per case. Its mean is MRR."""
+    return 1.0 / np.asarray(rank, dtype=np.float64)
+
+
+def ndcg(rank: np.ndarray, k: int) -> np.ndarray:
+    """NDCG@k per case: with one relevant item the ideal gain is 1, so it is 1 / log2(1 + rank) within the first k."""
+    rank = np.asarray(rank, dtype=np.float64)
+    return np.where(rank <= k, 1.0 / np.log2(1.0 + rank), 0.0)
+
+
+def hit(rank: np.ndarray, k: int) -> np.ndarray:
+    """1 where the item is among the first k, else 0. Its mean is HR@k."""
+    return (np.asarray(rank, dtype=np.float64) <= k).astype(np.float64)
+
+
+def per_case(rank: np.ndarray, metric: str) -> np.ndarray:
+    """The contribution of each case to ``metric`` (one of METRICS)."""
+    if metric == "MRR":
+        return reciprocal_rank(rank)
+    name, k = metric.split("@")
+    return {"NDCG": ndcg, "HR": hit}[name](rank, int(k))
+
+
+def summarise(ranks: pd.DataFrame) -> pd.DataFrame:
+    """Mean of every metric, per protocol and target domain.
+
+    Args:
+        ranks: one row a case, with ``target_domain`` ('x' or 'y') and one column of ranks per protocol.
+
+    Returns:
+        Columns ``protocol``, ``domain``, ``cases`` and METRICS, as fractions (not percent).
+    """
+    rows = []
+    for protocol in PROTOCOLS:
+        for domain, group in ranks.groupby("target_domain", sort=True):
+            rank = group[protocol].to_numpy()
+            rows.append({"protocol": protocol, "domain": domain, "cases": len(rank),
+                         **{metric: float(per_case(rank, metric).mean()) for metric in METRICS}})
+    return pd.DataFrame(rows)

@@ -1,0 +1,107 @@
+"""The contract every model keeps: a loss for training, a score for every item of a domain for ranking.
+
+Trainer and evaluator know nothing else of a model. A new model is one file with one subclass of SequenceModel, and
+one line in ``ifcdsr_core/models/__init__.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ifcdsr_core.batches import Batch
+from ifcdsr_core.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """All that a model may be built from.
+
+    Attributes:
+        num_items_x, num_items_y: items of each domain.
+        max_seq_len: longest history.
+        features: frozen item features by modality, (V, e) each, row i - 1 for item i; only those the model asked for.
+        train: the encoded training cases (for models that build a graph of them).
+    """
+
+    num_items_x: int
+    num_items_y: int
+    max_seq_len: int
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    train: Batch | None = None
+
+    @property
+    def num_items(self) -> int:
+        return self.num_items_x + self.num_items_y
+
+    def item_range(self, domain: int) -> tuple[int, int]:
+        """First item id and number of items of a domain (0 for X, 1 for Y)."""
+        return (1, self.num_items_x) if domain == 0 else (1 + self.num_items_x, self.num_items_y)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Hyperparameters that every neural model has.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    hidden_size: int = 256
+    num_layers: int = 1
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        require(self.hidden_size >= 1, "hidden_size", self.hidden_size, "at least 1")
+        require(self.num_layers >= 1, "num_layers", self.num_layers, "at least 1")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
+
+
+def require(holds: bool, name: str, value: Any, right: str) -> None:
+    """Raise an InputError that says what ``name`` must be, unless ``holds``."""
+    if not holds:
+        raise InputError(f"{name} is {value}: it must be {right}")
+
+
+class SequenceModel(nn.Module):
+    """Base of all models. ``Config`` is a frozen dataclass of the model's own hyperparameters."""
+
+    Config: ClassVar[type]
+
+    def __init__(self, config: Any, inputs: ModelInputs) -> None:
+        super().__init__()
+        self.config, self.inputs = config, inputs
+
+    @classmethod
+    def required_features(cls, config: Any) -> tuple[str, ...]:
+        """Modalities of frozen features this configuration needs (``image``); none by default."""
+        return ()
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Training loss of a batch, a scalar."""
+        raise NotImplementedError
+
+    def score(self, batch: Batch, domain: int) -> Tensor:
+        """Scores of all items of ``domain`` as next item, (B, number of its items); higher is better."""
+        raise NotImplementedError
+
+
+def last(hidden: Tensor, item_seq: Tensor) -> Tensor:
+    """Hidden state at the newest item, (B, D); zeros where the history is empty, which scores all items alike."""
+    length = (item_seq != 0).sum(dim=1)  # (B,)
+    at = (length - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[-1])
+    return hidden.gather(1, at).squeeze(1) * (length > 0)[:, None]
+
+
+def initialise(module: nn.Module) -> None:
+    """Embeddings from Normal(0, 0.02), linear layers Xavier-normal with zero biases."""
+    for part in module.modules():
+        if isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=0.02)
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_normal_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

@@ -1,0 +1,28 @@
+"""GRU4Rec: recurrent next-item recommendation (Hidasi et al., ICLR 2016), on the merged sequence.
+
+Deviation: the exact softmax over all items in place of BPR or TOP1 on sampled negatives, as for all models here.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ifcdsr_core.models.base import ModelConfig, ModelInputs
+from ifcdsr_core.models.sasrec import MergedSequenceModel
+
+
+class GRU4Rec(MergedSequenceModel):
+    Config = ModelConfig
+
+    def __init__(self, config: ModelConfig, inputs: ModelInputs) -> None:
+        super().__init__(config, inputs, _GRU(config.hidden_size, config.num_layers, config.dropout))
+
+
+class _GRU(nn.Module):
+    def __init__(self, hidden_size: int, num_layers: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.gru = nn.GRU(hidden_size, hidden_size, num_layers, batch_first=True)
+
+    def forward(self, vectors: Tensor) -> Tensor:  # (B, L, D) -> (B, L, D)
+        return self.dropout(self.gru(self.dropout(vectors))[0])

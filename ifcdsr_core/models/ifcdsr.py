@@ -1,0 +1,171 @@
+"""IFCDSR: image fusion for cross-domain sequential recommendation.
+
+Wu et al., Companion Proceedings of the ACM Web Conference 2025, doi 10.1145/3701716.3717566. Equation numbers are the
+paper's. Where the paper leaves a choice open ("gap"), it is a field of ``IFCDSR.Config`` and explained there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ifcdsr_core.batches import IGNORE, Batch
+from ifcdsr_core.loss import mixture_nll
+from ifcdsr_core.models.attention import AttentionConfig, CausalEncoder
+from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, last, require
+
+X, Y, XY = "x", "y", "xy"  # the three branches: S^X, S^Y, S^{X+Y}
+
+
+class IFCDSR(SequenceModel):
+    """Six sequence representations (three sub-sequences, two modalities), each scored by cosine, mixed as in (5), (8)."""
+
+    @dataclass(frozen=True)
+    class Config(AttentionConfig):
+        """Hyperparameters; hidden_size, dropout, alpha, lambda_1 and lambda_2 default to the paper's values.
+
+        Attributes:
+            hidden_size: q, width of the ID embedding. The image branch is as wide as its features (e).
+            alpha: weight of the ID distribution in (5); the image gets 1 - alpha.
+            lambda_1: weight of the source domain in (7) and (8).
+            lambda_2: weight of the merged sequence in (7) and (8).
+            image_fusion: use the image modality. Off: "original framework" of Table 4.
+            multiple_attention: separate attention for S^X, S^Y, S^{X+Y}. Off: the merged sequence alone.
+            temperature: divides the cosines before the softmax (gap 1). At 1, the formula as printed, the
+                distribution over tens of thousands of items is almost uniform and hardly anything is learned.
+            learn_temperature: learn it, one per modality, starting from ``temperature``.
+            source_branch: P^Y(x_i) for an X item (gap 2). ``score``: softmax over the X items of h^Y against E^X;
+                ``zero``: P^Y gives an X item nothing, lambda_1 then acts in training only.
+            target: gap 10. ``both``: one model, trained on the mean of (7) and of (7) with the roles swapped;
+                ``x`` or ``y``: (7) for that target domain alone.
+            image_projection: gap 9. ``none``: h_img lives in CLIP's space, as the shapes of the paper say;
+                ``linear``: a learned projection of the frozen features to width q, on both sides of the cosine.
+        """
+
+        alpha: float = 0.7
+        lambda_1: float = 0.1
+        lambda_2: float = 0.4
+        image_fusion: bool = True
+        multiple_attention: bool = True
+        temperature: float = 0.07
+        learn_temperature: bool = False
+        source_branch: Literal["score", "zero"] = "score"
+        target: Literal["both", "x", "y"] = "both"
+        image_projection: Literal["none", "linear"] = "none"
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            require(0 <= self.alpha <= 1, "alpha", self.alpha, "between 0 and 1")
+            require(self.temperature > 0, "temperature", self.temperature, "positive")
+            require(self.lambda_1 >= 0, "lambda_1", self.lambda_1, "0 or more")
+            require(self.lambda_2 >= 0, "lambda_2", self.lambda_2, "0 or more")
+
+    def __init__(self, config: Config, inputs: ModelInputs) -> None:
+        super().__init__(config, inputs)
+        self.item_embedding = nn.Embedding(inputs.num_items + 1, config.hidden_size, padding_idx=0)  # E_id
+        initialise(self)
+        mixing, width = {"id": 1.0}, {"id": config.hidden_size}
+        if config.image_fusion:
+            features = inputs.features["image"]  # E_img, frozen
+            self.register_buffer("image_features", F.pad(features, (0, 0, 1, 0)), persistent=False)  # row 0: padding
+            mixing, width["image"] = {"id": config.alpha, "image": 1 - config.alpha}, features.shape[1]
+            if config.image_projection == "linear":
+                self.projection = nn.Linear(features.shape[1], config.hidden_size, bias=False)
+                width["image"] = config.hidden_size
+        self.modalities = tuple(mixing)
+        self.register_buffer("log_mixing", torch.tensor(list(mixing.values())).log(), persistent=False)  # (M,)
+        self.log_scale = nn.Parameter(torch.full((len(mixing),), -math.log(config.temperature)),
+                                      requires_grad=config.learn_temperature)
+        self.encoders = nn.ModuleDict({
+            f"{branch}_{modality}": CausalEncoder(width[modality], inputs.max_seq_len, config)
+            for branch in self.branches for modality in self.modalities})
+
+    @classmethod
+    def required_features(cls, config: Config) -> tuple[str, ...]:
+        return ("image",) if config.image_fusion else ()
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        return (X, Y, XY) if self.config.multiple_attention else (XY,)
+
+    def item_matrices(self) -> list[Tensor]:
+        """E_id and E_img with row 0 for padding, (V+1, D_m) each."""
+        matrices = [self.item_embedding.weight]
+        if self.config.image_fusion:
+            matrices.append(self.projection(self.image_features) if hasattr(self, "projection")
+                            else self.image_features)
+        return matrices
+
+    def encode(self, item_seq: Tensor, branch: str, matrices: list[Tensor]) -> list[Tensor]:
+        """(1): H_m = Attention(F_m) for each modality of one sub-sequence, (B, L, D_m) each."""
+        return [self.encoders[f"{branch}_{modality}"](F.embedding(item_seq, matrix))
+                for modality, matrix in zip(self.modalities, matrices)]
+
+    def queries(self, hidden: list[Tensor]) -> list[Tensor]:
+        """Unit vectors divided by the temperature, so that a product with unit item vectors is (2) / temperature."""
+        return [F.normalize(h, dim=-1) * scale for h, scale in zip(hidden, self.log_scale.exp().clamp(max=100.0))]
+
+    def loss(self, batch: Batch) -> Tensor:
+        """(6) and (7), per predicted position of the merged sequence so that it does not depend on the batch size."""
+        sequences = {X: (batch.item_seq_x, batch.labels_x), Y: (batch.item_seq_y, batch.labels_y),
+                     XY: (batch.item_seq, batch.labels)}
+        matrices = self.item_matrices()
+        unit = [F.normalize(matrix, dim=-1) for matrix in matrices]
+        total = batch.item_seq.new_zeros((), dtype=torch.float32)
+        for branch, weight in self.loss_weights().items():
+            item_seq, labels = sequences[branch]
+            predicted = labels != IGNORE  # (B, L)
+            if weight == 0 or not predicted.any():
+                continue
+            first, count = self.item_range(branch)
+            hidden = [h[predicted] for h in self.encode(item_seq, branch, matrices)]  # (R, D_m)
+            total = total + weight * mixture_nll(self.queries(hidden), [u[first:first + count] for u in unit],
+                                                 labels[predicted] - first, self.log_mixing)
+        return total / (batch.labels != IGNORE).sum()
+
+    def loss_weights(self) -> dict[str, float]:
+        """Weights of L^X, L^Y and L^{X+Y} in (7), for one target domain or for the mean of both."""
+        if not self.config.multiple_attention:
+            return {XY: 1.0}
+        own, source, merged = 1.0, self.config.lambda_1, self.config.lambda_2
+        mean = (own + source) / 2
+        return {"x": {X: own, Y: source, XY: merged}, "y": {X: source, Y: own, XY: merged},
+                "both": {X: mean, Y: mean, XY: merged}}[self.config.target]
+
+    def item_range(self, branch: str) -> tuple[int, int]:
+        """First item id and number of items that a branch's softmax covers."""
+        return (1, self.inputs.num_items) if branch == XY else self.inputs.item_range((X, Y).index(branch))
+
+    def score(self, batch: Batch, domain: int) -> Tensor:
+        """(8): log P(x_i|S) up to a constant, for all items of the target domain, (B, N).
+
+        A user without history in a domain has h = 0 there: that branch then scores all items alike.
+        """
+        sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
+        matrices = self.item_matrices()
+        unit = [F.normalize(matrix, dim=-1) for matrix in matrices]
+        first, count = self.inputs.item_range(domain)
+        parts = []
+        for branch, weight in self.score_weights(domain).items():
+            item_seq = sequences[branch]
+            hidden = [last(h, item_seq) for h in self.encode(item_seq, branch, matrices)]  # (B, D_m)
+            start, size = (1, self.inputs.num_items) if branch == XY else (first, count)  # support of the softmax
+            log_p = torch.stack([(q @ u[start:start + size].T).log_softmax(dim=-1)
+                                 for q, u in zip(self.queries(hidden), unit)])  # (M, B, size)
+            log_p = (log_p + self.log_mixing[:, None, None]).logsumexp(dim=0)  # (5), (B, size)
+            parts.append(log_p[:, first - start:first - start + count] + math.log(weight))
+        return torch.stack(parts).logsumexp(dim=0)
+
+    def score_weights(self, domain: int) -> dict[str, float]:
+        """Weights of the branches in (8) for a target domain (0 for X, 1 for Y), without those of weight 0."""
+        if not self.config.multiple_attention:
+            return {XY: 1.0}
+        target, source = ((X, Y), (Y, X))[domain]
+        source_weight = self.config.lambda_1 if self.config.source_branch == "score" else 0.0
+        weights = {target: 1.0, source: source_weight, XY: self.config.lambda_2}
+        return {branch: weight for branch, weight in weights.items() if weight > 0}

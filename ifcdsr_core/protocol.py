@@ -1,0 +1,83 @@
+"""How a model is ranked: the target among the items of its own domain, all of them or 999 seeded negatives.
+
+The paper does not say which it uses (gap 3). Its baseline rows are those of C2DSR (Cao et al., CIKM 2022), which
+ranks the target among 999 random items of its domain; every run here is ranked both ways from the same scores.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ifcdsr_core.batches import Batch
+from ifcdsr_core.errors import InputError
+
+NUM_NEGATIVES = 999
+_STREAM = 999  # first word of the seed, so that no other generator of the project draws the same numbers
+
+
+def negatives(target: np.ndarray, num_items: int, seed: int) -> np.ndarray:
+    """Distinct negatives for each case, uniformly from the domain without the target.
+
+    Args:
+        target: (B,) position of the target within its domain, 0 ... num_items - 1.
+        num_items: items of the domain. With fewer than 1,000 all others are taken.
+        seed: the named seed; the same seed, cases and domain give the same negatives for every model.
+
+    Returns:
+        (B, min(999, num_items - 1)) positions within the domain, int64.
+    """
+    count = min(NUM_NEGATIVES, num_items - 1)
+    random = np.random.default_rng([_STREAM, seed, num_items])
+    drawn = np.empty((len(target), count), dtype=np.int64)
+    for start in range(0, len(target), 256):  # keys for all items of all cases would be gigabytes
+        keys = random.random((len(target[start:start + 256]), num_items - 1), dtype=np.float32)
+        drawn[start:start + 256] = np.argpartition(keys, count - 1, axis=1)[:, :count]
+    return drawn + (drawn >= target[:, None])  # skip the target
+
+
+def rank_among(target_score: Tensor, other_scores: Tensor) -> Tensor:
+    """Rank of the target among others: 1 + those above + half of those equal (ties averaged), (B,) float64."""
+    above = (other_scores > target_score[:, None]).sum(dim=1)
+    equal = (other_scores == target_score[:, None]).sum(dim=1)
+    return 1.0 + above.double() + equal.double() / 2
+
+
+@torch.no_grad()
+def rank_cases(model, cases: Batch, seed: int, batch_size: int = 256) -> pd.DataFrame:
+    """Rank the target of every case under both protocols.
+
+    Args:
+        model: a SequenceModel; it is put into evaluation mode and back.
+        cases: all cases of a split, on any device.
+        seed: seed of the sampled negatives.
+
+    Returns:
+        One row a case in the given order: ``target_item``, ``target_domain`` ('x', 'y'), ``sampled_999``, ``full``.
+
+    Raises:
+        InputError: the model scores a target with NaN (it diverged).
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    ranks = {protocol: np.empty(len(cases)) for protocol in ("sampled_999", "full")}
+    for domain in (0, 1):
+        rows = torch.nonzero(cases.target_domain.cpu() == domain).squeeze(1)
+        offset, num_items = model.inputs.item_range(domain)
+        target = cases.target_item[rows.to(cases.target_item.device)].cpu() - offset
+        drawn = torch.from_numpy(negatives(target.numpy(), num_items, seed))
+        for part in torch.arange(len(rows)).split(batch_size):
+            batch = cases[rows[part].to(cases.target_item.device)].to(device)
+            scores = model.score(batch, domain)  # (B, num_items)
+            wanted = scores.gather(1, target[part, None].to(device)).squeeze(1)
+            if wanted.isnan().any():
+                raise InputError("the model scores a target with NaN: it diverged; lower learning_rate")
+            where = rows[part].numpy()
+            ranks["full"][where] = (rank_among(wanted, scores) - 0.5).cpu().numpy()  # the target equals itself
+            sampled = scores.gather(1, drawn[part].to(device))
+            ranks["sampled_999"][where] = rank_among(wanted, sampled).cpu().numpy()
+    model.train(was_training)
+    domain_name = np.where(cases.target_domain.cpu().numpy() == 0, "x", "y")
+    return pd.DataFrame({"target_item": cases.target_item.cpu().numpy(), "target_domain": domain_name, **ranks})

@@ -1,0 +1,350 @@
+"""A run: one configuration, trained, selected on validation, tested once, and left as a folder that explains itself.
+
+    config.json          every setting, defaults spelled out
+    provenance.json      code version, fingerprints of code, data and features, device, versions, what was trained on
+    history.csv          one row an epoch
+    ranks.parquet        the rank of the target of every test case under both protocols
+    metrics.csv          what follows from the ranks
+    weights.safetensors  the weights of the best epoch
+
+The folder's name ends in a hash of the configuration and of the fingerprints: a finished run is found by it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import time
+import typing
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+import ifcdsr_core
+from ifcdsr_core.batches import Batch, encode
+from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.metrics import PROTOCOLS, summarise
+from ifcdsr_core.models import MODELS, ModelInputs, SequenceModel
+from ifcdsr_core.paths import ROOT, data_dir, new_folder
+from ifcdsr_core.protocol import rank_cases
+from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.sources import complete_options, prepare
+from ifcdsr_core.train import best_epoch, fit
+
+_COMPUTING = ("batches.py", "loss.py", "metrics.py", "protocol.py", "train.py", "models")  # what a number depends on
+
+
+def _setting(default, text: str, **more):
+    return field(default=default, metadata={"help": text, **more})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's numbers. Unknown or ill-typed values are an InputError.
+
+    ``source_options`` and ``model_options`` are those of the source and of the model's Config; both are completed with
+    their defaults, so that a run has one configuration however briefly it was written.
+    """
+
+    scenario: str = _setting("food_kitchen", "food_kitchen or movie_book")
+    source: str = _setting("demo", "demo, c2dsr or llmcdsr")
+    model: str = _setting("ifcdsr", f"one of {', '.join(MODELS)}")
+    seed: int = _setting(0, "seed of initial weights, order and dropout")
+    epochs: int = _setting(100, "at most so many epochs", minimum=1)
+    patience: int = _setting(10, "stop after so many epochs without a better validation MRR", minimum=1)
+    batch_size: int = _setting(256, "sequences a step", minimum=1)
+    learning_rate: float = _setting(1e-3, "of Adam; the paper's grid is 1e-3, 5e-4, 1e-4")
+    l2: float = _setting(1e-5, "L2 coefficient; the paper's grid is 1e-4, 5e-5, 1e-5")
+    max_seq_len: int = _setting(50, "newest items of a history that are used", minimum=1)
+    train_on: str = _setting("train", "split to train on; 'valid' for c2dsr without its training file")
+    holdout: float = _setting(0.1, "with train_on=valid: share of its sequences kept for selection")
+    select_protocol: str = _setting("sampled_999", f"protocol of the validation MRR: {' or '.join(PROTOCOLS)}")
+    candidate_seed: int = _setting(0, "seed of the 999 negatives, the same for all models")
+    encoder: str = _setting("small_clip", "image encoder: small_clip, or <open_clip model>/<weights>")
+    device: str = _setting("cpu", "cpu or cuda")
+    precision: str = _setting("float32", "float32, or bfloat16 for the matrix products of training")
+    threads: int = _setting(1, "processor threads; another number may change the last digits", minimum=1)
+    source_options: dict = field(default_factory=dict)
+    model_options: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):
+            value = _typed(spec.name, getattr(self, spec.name), spec.type)
+            if "minimum" in spec.metadata and value < spec.metadata["minimum"]:
+                raise InputError(f"{spec.name} is {value}: it must be at least {spec.metadata['minimum']}")
+            object.__setattr__(self, spec.name, value)
+        choose("model", self.model, MODELS)
+        choose("train_on", self.train_on, ("train", "valid"))
+        choose("select_protocol", self.select_protocol, PROTOCOLS)
+        choose("device", self.device, ("cpu", "cuda"))
+        choose("precision", self.precision, ("float32", "bfloat16"))
+        if not 0 < self.holdout < 1:
+            raise InputError(f"holdout is {self.holdout}: it must lie between 0 and 1")
+        if self.learning_rate <= 0 or self.l2 < 0:
+            raise InputError("learning_rate must be positive and l2 must not be negative")
+        if self.source == "c2dsr" and self.train_on == "valid":
+            object.__setattr__(self, "source_options", {"train_file": False, **self.source_options})
+        object.__setattr__(self, "source_options", complete_options(self.source, self.source_options))
+        options = dataclasses.asdict(model_config(self.model, self.model_options))
+        object.__setattr__(self, "model_options", options)
+
+
+def model_config(model: str, options: dict):
+    """The model's Config with ``options``, checked.
+
+    Raises:
+        InputError: an unknown option, or one of the wrong type or outside its choices.
+    """
+    config_class = MODELS[choose("model", model, MODELS)].Config
+    types = typing.get_type_hints(config_class)
+    known = {spec.name: types[spec.name] for spec in dataclasses.fields(config_class)}
+    for name in options:
+        if name not in known:
+            raise InputError(f"unknown option {name!r} of model {model!r}: it has {', '.join(known)}")
+    return config_class(**{name: _typed(name, value, known[name]) for name, value in options.items()})
+
+
+def _typed(name: str, value, kind):
+    """``value`` as ``kind`` (a type, its name, or a Literal); an int is taken where a float is wanted."""
+    if typing.get_origin(kind) is typing.Literal:
+        return choose(name, value, typing.get_args(kind))
+    kind = {"str": str, "int": int, "float": float, "bool": bool, "dict": dict}.get(kind, kind)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise InputError(f"{name} is {value!r}: it must be of type {kind.__name__}")
+    return value
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read from its folder."""
+
+    folder: Path
+    config: dict
+    provenance: dict
+    history: pd.DataFrame
+    ranks: pd.DataFrame
+    metrics: pd.DataFrame
+
+    @classmethod
+    def load(cls, folder: Path) -> "Run":
+        """Read a run folder (weights are left on disk).
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        folder = Path(folder)
+        path = folder
+        try:
+            records = {}
+            for name in ("config", "provenance"):
+                path = folder / f"{name}.json"
+                records[name] = json.loads(path.read_text(encoding="utf-8"))
+            path = folder / "history.csv"
+            history = pd.read_csv(path)
+            path = folder / "ranks.parquet"
+            ranks = pd.read_parquet(path)
+            return cls(folder, records["config"], records["provenance"], history, ranks, summarise(ranks))
+        except Exception as error:  # json, pandas and pyarrow raise many kinds
+            raise InputError(f"{path} can't be read ({type(error).__name__}): delete {folder} and run again") from error
+
+    @property
+    def best_epoch(self) -> int:
+        return best_epoch(self.history)
+
+    def mrr(self, protocol: str = "sampled_999") -> dict[str, float]:
+        """Test MRR of each target domain."""
+        chosen = self.metrics[self.metrics["protocol"] == protocol]
+        return dict(zip(chosen["domain"], chosen["MRR"]))
+
+
+def runs_dir() -> Path:
+    return data_dir() / "runs"
+
+
+def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
+    """Train and test one configuration, or find the finished run of the same configuration, code and data.
+
+    Interrupted, it continues after its last finished epoch when called again.
+
+    Args:
+        force: train again even if a finished run is there.
+        report: called with one line of text per epoch.
+
+    Raises:
+        InputError: anything wrong with configuration, data or features.
+    """
+    say = report or (lambda line: None)
+    device = usable_device(config.device)
+    torch.set_num_threads(config.threads)
+    scenario, inputs, cases, fingerprints = assemble(config)
+    record = dataclasses.asdict(config)
+    folder = runs_dir() / _folder_name(config, fingerprints)
+    if folder.exists() and not force:
+        say(f"found: {folder}")
+        return Run.load(folder)
+
+    unfinished = runs_dir() / ".unfinished" / folder.name
+    if force:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    torch.manual_seed(config.seed)
+    model = build_model(config, inputs).to(device)
+
+    def line(row: dict) -> None:
+        say(f"epoch {row['epoch']:>3}  loss {row['loss']:.4f}  validation MRR ({config.select_protocol}) "
+            f"{100 * row['selection']:.2f} %  {row['seconds']:.1f} s")
+
+    history = fit(model, cases["train"], cases["valid"], epochs=config.epochs, batch_size=config.batch_size,
+                  learning_rate=config.learning_rate, l2=config.l2, patience=config.patience,
+                  select_protocol=config.select_protocol, seed=config.seed, candidate_seed=config.candidate_seed, precision=config.precision,
+                  checkpoint_folder=unfinished, report=line)
+    ranks = rank_cases(model, cases["test"], config.candidate_seed)
+    ranks.insert(0, "user", scenario.split("test")["user"].astype(str).to_numpy())
+    provenance = {
+        **fingerprints, **code_version(), "trained_on": _trained_on(config), "best_epoch": best_epoch(history),
+        "cases": {split: len(part) for split, part in cases.items()},
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "seconds": round(time.perf_counter() - started, 1),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    }
+    with new_folder(folder) as staging:
+        for name, value in (("config", record), ("provenance", provenance)):
+            (staging / f"{name}.json").write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        history.to_csv(staging / "history.csv", index=False)
+        ranks.to_parquet(staging / "ranks.parquet", index=False, compression="zstd")
+        summarise(ranks).to_csv(staging / "metrics.csv", index=False)
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()},
+                  staging / "weights.safetensors")
+    shutil.rmtree(unfinished)
+    return Run.load(folder)
+
+
+def evaluate(folder: Path) -> pd.DataFrame:
+    """Score the test cases again with a run's saved weights.
+
+    Returns:
+        Ranks as in ``ranks.parquet``, made anew.
+
+    Raises:
+        InputError: the folder is no run, or data or features are not those it was trained on.
+    """
+    finished = Run.load(folder)
+    config = RunConfig(**finished.config)
+    torch.set_num_threads(config.threads)
+    scenario, inputs, cases, fingerprints = assemble(config)
+    for name in ("scenario_fingerprint", "features_fingerprint"):
+        if fingerprints[name] != finished.provenance[name]:
+            raise InputError(f"{folder} was made with other data: its {name} is {finished.provenance[name]}, "
+                             f"here it is {fingerprints[name]}")
+    model = build_model(config, inputs)
+    try:
+        model.load_state_dict(load_file(Path(folder) / "weights.safetensors"))
+    except Exception as error:
+        raise InputError(f"{Path(folder) / 'weights.safetensors'} can't be read ({type(error).__name__}): "
+                         "run the configuration again with --force") from error
+    ranks = rank_cases(model.to(usable_device(config.device)), cases["test"], config.candidate_seed)
+    ranks.insert(0, "user", scenario.split("test")["user"].astype(str).to_numpy())
+    return ranks
+
+
+def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch], dict[str, str | None]]:
+    """Scenario, model inputs, encoded cases per split, and the fingerprints that identify them."""
+    scenario = prepare(config.source, config.scenario, **config.source_options)
+    splits = training_splits(scenario, config)
+    cases = {name: encode(part, scenario.num_items_x, config.max_seq_len) for name, part in splits.items()}
+    settings = model_config(config.model, config.model_options)
+    features, features_fingerprint = {}, None
+    for modality in MODELS[config.model].required_features(settings):
+        from ifcdsr_core.features import embed_images
+
+        embedded = embed_images(scenario, config.encoder, device=config.device)
+        features[modality], features_fingerprint = torch.from_numpy(embedded.matrix), embedded.fingerprint
+    inputs = ModelInputs(scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"])
+    fingerprints = {"scenario_fingerprint": scenario.fingerprint, "features_fingerprint": features_fingerprint,
+                    "code_fingerprint": code_fingerprint()}
+    return scenario, inputs, cases, fingerprints
+
+
+def training_splits(scenario: Scenario, config: RunConfig) -> dict[str, pd.DataFrame]:
+    """Train, valid and test sequences; with ``train_on=valid`` a seeded share of that split is kept for selection.
+
+    Raises:
+        InputError: a split is empty.
+    """
+    splits = {name: scenario.split(name) for name in ("train", "valid", "test")}
+    if config.train_on == "valid":
+        shuffled = np.random.default_rng(20250428).permutation(len(splits["valid"]))  # the same split for every run
+        kept = max(1, round(config.holdout * len(shuffled)))
+        splits["train"] = splits["valid"].iloc[np.sort(shuffled[kept:])]
+        splits["valid"] = splits["valid"].iloc[np.sort(shuffled[:kept])]
+    for name, part in splits.items():
+        if part.empty:
+            hint = ": pass train_on=valid to train on its validation file" if name == "train" else ""
+            raise InputError(f"{scenario.source}/{scenario.name} has no {name} sequences{hint}")
+    return splits
+
+
+def build_model(config: RunConfig, inputs: ModelInputs) -> SequenceModel:
+    """A freshly initialised model (from torch's global generator)."""
+    return MODELS[config.model](model_config(config.model, config.model_options), inputs)
+
+
+def usable_device(name: str) -> str:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device is 'cuda', but torch sees no GPU here: use device=cpu")
+    return name
+
+
+@cache
+def code_fingerprint() -> str:
+    """SHA-256 of the code a number depends on, comments and docstrings aside: editing those repeats no run."""
+    digest = hashlib.sha256()
+    package = Path(ifcdsr_core.__file__).parent
+    for name in _COMPUTING:
+        for path in sorted((package / name).glob("*.py")) if (package / name).is_dir() else [package / name]:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for node in ast.walk(tree):
+                if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+                    node.body = node.body[1:] or [ast.Pass()]
+            digest.update(f"{path.name}\n{ast.unparse(tree)}\n".encode())
+    return digest.hexdigest()
+
+
+@cache
+def code_version() -> dict[str, str]:
+    """Package version and, in a git checkout, its commit (with "+changes" where files differ from it)."""
+    commit = "unknown"
+    try:
+        git = ["git", "-C", str(ROOT)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "--", "ifcdsr_core"], capture_output=True, text=True)
+        commit += "+changes" if changed.stdout.strip() else ""
+    except (OSError, subprocess.CalledProcessError):
+        pass  # a copy without git still runs; the code fingerprint identifies it
+    return {"package_version": ifcdsr_core.__version__, "commit": commit}
+
+
+def _folder_name(config: RunConfig, fingerprints: dict) -> str:
+    identity = json.dumps([dataclasses.asdict(config), fingerprints], sort_keys=True)
+    return f"{config.source}-{config.scenario}-{config.model}-seed{config.seed}-" \
+           f"{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+def _trained_on(config: RunConfig) -> str:
+    if config.train_on == "train":
+        return "training sequences"
+    return f"validation sequences, {config.holdout:.0%} of them kept for selection"

@@ -1,0 +1,78 @@
+"""Where a scenario comes from: each source is a module with ``SCENARIOS``, ``OPTIONS`` and ``build``.
+
+``build(scenario, folder, **options)`` returns a Scenario and may write pictures into ``folder``, which is empty and
+becomes the scenario's folder only if all goes well. The raw Amazon reviews will be one more module and one more line.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.paths import data_dir, new_folder
+from ifcdsr_core.scenario import Scenario
+
+SOURCES = {
+    "demo": "ifcdsr_core.sources.demo",
+    "c2dsr": "ifcdsr_core.sources.c2dsr",
+    "llmcdsr": "ifcdsr_core.sources.llmcdsr",
+}
+
+
+def prepare(source: str = "demo", scenario: str = "food_kitchen", *, force: bool = False, **options) -> Scenario:
+    """Return a scenario, building it on first use and loading it from ``data/scenarios`` afterwards.
+
+    Args:
+        source: one of ``SOURCES``.
+        scenario: ``food_kitchen`` or ``movie_book``.
+        force: build again even if it is there.
+        options: the source's own options (see its ``OPTIONS`` for names and defaults).
+
+    Raises:
+        InputError: unknown source, scenario or option; a file that can't be had or is damaged.
+    """
+    module = source_module(source)
+    choose("scenario", scenario, module.SCENARIOS)
+    options = complete_options(source, options)
+    folder = scenario_folder(source, scenario, options, module.OPTIONS)
+    if folder.exists() and not force:
+        loaded = Scenario.load(folder)
+        if loaded.provenance.get("version") == module.VERSION:
+            return loaded
+    with new_folder(folder) as staging:
+        built = module.build(scenario, staging, **options)
+        built.provenance.update(version=module.VERSION, options=options)
+        built.save(staging)
+    return Scenario.load(folder)
+
+
+def scenario_folder(source: str, scenario: str, options: dict, defaults: dict) -> Path:
+    """``data/scenarios/<source>/<scenario>``, followed by the options that differ from their defaults."""
+    changed = [f"{name}={json.dumps(value)}" for name, value in sorted(options.items()) if value != defaults[name]]
+    return data_dir() / "scenarios" / source / "-".join([scenario, *changed])
+
+
+def source_module(source: str) -> ModuleType:
+    return importlib.import_module(SOURCES[choose("source", source, SOURCES)])
+
+
+def complete_options(source: str, options: dict) -> dict:
+    """The source's options with their defaults filled in.
+
+    Raises:
+        InputError: an option the source does not have, or a value that is not of its default's type.
+    """
+    defaults, complete = source_module(source).OPTIONS, {}
+    for name, value in options.items():
+        if name not in defaults:
+            raise InputError(f"unknown option {name!r} of source {source!r}: it has {', '.join(defaults) or 'none'}")
+        if type(value) is int and type(defaults[name]) is float:
+            value = float(value)
+        if type(value) is not type(defaults[name]):
+            raise InputError(f"option {name!r} of source {source!r} is {value!r}: "
+                             f"it must be of type {type(defaults[name]).__name__}")
+        complete[name] = value
+    return {**defaults, **complete}

@@ -1,0 +1,133 @@
+"""The paper's own data: the corrected files of C2DSR (Cao et al., CIKM 2022), on which Table 1 rests.
+
+https://github.com/crystal22/C2DSR. A line of a sequence file is ``<user> <sequence>`` and, for each interaction,
+``<item>|<unix time>|<date>|``, all separated by tabs. Items are numbered from 0, X before Y.
+
+The target. A line is not in order of time: it is the merged history, then the last X, then the last Y interaction.
+Sorted by unix time, stably, its last item is the target, and each domain has as many targets as Table 1 says. Taken as
+they stand, all lines would end in Y, so that can't be the paper's reading. Where the last X and the last Y fall on the
+same day, the stable sort leaves Y behind X: such a target's domain is a convention of the file, not something seen.
+``statistics.order_ties`` counts them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.sources import files
+
+VERSION = 1
+REPOSITORY = "crystal22/C2DSR/fc35340bae4486767a3856a8f0794247511d2bb5"
+FOLDERS = {"food_kitchen": "Food-Kitchen", "movie_book": "Movie-Book"}
+SCENARIOS = tuple(FOLDERS)
+OPTIONS = {"train_file": True}  # False: do without the training file; then there is no train split
+SPLIT_FILES = {"train": "train_new.txt", "valid": "val_new.txt", "test": "test_new.txt"}
+
+_ITEM_LINE = re.compile(r"\d{1,9}\t([!-~]+)\t(\d{1,9})", re.ASCII)
+_USER_LINE = re.compile(r"[!-~]+\t(\d{1,9})", re.ASCII)
+_SEQUENCE_LINE = re.compile(r"(\d{1,9})\t(\d{1,9})((?:\t\d{1,9}\|\d{1,11}\|[^|\t]*\|){2,})", re.ASCII)
+_INTERACTION = re.compile(r"\t(\d+)\|(\d+)\|", re.ASCII)
+
+
+def build(scenario: str, folder: Path, *, train_file: bool) -> Scenario:
+    """Read one scenario; there are neither titles nor pictures, and ``source_id`` is the ASIN.
+
+    Args:
+        scenario: ``food_kitchen`` or ``movie_book``.
+        folder: not used, the files hold no pictures.
+        train_file: False builds a scenario without a train split, for who can't have the training file.
+
+    Raises:
+        InputError: a file can't be had, is damaged, or has a malformed line (named by file and number).
+    """
+    wanted = {split: name for split, name in SPLIT_FILES.items() if train_file or split != "train"}
+    names = {file: f"{REPOSITORY}/data/raw/{FOLDERS[scenario]}/{file}"
+             for file in ("items_x.txt", "items_y.txt", "userlist.txt", *wanted.values())}
+    paths = {file: _fetch(name) for file, name in names.items()}
+
+    ids_x, ids_y = read_items(paths["items_x.txt"]), read_items(paths["items_y.txt"])
+    num_items_x, num_items = len(ids_x), len(ids_x) + len(ids_y)
+    num_users = read_users(paths["userlist.txt"])
+    tables, facts = [], {}
+    for split, file in wanted.items():
+        table, facts[file] = read_sequences(paths[file], split, num_users, num_items_x, num_items)
+        tables.append(table)
+    items = pd.DataFrame({
+        "item": np.arange(1, num_items + 1, dtype=np.int32),
+        "domain": ["x"] * len(ids_x) + ["y"] * len(ids_y),
+        "source_id": ids_x + ids_y,
+        "title": pd.Series([None] * num_items, dtype=object),
+        "image": pd.Series([None] * num_items, dtype=object),
+    })
+    provenance = {
+        "files": {file: files.describe(names[file], path) for file, path in paths.items()},
+        "lines_not_in_time_order": {file: found["not_in_time_order"] for file, found in facts.items()},
+        # The three files number their sequences jointly, so this tells how many there are even without one file.
+        "sequences_numbered": 1 + max(found["highest_id"] for found in facts.values()),
+    }
+    return Scenario(scenario, "c2dsr", items, pd.concat(tables, ignore_index=True), provenance)
+
+
+def _fetch(name: str) -> Path:
+    """``files.fetch``, which for the training file knows of one more way out."""
+    try:
+        return files.fetch(name)
+    except InputError as error:
+        if not name.endswith(SPLIT_FILES["train"]):
+            raise
+        raise InputError(f"{error}; or do without it by the option train_file=false") from error
+
+
+def read_items(path: Path) -> list[str]:
+    """ASINs of one domain, in the order of their index."""
+    asins = []
+    for number, line in files.lines(path):
+        match = _ITEM_LINE.fullmatch(line)
+        if not match or int(match[2]) != len(asins):
+            raise files.malformed(path, number, f"'<old id> <ASIN> {len(asins)}', separated by tabs")
+        asins.append(match[1])
+    return asins
+
+
+def read_users(path: Path) -> int:
+    """Number of users; the file must count them from 0."""
+    count = 0
+    for number, line in files.lines(path):
+        match = _USER_LINE.fullmatch(line)
+        if not match or int(match[1]) != count:
+            raise files.malformed(path, number, f"'<user> {count}', separated by a tab")
+        count += 1
+    return count
+
+
+def read_sequences(path: Path, split: str, num_users: int, num_items_x: int,
+                   num_items: int) -> tuple[pd.DataFrame, dict]:
+    """The sequences of one file, each in time order, and what was found: ``not_in_time_order``, ``highest_id``."""
+    rows, num_unsorted, highest_id = [], 0, 0
+    for number, line in files.lines(path):
+        match = _SEQUENCE_LINE.fullmatch(line)
+        if not match:
+            raise files.malformed(path, number, "'<user> <sequence>' and two or more "
+                                  "'<item>|<unix time>|<date>|', separated by tabs")
+        if int(match[1]) >= num_users:
+            raise files.malformed(path, number, f"a user from 0 to {num_users - 1}, found {match[1]}")
+        items, times = np.array(_INTERACTION.findall(match[3])).astype(np.int64).T  # (length,) each
+        if items.max() >= num_items:
+            raise files.malformed(path, number, f"items from 0 to {num_items - 1}, found {items.max()}")
+        highest_id = max(highest_id, int(match[2]))
+        if np.any(times[1:] < times[:-1]):
+            num_unsorted += 1
+            order = np.argsort(times, kind="stable")
+            items, times = items[order], times[order]
+        target_domain = "x" if items[-1] < num_items_x else "y"
+        rows.append((str(int(match[1])), split, target_domain, (items + 1).astype(np.int32), times))
+    if not rows:
+        raise InputError(f"{path} holds no sequence: delete it, or put a good copy in its place")
+    columns = ["user", "split", "target_domain", "items", "timestamps"]
+    return pd.DataFrame(rows, columns=columns), {"not_in_time_order": num_unsorted, "highest_id": highest_id}

@@ -1,0 +1,174 @@
+"""The demo: a planted world whose rules are known, so that the book has positive and negative controls.
+
+Every item has a look (kind, colour, pattern), which its picture shows; a theme, which its title names; and a stage,
+which nothing shows. A user has a visual taste (a colour and a pattern) and a theme per domain. The chance of item j as
+the next item of its domain, among those not yet in the sequence, is proportional to
+
+    popularity_j ** POPULARITY
+    * exp(visual_signal * (COLOUR [colour_j is the user's] + PATTERN [pattern_j is the user's]))
+    * exp(THEME [theme_j is the user's])
+    * exp(STAGE [stage_j follows the stage of the user's last item of that domain])
+
+- ``visual_signal`` (0 to 1) scales what pictures explain. At 0 behaviour does not depend on anything a picture shows,
+  so image fusion must not help.
+- ``cross_domain_signal`` (0 to 1) is the share of users whose taste and theme in Y are those they have in X; the others
+  draw both anew. At 0 the history in one domain tells nothing about the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
+
+VERSION = 1
+OPTIONS = {"seed": 0, "visual_signal": 1.0, "cross_domain_signal": 1.0}
+
+POPULARITY, COLOUR, PATTERN, THEME, STAGE = 0.6, 3.0, 2.5, 2.0, 2.5
+NUM_STAGES = 8
+MIN_LENGTH, MAX_LENGTH, MIN_PER_DOMAIN = 6, 15, 3
+WINDOWS = 2  # sequences per user
+HELD_OUT = 0.36  # share of the sequences, the latest, halved into validation and test
+DAY, FIRST_DAY, YEARS = 86_400, 1_577_836_800, 4  # seconds; 2020-01-01
+
+
+@dataclass(frozen=True)
+class _World:
+    """Sizes of one scenario: items of X and Y, users, share of Y in behaviour, themes."""
+
+    num_items: tuple[int, int]
+    num_users: int
+    share_y: float
+    themes: tuple[str, ...]
+
+
+_WORLDS = {
+    "food_kitchen": _World((440, 760), 2_200, 0.60, (
+        "Sunday Baking", "Harbour Picnic", "Night Market", "Slow Breakfast", "Alpine Hut", "Garden Party",
+        "Spice Route", "Farmhouse", "Tea Ceremony", "Campfire", "Little Italy", "Winter Feast")),
+    "movie_book": _World((420, 830), 2_400, 0.65, (
+        "Deep Space", "Lost Islands", "Old Detectives", "Paper Moon", "Iron Age", "Ghost House",
+        "Northern Lights", "Circus Days", "Silent City", "Desert Trail", "First Love", "Clockwork")),
+}
+SCENARIOS = tuple(_WORLDS)
+
+
+def build(scenario: str, folder: Path, seed: int, visual_signal: float, cross_domain_signal: float) -> Scenario:
+    """Generate the scenario and draw its pictures into ``folder/images``. Same arguments, same files."""
+    for name, value in (("visual_signal", visual_signal), ("cross_domain_signal", cross_domain_signal)):
+        if not 0 <= value <= 1:
+            raise InputError(f"{name} is {value}: it must lie between 0 and 1")
+    world = _WORLDS[scenario]
+    stream = [seed, SCENARIOS.index(scenario)]  # names the random streams, which do not depend on the dials
+    items = _catalogue(scenario, world, np.random.default_rng([*stream, 0]))
+    _draw_pictures(items, scenario, folder, stream)
+    sequences = _behaviour(items, world, np.random.default_rng([*stream, 2]), visual_signal, cross_domain_signal)
+    return Scenario(scenario, "demo", items, sequences, {"generated": True})
+
+
+def _catalogue(scenario: str, world: _World, random: np.random.Generator) -> pd.DataFrame:
+    """Items with independent looks, themes, stages and popularity."""
+    from ifcdsr_core.pictures import COLOURS, KINDS, PATTERNS
+
+    parts = []
+    for domain, domain_name, count in zip("xy", DOMAIN_NAMES[scenario], world.num_items):
+        theme, kind = random.choice(world.themes, count), random.choice(KINDS[domain_name], count)
+        parts.append(pd.DataFrame({
+            "domain": domain,
+            "source_id": [f"demo-{domain_name.lower()}-{number:04d}" for number in range(1, count + 1)],
+            "title": [f"{t} {k}, no. {n}" for t, k, n in zip(theme, kind, random.permutation(count) + 1)],
+            "kind": kind, "colour": random.choice(list(COLOURS), count), "pattern": random.choice(PATTERNS, count),
+            "theme": theme, "stage": random.integers(NUM_STAGES, size=count),
+            "popularity": 1.0 / (1.0 + random.permutation(count)),
+        }))
+    items = pd.concat(parts, ignore_index=True)
+    items.insert(0, "item", np.arange(1, len(items) + 1, dtype=np.int32))
+    items["image"] = [f"images/{item:05d}.png" for item in items["item"]]
+    return items
+
+
+def _draw_pictures(items: pd.DataFrame, scenario: str, folder: Path, stream: list[int]) -> None:
+    from ifcdsr_core.pictures import Look, draw
+
+    (folder / "images").mkdir()
+    names = dict(zip("xy", DOMAIN_NAMES[scenario]))
+    for row in items.itertuples():
+        look = Look(names[row.domain], row.kind, row.colour, row.pattern)
+        draw(look, np.random.default_rng([*stream, 1, row.item])).save(folder / row.image)
+
+
+def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, visual_signal: float,
+               cross_domain_signal: float) -> pd.DataFrame:
+    """Sequences, all of them one step at a time: step t draws the t-th item of every sequence at once."""
+    user = np.repeat(np.arange(world.num_users), WINDOWS)  # (S,) user of each sequence
+    length, in_y = _domains_in_order(len(user), world.share_y, random)
+    attributes = {name: items[name].factorize(sort=True)[0] for name in ("colour", "pattern", "theme")}
+    likes = {name: _preferences(world.num_users, values.max() + 1, cross_domain_signal, random)
+             for name, values in attributes.items()}  # (U, 2) per attribute
+    weight = {"colour": visual_signal * COLOUR, "pattern": visual_signal * PATTERN, "theme": THEME}
+    stage, base = items["stage"].to_numpy(), POPULARITY * np.log(items["popularity"].to_numpy())
+
+    chosen = np.zeros((len(user), MAX_LENGTH), dtype=np.int64)
+    last_stage = random.integers(NUM_STAGES, size=(len(user), 2))  # a first item has a stage to follow, too
+    offsets = (0, world.num_items[0])
+    for step in range(MAX_LENGTH):
+        for domain in (0, 1):
+            rows = np.flatnonzero((length > step) & (in_y[:, step] == domain))
+            span = slice(offsets[domain], offsets[domain] + world.num_items[domain])
+            utility = np.broadcast_to(base[span], (len(rows), world.num_items[domain])).copy()
+            for name, values in attributes.items():
+                utility += weight[name] * (values[span] == likes[name][user[rows], domain, None])
+            utility += STAGE * (stage[span] == (last_stage[rows, domain, None] + 1) % NUM_STAGES)
+            utility += random.gumbel(size=utility.shape)  # the largest of utility + Gumbel is a softmax draw
+            for earlier in range(step):  # no item twice
+                seen = chosen[rows, earlier] - 1 - offsets[domain]
+                inside = (seen >= 0) & (seen < world.num_items[domain])
+                utility[np.flatnonzero(inside), seen[inside]] = -np.inf
+            drawn = utility.argmax(axis=1) + offsets[domain]
+            chosen[rows, step] = drawn + 1
+            last_stage[rows, domain] = stage[drawn]
+
+    times = _times(len(user), random)
+    end = times[np.arange(len(user)), length - 1]
+    last = chosen[np.arange(len(user)), length - 1]
+    held_out = np.argsort(-end, kind="stable")[:round(HELD_OUT * len(user))]
+    split = np.full(len(user), "train", dtype=object)
+    split[held_out] = np.where(random.permutation(len(held_out)) % 2 == 0, "valid", "test")
+    return pd.DataFrame({
+        "user": [f"u{number:04d}" for number in user], "split": split,
+        "target_domain": np.where(last <= world.num_items[0], "x", "y"),
+        "items": [row[:n].astype(np.int32) for row, n in zip(chosen, length)],
+        "timestamps": [row[:n] for row, n in zip(times, length)],
+    })
+
+
+def _domains_in_order(count: int, share_y: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths (S,) and the domain of each position (S, MAX_LENGTH), with at least MIN_PER_DOMAIN of each."""
+    length = random.integers(MIN_LENGTH, MAX_LENGTH + 1, size=count)
+    number_y = np.clip(random.binomial(length, share_y), MIN_PER_DOMAIN, length - MIN_PER_DOMAIN)
+    keys = random.random((count, MAX_LENGTH))
+    keys[np.arange(MAX_LENGTH) >= length[:, None]] = 2.0
+    return length, (keys.argsort(axis=1).argsort(axis=1) < number_y[:, None]).astype(np.int64)
+
+
+def _preferences(num_users: int, choices: int, cross_domain_signal: float, random: np.random.Generator) -> np.ndarray:
+    """A liked value per user and domain, (U, 2); with chance cross_domain_signal the same in both."""
+    liked = random.integers(choices, size=(num_users, 2))
+    carries = random.random(num_users) < cross_domain_signal
+    liked[carries, 1] = liked[carries, 0]
+    return liked
+
+
+def _times(count: int, random: np.random.Generator) -> np.ndarray:
+    """Unix seconds with the resolution of a day, as in Amazon's data; a user's windows lie in separate periods."""
+    period = YEARS * 365 // WINDOWS
+    window = np.tile(np.arange(WINDOWS), count // WINDOWS)
+    start = window * period + random.integers(period - 90, size=count)
+    gaps = random.integers(0, 6, size=(count, MAX_LENGTH))
+    gaps[:, 0] = 0
+    return FIRST_DAY + DAY * (start[:, None] + gaps.cumsum(axis=1))

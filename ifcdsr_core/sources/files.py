@@ -1,0 +1,140 @@
+"""Published files of other people: from a mirror on this machine or by download, and always verified.
+
+``published_files.tsv`` lists every file by ``<owner>/<repository>/<commit>/<path>``: behind ``BASE_URL`` that is its
+address, below ``IFCDSR_MIRROR`` its place in a mirror. Size and SHA-256 are checked where they are known, the
+git blob SHA-1, which the commit itself vouches for, always.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.paths import data_dir
+
+BASE_URL = "https://raw.githubusercontent.com/"
+MIRROR_VARIABLE = "IFCDSR_MIRROR"
+
+
+def fetch(name: str, *, base_url: str = BASE_URL, retries: int = 2) -> Path:
+    """Return the path of one verified published file, downloading it on first use.
+
+    Looked for in the mirror, then among earlier downloads, then at its address. A download appears under its name
+    only once it has been verified.
+
+    Args:
+        name: ``<owner>/<repository>/<commit>/<path>``, one of ``published_files.tsv``.
+        base_url: what to put before ``name``; another server with the same layout will do.
+        retries: how often to try again after a failed download.
+
+    Raises:
+        InputError: the file can't be had, or the one that is here is not the published one.
+    """
+    stored = data_dir() / "downloads" / name
+    mirror = _mirror_folder()
+    for path in ([mirror / name] if mirror else []) + [stored]:
+        if path.is_file():
+            if problem := _difference(path, name):
+                raise InputError(f"{path} is not the published file ({problem}): "
+                                 "delete it, or put a good copy in its place")
+            return path
+    return _download(name, stored, base_url, retries)
+
+
+def describe(name: str, path: Path) -> dict:
+    """Where the file ``name`` was published and what is in it: ``url``, ``bytes``, ``sha256``, ``git_blob_sha1``."""
+    return {"url": BASE_URL + name, **checksums(path)}
+
+
+def checksums(path: Path) -> dict:
+    """Size and checksums of a file: ``bytes`` (int), ``sha256`` and ``git_blob_sha1`` (hex)."""
+    content = Path(path).read_bytes()
+    return {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        # what git calls a file: the hash of its content behind a small header
+        "git_blob_sha1": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
+    }
+
+
+def lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text file with their numbers from 1; bytes that are not UTF-8 become U+FFFD."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return list(enumerate(text.removesuffix("\n").split("\n"), start=1)) if text else []
+
+
+def malformed(path: Path, number: int, right: str) -> InputError:
+    """The error for a line that is not what its publisher's format says."""
+    return InputError(f"{path}, line {number}: expected {right}")
+
+
+@cache
+def registry() -> dict[str, dict]:
+    """What is known of each published file: name -> ``bytes``, ``sha256`` (both may be absent), ``git_blob_sha1``."""
+    table = resources.files(__package__).joinpath("published_files.tsv").read_text(encoding="utf-8")
+    known = {}
+    for row in csv.DictReader(table.splitlines(), delimiter="\t"):
+        facts = {key: value for key, value in row.items() if key != "path" and value}
+        known[row["path"]] = facts | ({"bytes": int(facts["bytes"])} if "bytes" in facts else {})
+    return known
+
+
+def _mirror_folder() -> Path | None:
+    """The folder ``IFCDSR_MIRROR`` names, None where it is not set."""
+    named = os.environ.get(MIRROR_VARIABLE)
+    if not named:
+        return None
+    if not Path(named).is_dir():
+        raise InputError(f"{MIRROR_VARIABLE} names {named}, which is not a folder: "
+                         "name a folder laid out <owner>/<repository>/<commit>/<path>, or unset it to download")
+    return Path(named)
+
+
+def _difference(path: Path, name: str) -> str | None:
+    """How the file at ``path`` differs from the published ``name``; None where it does not."""
+    try:
+        found = checksums(path)
+    except OSError as error:
+        return f"it can't be read: {error.strerror}"
+    for key, expected in registry()[name].items():
+        if found[key] != expected:
+            return f"{key} should be {expected}, is {found[key]}"
+    return None
+
+
+def _download(name: str, stored: Path, base_url: str, retries: int) -> Path:
+    """Download ``name`` to ``stored``: pooch writes to a temporary name and renames it after verification."""
+    import pooch
+    import requests
+
+    def verified(url: str, output_file: str, pooch_object) -> None:
+        """A pooch downloader that accepts only the published content; pooch tries again after a ValueError."""
+        pooch.HTTPDownloader(timeout=(10, 60))(url, output_file, pooch_object)
+        if problem := _difference(Path(output_file), name):
+            raise ValueError(problem)
+
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        # No hash in pooch's own registry: the downloader above verifies, also by size and by git's hash.
+        store = pooch.create(data_dir() / "downloads", base_url, registry={name: None}, retry_if_failed=retries)
+        return Path(store.fetch(name, downloader=verified))
+    except (OSError, ValueError, requests.RequestException) as error:
+        mirror = _mirror_folder()
+        raise InputError(
+            f"published file {stored.name} is {f'not in the mirror {mirror} and ' if mirror else ''}"
+            f"not to be had from {base_url + name} ({_reason(error)}): "
+            f"set {MIRROR_VARIABLE} to a folder that holds it, or put the file at {stored}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The cause of a failed download in a few words: requests wraps it in errors that repeat the address."""
+    while (inner := getattr(error, "reason", None) or (error.args[0] if error.args else None)) is not None:
+        if not isinstance(inner, Exception):
+            break
+        error = inner
+    return " ".join(str(error).split())[:200] or type(error).__name__

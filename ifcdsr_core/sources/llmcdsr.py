@@ -1,0 +1,137 @@
+"""The same Amazon domains with item titles: the files of LLMCDSR.
+
+https://github.com/xhran2010/LLMCDSR. A line of a sequence file is ``<user>``, a tab, ``<item>,<item>,…``; items are
+numbered from 0, A (our X) before B (our Y), in order but without times. Users are numbered from 1 in each file, so the
+file's name tells them apart. ASINs and titles are pickled dicts, read without ever looking up a class.
+"""
+
+from __future__ import annotations
+
+import html
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.sources import files
+
+VERSION = 1
+REPOSITORY = "xhran2010/LLMCDSR/5825e999d87c4b7f90448df17d05c5f9cea047ba"
+FOLDERS = {"food_kitchen": "food-kitchen", "movie_book": "movie-book"}
+SCENARIOS = tuple(FOLDERS)
+OPTIONS = {}
+ITEM_FILES = ("num.txt", "item_set_A.pkl", "item_set_B.pkl", "text_A.pkl", "text_B.pkl")
+SEQUENCE_FILES = {"train_A.txt": "train", "train_B.txt": "train", "train_overlap.txt": "train",
+                  "valid.txt": "valid", "test.txt": "test"}
+
+_LINE = re.compile(r"(\d{1,9})\t(\d{1,9}(?:,\d{1,9})*)", re.ASCII)
+
+
+def build(scenario: str, folder: Path) -> Scenario:
+    """Read one scenario; there are no times and no pictures, and ``source_id`` is the ASIN.
+
+    Args:
+        scenario: ``food_kitchen`` or ``movie_book``.
+        folder: not used, the files hold no pictures.
+
+    Raises:
+        InputError: a file can't be had, is damaged, or has a malformed line (named by file and number).
+    """
+    names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in (*ITEM_FILES, *SEQUENCE_FILES)}
+    paths = {file: files.fetch(name) for file, name in names.items()}
+
+    num_a, num_b = read_sizes(paths["num.txt"])
+    items_a = read_items(paths["item_set_A.pkl"], paths["text_A.pkl"], num_a)
+    items_b = read_items(paths["item_set_B.pkl"], paths["text_B.pkl"], num_b)
+    items = pd.concat([items_a.assign(domain="x"), items_b.assign(domain="y")], ignore_index=True)
+    items = items.assign(item=np.arange(1, num_a + num_b + 1, dtype=np.int32),
+                         image=pd.Series([None] * len(items), dtype=object))
+    tables, counts = [], {}
+    for file, split in SEQUENCE_FILES.items():
+        table, counts[file] = read_sequences(paths[file], split, num_a, num_a + num_b)
+        tables.append(table)
+    provenance = {
+        "files": {file: files.describe(names[file], path) for file, path in paths.items()},
+        "sequence_files": counts,
+    }
+    columns = ["item", "domain", "source_id", "title", "image"]
+    return Scenario(scenario, "llmcdsr", items[columns], pd.concat(tables, ignore_index=True), provenance)
+
+
+def read_sizes(path: Path) -> tuple[int, int]:
+    """Number of items of A and of B."""
+    sizes = [line for _, line in files.lines(path)]
+    if len(sizes) != 2 or not all(re.fullmatch(r"[1-9]\d{0,8}", size, re.ASCII) for size in sizes):
+        raise InputError(f"{path}: expected two lines, the number of items of A and that of B")
+    return int(sizes[0]), int(sizes[1])
+
+
+def read_items(item_set: Path, text: Path, num_items: int) -> pd.DataFrame:
+    """``source_id`` and ``title`` of one domain's items in the order of their index.
+
+    Titles come with HTML entities, which are decoded once, and with stray line ends; an item may have none.
+    """
+    index_of = read_plain_pickle(item_set)
+    titles = read_plain_pickle(text)
+    if not _is_dict(index_of, int) or sorted(index_of.values()) != list(range(num_items)):
+        raise InputError(f"{item_set}: expected a dict from ASIN to index, 0 to {num_items - 1} each once")
+    if not _is_dict(titles, str):
+        raise InputError(f"{text}: expected a dict from ASIN to title")
+    asins = sorted(index_of, key=index_of.get)
+    tidy = [" ".join(html.unescape(titles.get(asin, "")).split()) or None for asin in asins]
+    return pd.DataFrame({"source_id": asins, "title": pd.Series(tidy, dtype=object)})
+
+
+def read_sequences(path: Path, split: str, num_items_x: int, num_items: int) -> tuple[pd.DataFrame, dict]:
+    """The sequences of one file, and what was found there.
+
+    A sequence of one item has no history and is dropped. Counted are ``lines``, ``one_item_dropped``, ``repeated``
+    (lines with the very sequence of an earlier one) and ``longest``.
+    """
+    rows, seen, longest, one_item = [], set(), 0, 0
+    for number, line in files.lines(path):
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise files.malformed(path, number, "'<user>', a tab, and '<item>,<item>,…'")
+        items = np.array(match[2].split(",")).astype(np.int64)  # (length,)
+        if items.max() >= num_items:
+            raise files.malformed(path, number, f"items from 0 to {num_items - 1}, found {items.max()}")
+        seen.add(match[2])
+        longest = max(longest, len(items))
+        if len(items) == 1:
+            one_item += 1
+            continue
+        target_domain = "x" if items[-1] < num_items_x else "y"
+        rows.append((f"{path.stem}/{int(match[1])}", split, target_domain, (items + 1).astype(np.int32), None))
+    table = pd.DataFrame(rows, columns=["user", "split", "target_domain", "items", "timestamps"])
+    lines = len(rows) + one_item
+    return table, {"lines": lines, "one_item_dropped": one_item, "repeated": lines - len(seen), "longest": longest}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads dicts, lists, strings and numbers; a pickle that names any class or function is refused."""
+
+    def find_class(self, module: str, name: str):
+        raise pickle.UnpicklingError(f"it names {module}.{name}, and nothing but plain values is read")
+
+
+def read_plain_pickle(path: Path):
+    """Unpickle a foreign file without letting it name anything.
+
+    Raises:
+        InputError: the pickle names a class or function, or is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            return _PlainUnpickler(file).load()
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise InputError(f"{path} is not a pickle of plain values: {str(error) or type(error).__name__}") from error
+
+
+def _is_dict(value, of: type) -> bool:
+    """Whether ``value`` is a dict from strings to ``of``."""
+    return isinstance(value, dict) and all(type(k) is str and type(v) is of for k, v in value.items())

@@ -1,0 +1,74 @@
+"""The chunked mixture loss against the dense computation it stands for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ifcdsr_core import loss
+from ifcdsr_core.loss import mixture_nll
+
+
+def dense(queries, items, targets, log_mixing):
+    log_p = torch.stack([(q @ e.T).log_softmax(dim=1) for q, e in zip(queries, items)]) + log_mixing[:, None, None]
+    return -log_p.logsumexp(dim=0).gather(1, targets[:, None]).sum()
+
+
+def case(rows=23, num_items=50, widths=(8, 12), mixing=(0.7, 0.3), dtype=torch.float32):
+    random = torch.Generator().manual_seed(0)
+    queries = [torch.randn(rows, width, generator=random, dtype=dtype, requires_grad=True) for width in widths]
+    items = [torch.randn(num_items, width, generator=random, dtype=dtype, requires_grad=True) for width in widths]
+    targets = torch.randint(num_items, (rows,), generator=random)
+    targets[:2] = torch.tensor([0, num_items - 1])
+    return queries, items, targets, torch.tensor(mixing, dtype=dtype).log().requires_grad_()
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 7, 23, 1000])
+@pytest.mark.parametrize("widths, mixing", [((8,), (1.0,)), ((8, 12), (0.7, 0.3)), ((4, 5, 6), (0.5, 0.3, 0.2))])
+def test_equals_the_dense_loss_in_value_and_gradient(monkeypatch, chunk_rows, widths, mixing):
+    monkeypatch.setattr(loss, "BUFFER_ELEMENTS", chunk_rows * 50)
+    queries, items, targets, log_mixing = case(widths=widths, mixing=mixing)
+    inputs = [*queries, *items, log_mixing]
+    ours, naive = mixture_nll(queries, items, targets, log_mixing), dense(queries, items, targets, log_mixing)
+    torch.testing.assert_close(ours, naive, rtol=1e-5, atol=1e-5)
+    for a, b in zip(torch.autograd.grad(2 * ours, inputs), torch.autograd.grad(2 * naive, inputs)):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_gradient_by_finite_differences():
+    queries, items, targets, log_mixing = case(rows=5, num_items=7, widths=(3, 2), dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda *t: mixture_nll(t[:2], t[2:4], targets, t[4]), (*queries, *items, log_mixing))
+
+
+def test_large_logits_neither_overflow_nor_vanish():
+    queries, items, targets, log_mixing = case()
+    queries = [(100 * q).detach().requires_grad_() for q in queries]
+    value = mixture_nll(queries, items, targets, log_mixing)
+    torch.testing.assert_close(value, dense(queries, items, targets, log_mixing))
+    assert all(g.isfinite().all() for g in torch.autograd.grad(value, queries))
+
+
+def test_frozen_items_get_no_gradient_and_a_weight_of_zero_is_allowed():
+    queries, items, targets, _ = case()
+    frozen = items[1].detach()
+    mixture_nll(queries, [items[0], frozen], targets, torch.tensor([1.0, 0.0]).log()).backward()
+    assert frozen.grad is None and items[0].grad.isfinite().all()
+    torch.testing.assert_close(queries[1].grad, torch.zeros_like(queries[1]))
+
+
+def test_holds_one_buffer_of_the_set_size_per_modality(monkeypatch):
+    monkeypatch.setattr(loss, "BUFFER_ELEMENTS", 4 * 50)
+    loss._buffers.clear()
+    mixture_nll(*case(rows=200)).backward()
+    assert [held.numel() for held in loss._buffers.values()] == [200, 200]
+
+
+def test_bfloat16_is_close_and_keeps_float32_gradients():
+    queries, items, targets, log_mixing = case()
+    exact = mixture_nll(queries, items, targets, log_mixing)
+    with torch.autocast("cpu", torch.bfloat16):
+        value = mixture_nll(queries, items, targets, log_mixing)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, exact, rtol=0.02, atol=0)
+    assert torch.autograd.grad(value, items)[0].dtype == torch.float32

@@ -1,0 +1,186 @@
+"""Invariants of every model, and the equations of IFCDSR against a computation written out anew."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ifcdsr_core.batches import IGNORE, Batch, encode
+from ifcdsr_core.models import MODELS, ModelInputs
+from ifcdsr_core.models.ifcdsr import IFCDSR
+from ifcdsr_core.models.sasrec import SASRec
+from worlds import NUM_X, NUM_Y, tiny
+
+FEATURES = {"image": F.normalize(torch.randn(NUM_X + NUM_Y, 6, generator=torch.Generator().manual_seed(1)), dim=1)}
+VARIANTS = [
+    ("gru4rec", {}), ("sasrec", {"num_layers": 2, "inner_size": 8}), ("ifcdsr", {}), ("ifcdsr", {"image_fusion": False}),
+    ("ifcdsr", {"multiple_attention": False}), ("ifcdsr", {"image_projection": "linear"}),
+    ("ifcdsr", {"source_branch": "zero", "target": "x"}), ("ifcdsr", {"learn_temperature": True, "target": "y"}),
+]
+
+
+def make(name, options, **more):
+    torch.manual_seed(0)
+    config = MODELS[name].Config(**{"hidden_size": 8, "dropout": 0.0, **options})
+    return MODELS[name](config, ModelInputs(NUM_X, NUM_Y, 20, FEATURES, **more))
+
+
+def cases(max_seq_len=20):
+    return encode(tiny().sequences, NUM_X, max_seq_len)
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda v: "-".join([v[0], *map(str, v[1].values())]))
+def model(request):
+    return make(*request.param)
+
+
+def test_padding_never_changes_a_score_or_the_loss(model):
+    batch = cases()
+    pad = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    for name, value in pad.items():
+        if value.dim() == 2:
+            pad[name] = F.pad(value, (0, 3), value=IGNORE if name.startswith("labels") else 0)
+    wider = Batch(**pad)
+    for domain in (0, 1):
+        torch.testing.assert_close(model.score(batch, domain), model.score(wider, domain))
+    torch.testing.assert_close(model.loss(batch), model.loss(wider))
+
+
+def test_a_case_is_scored_alike_alone_and_in_a_batch(model):
+    batch = cases()
+    together = model.score(batch, 1)
+    for row in (0, 1, 2, 17):
+        torch.testing.assert_close(model.score(batch[[row]], 1)[0], together[row], rtol=1e-4, atol=1e-5)
+
+
+def test_scores_cover_the_domain_and_do_not_see_the_target(model):
+    batch = cases()
+    other = dataclasses.replace(batch, target_item=batch.target_item.flip(0), target_domain=batch.target_domain.flip(0),
+                                labels=batch.labels.flip(0), labels_x=batch.labels_x.flip(0),
+                                labels_y=batch.labels_y.flip(0))
+    for domain, count in ((0, NUM_X), (1, NUM_Y)):
+        scores = model.score(batch, domain)
+        assert scores.shape == (len(batch), count) and scores.isfinite().all()
+        torch.testing.assert_close(scores, model.score(other, domain))
+
+
+def test_frozen_features_get_no_gradient_and_all_parameters_get_one(model):
+    model.loss(cases()).backward()
+    assert not any(buffer.requires_grad for buffer in model.buffers())
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+
+
+def test_one_batch_can_be_overfitted(model):
+    batch = cases()[:12]
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.03)
+    first = model.loss(batch).item()
+    for _ in range(60):
+        loss = model.loss(batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert model.loss(batch).item() < 0.75 * first
+
+
+def test_every_option_of_the_config_is_read():
+    """Each field changes the loss, the scores or the parameters; a flag that nothing reads would not."""
+    changes = {"hidden_size": 16, "num_layers": 2, "dropout": 0.5, "num_heads": 1, "inner_size": 9, "alpha": 0.2,
+               "lambda_1": 0.7, "lambda_2": 0.9, "image_fusion": False, "multiple_attention": False,
+               "temperature": 0.5, "learn_temperature": True, "source_branch": "zero", "target": "x",
+               "image_projection": "linear"}
+    assert set(changes) == {f.name for f in dataclasses.fields(IFCDSR.Config)}
+    for name in MODELS:
+        fields = {f.name for f in dataclasses.fields(MODELS[name].Config)}
+        reference = _outcome(make(name, {}))
+        for field in fields & set(changes):
+            assert _outcome(make(name, {field: changes[field]})) != reference, f"{name}.{field}"
+
+
+def _outcome(model):
+    torch.manual_seed(3)
+    batch = cases()
+    loss = model.loss(batch).item()
+    model.eval()
+    return loss, model.score(batch, 0).sum().item(), sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name, options", [("gru4rec", {}), ("sasrec", {}), ("ifcdsr", {})])
+def test_no_future_leaks_into_a_prediction(name, options):
+    """Hidden states at a position do not change when later items do."""
+    model = make(name, options)
+    seq = torch.randint(1, NUM_X + NUM_Y + 1, (4, 9), generator=torch.Generator().manual_seed(2))
+    changed = seq.clone()
+    changed[:, 5:] = changed[:, 5:] % (NUM_X + NUM_Y) + 1
+    if name == "ifcdsr":
+        matrices = model.item_matrices()
+        pairs = [p for branch in ("x", "y", "xy") for p in zip(model.encode(seq, branch, matrices),
+                                                               model.encode(changed, branch, matrices))]
+    else:
+        pairs = [tuple(model.encoder_xy(model.item_embedding(s)) for s in (seq, changed))]
+    for before, after in pairs:
+        torch.testing.assert_close(before[:, :5], after[:, :5])
+        assert not torch.allclose(before[:, 5:], after[:, 5:])
+
+
+def test_score_is_equation_8_written_out():
+    model = make("ifcdsr", {"alpha": 0.6, "lambda_1": 0.2, "lambda_2": 0.5, "temperature": 0.3})
+    scenario = tiny()
+    batch = cases()
+    e_id, e_img = model.item_embedding.weight.detach(), F.pad(FEATURES["image"], (0, 0, 1, 0))
+    domain_items = {0: range(1, NUM_X + 1), 1: range(NUM_X + 1, NUM_X + NUM_Y + 1)}
+    scores = {domain: model.score(batch, domain).exp() for domain in (0, 1)}
+    for row in (0, 1, 2, 4, 9):
+        history = [int(i) for i in scenario.sequences["items"].iloc[row][:-1]]
+        for domain in (0, 1):
+            expected = torch.zeros(len(domain_items[domain]))
+            parts = {"xy": (history, 0.5, range(1, NUM_X + NUM_Y + 1)),
+                     "x": ([i for i in history if i <= NUM_X], (1.0, 0.2)[domain], domain_items[domain]),
+                     "y": ([i for i in history if i > NUM_X], (0.2, 1.0)[domain], domain_items[domain])}
+            for branch, (items, weight, support) in parts.items():
+                for modality, matrix, mixing in (("id", e_id, 0.6), ("image", e_img, 0.4)):
+                    cosines = torch.zeros(len(support))
+                    if items:
+                        h = model.encoders[f"{branch}_{modality}"](matrix[items][None])[0, -1]
+                        cosines = torch.stack([F.cosine_similarity(h, matrix[i], dim=0) for i in support])
+                    p = (cosines / 0.3).softmax(dim=0)
+                    expected += weight * mixing * torch.stack([p[support.index(i)] for i in domain_items[domain]])
+            torch.testing.assert_close(scores[domain][row], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_loss_is_equations_5_to_7_written_out():
+    options = {"alpha": 0.6, "lambda_1": 0.2, "lambda_2": 0.5, "temperature": 0.3, "target": "x"}
+    model = make("ifcdsr", options)
+    batch = cases()
+    matrices = model.item_matrices()
+    total, positions = 0.0, 0
+    for branch, weight, seq, labels, support in (
+            ("x", 1.0, batch.item_seq_x, batch.labels_x, range(1, NUM_X + 1)),
+            ("y", 0.2, batch.item_seq_y, batch.labels_y, range(NUM_X + 1, NUM_X + NUM_Y + 1)),
+            ("xy", 0.5, batch.item_seq, batch.labels, range(1, NUM_X + NUM_Y + 1))):
+        hidden = model.encode(seq, branch, matrices)
+        for row, position in torch.nonzero(labels != IGNORE).tolist():
+            p = 0.0
+            for h, matrix, mixing in zip(hidden, matrices, (0.6, 0.4)):
+                cosines = F.cosine_similarity(h[row, position][None], matrix[list(support)], dim=1)
+                p = p + mixing * (cosines / 0.3).softmax(dim=0)[support.index(int(labels[row, position]))]
+            total = total - weight * p.log()
+            positions += branch == "xy"
+    torch.testing.assert_close(model.loss(batch), total / positions, rtol=1e-5, atol=1e-5)
+
+
+def test_both_targets_is_the_mean_of_the_two():
+    losses = {target: make("ifcdsr", {"target": target}).loss(cases()) for target in ("both", "x", "y")}
+    torch.testing.assert_close(losses["both"], (losses["x"] + losses["y"]) / 2)
+
+
+def test_sasrec_loss_is_the_mean_cross_entropy():
+    model, batch = make("sasrec", {}), cases()
+    logits = model.encoder_xy(model.item_embedding(batch.item_seq)) @ model.item_embedding.weight.T
+    logits[..., 0] = -torch.inf  # padding is no item
+    expected = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE)
+    torch.testing.assert_close(model.loss(batch), expected)
+    assert isinstance(model, SASRec)

@@ -1,0 +1,100 @@
+"""Ranks, negatives and metrics; metrics are checked against ir-measures."""
+
+from __future__ import annotations
+
+import ir_measures
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from ifcdsr_core.batches import encode
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.metrics import METRICS, per_case, summarise
+from ifcdsr_core.models import ModelInputs, SequenceModel
+from ifcdsr_core.protocol import negatives, rank_among, rank_cases
+from worlds import NUM_X, NUM_Y, tiny
+
+
+class Fixed(SequenceModel):
+    """Scores every case with the given row of scores."""
+
+    def __init__(self, scores):
+        super().__init__(None, ModelInputs(NUM_X, NUM_Y, 20))
+        self.weight, self.scores = nn.Parameter(torch.zeros(1)), scores
+
+    def score(self, batch, domain):
+        return self.scores[domain].expand(len(batch), -1)
+
+
+def test_negatives_are_distinct_in_range_seeded_and_without_the_target():
+    target = np.array([0, 4_999, 17, 2_500])
+    drawn = negatives(target, 5_000, seed=3)
+    assert drawn.shape == (4, 999)
+    for row, wanted in zip(drawn, target):
+        assert len(set(row)) == 999 and wanted not in row and row.min() >= 0 and row.max() < 5_000
+    assert np.array_equal(drawn, negatives(target, 5_000, seed=3))
+    assert not np.array_equal(drawn, negatives(target, 5_000, seed=4))
+
+
+def test_negatives_are_uniform():
+    drawn = negatives(np.full(3_000, 10), 2_000, seed=0)
+    counts = np.bincount(drawn.ravel(), minlength=2_000)
+    expected = 3_000 * 999 / 1_999
+    assert counts[10] == 0
+    assert abs(np.delete(counts, 10) - expected).max() < 6 * np.sqrt(expected * 0.5)
+
+
+def test_a_small_domain_gives_all_others():
+    assert sorted(negatives(np.array([2]), 5, seed=0)[0]) == [0, 1, 3, 4]
+
+
+def test_ties_are_averaged():
+    rank = rank_among(torch.tensor([1.0, 1.0, 0.0]), torch.tensor([[1.0, 1.0, 2.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    assert rank.tolist() == [3.0, 1.0, 2.5]
+
+
+def test_a_constant_scorer_gets_the_middle_rank():
+    cases = encode(tiny().sequences, NUM_X, 20)
+    ranks = rank_cases(Fixed((torch.zeros(NUM_X), torch.zeros(NUM_Y))), cases, seed=0)
+    middle = ranks["target_domain"].map({"x": (NUM_X + 1) / 2, "y": (NUM_Y + 1) / 2})
+    assert np.array_equal(ranks["full"], middle) and np.array_equal(ranks["sampled_999"], middle)
+
+
+def test_first_and_last_item_of_each_domain_are_ranked():
+    scores = (torch.arange(NUM_X).float(), torch.arange(NUM_Y).float())  # the last item of a domain is best
+    cases = encode(tiny(300).sequences, NUM_X, 20)
+    ranks = rank_cases(Fixed(scores), cases, seed=0)
+    best = {1: NUM_X, NUM_X: 1, NUM_X + 1: NUM_Y, NUM_X + NUM_Y: 1}
+    for item, rank in best.items():
+        rows = ranks[ranks["target_item"] == item]
+        assert len(rows) and set(rows["full"]) == {float(rank)}
+
+
+def test_nan_scores_are_refused():
+    cases = encode(tiny().sequences, NUM_X, 20)
+    with pytest.raises(InputError, match="NaN"):
+        rank_cases(Fixed((torch.full((NUM_X,), torch.nan), torch.zeros(NUM_Y))), cases, seed=0)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_metrics_equal_those_of_ir_measures(metric):
+    random = np.random.default_rng(0)
+    ranks = random.integers(1, 40, size=200)
+    run, qrels = [], []
+    for case, rank in enumerate(ranks):
+        qrels.append(ir_measures.Qrel(str(case), "target", 1))
+        run += [ir_measures.ScoredDoc(str(case), "target" if place == rank else f"other{place}", -float(place))
+                for place in range(1, 41)]
+    name = {"MRR": "RR"}.get(metric, metric.replace("NDCG", "nDCG").replace("HR", "Success"))
+    theirs = {m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.parse_measure(name)], qrels, run)}
+    np.testing.assert_allclose(per_case(ranks, metric), [theirs[str(case)] for case in range(200)], atol=1e-12)
+
+
+def test_summary_is_per_protocol_and_domain():
+    ranks = pd.DataFrame({"target_domain": ["x", "x", "y"], "sampled_999": [1.0, 4.0, 2.0], "full": [2.0, 8.0, 10.0]})
+    table = summarise(ranks).set_index(["protocol", "domain"])
+    assert table.loc[("sampled_999", "x"), "MRR"] == pytest.approx((1 + 1 / 4) / 2)
+    assert table.loc[("full", "y"), "NDCG@10"] == pytest.approx(1 / np.log2(11))
+    assert table.loc[("full", "x"), "cases"] == 2

@@ -1,0 +1,410 @@
+"""Published files, and the two sources read from them: tiny files in the publishers' formats, then the real ones."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import pickle
+import socket
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ifcdsr_core import sources
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.paths import ROOT
+from ifcdsr_core.sources import c2dsr, files, llmcdsr, prepare
+
+MIRROR = Path(os.environ.get("IFCDSR_MIRROR") or ROOT.parent / "shared" / "mirror")
+needs_mirror = pytest.mark.skipif(not MIRROR.is_dir(), reason="no real data: IFCDSR_MIRROR names no mirror of it")
+DAY = 86_400
+
+
+@pytest.fixture(autouse=True)
+def own_data(tmp_path, monkeypatch):
+    """Every test has its own data folder, no mirror, and reaches loopback without a proxy."""
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("IFCDSR_MIRROR", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return tmp_path / "data"
+
+
+def register(monkeypatch, contents: dict[str, bytes], root: Path) -> None:
+    """Make ``contents`` (name -> bytes) the published files, and put them into a mirror at ``root``."""
+    facts = {}
+    for name, content in contents.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        facts[name] = files.checksums(path)
+    monkeypatch.setattr(files, "registry", lambda: facts)
+    monkeypatch.setenv("IFCDSR_MIRROR", str(root))
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """All files below ``folder``."""
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+# ---------------------------------------------------------------------------- files
+
+
+NAME = "owner/repository/commit/folder/file.txt"
+CONTENT = b"what was published\n" * 100
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A real HTTP server on loopback; ``respond(status, body, length)`` sets its answer."""
+    answer = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            answer["asked"] = self.path
+            self.send_response(answer["status"])
+            self.send_header("Content-Length", str(answer["length"]))
+            self.end_headers()
+            self.wfile.write(answer["body"])
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+
+        def respond(status: int, body: bytes, length: int | None = None) -> dict:
+            answer.update(status=status, body=body, length=len(body) if length is None else length)
+            return answer
+
+        respond.url = f"http://127.0.0.1:{running.server_port}/"
+        yield respond
+        running.shutdown()
+
+
+@pytest.fixture(params=["sha256", "git_blob_sha1"])
+def published(request, tmp_path, monkeypatch):
+    """NAME is published: once with all its facts known, once with no more than git's hash."""
+    path = tmp_path / "original"
+    path.write_bytes(CONTENT)
+    facts = files.checksums(path)
+    known = facts if request.param == "sha256" else {"git_blob_sha1": facts["git_blob_sha1"]}
+    monkeypatch.setattr(files, "registry", lambda: {NAME: known})
+    return facts
+
+
+def test_git_blob_sha1_is_gits(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"what is up, doc?")  # the example of git's own book
+    assert files.checksums(path)["git_blob_sha1"] == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
+
+
+def test_registry_names_every_file_the_sources_read():
+    known = files.registry()
+    for repository, subfolder, module in ((c2dsr.REPOSITORY, "data/raw", c2dsr), (llmcdsr.REPOSITORY, "data", llmcdsr)):
+        for folder in module.FOLDERS.values():
+            names = ([*c2dsr.SPLIT_FILES.values(), "items_x.txt", "items_y.txt", "userlist.txt"] if module is c2dsr
+                     else [*llmcdsr.ITEM_FILES, *llmcdsr.SEQUENCE_FILES])
+            assert {f"{repository}/{subfolder}/{folder}/{name}" for name in names} <= set(known)
+    assert all(len(facts["git_blob_sha1"]) == 40 for facts in known.values())
+
+
+def test_download_once(server, published, own_data):
+    answer = server(200, CONTENT)
+    path = files.fetch(NAME, base_url=server.url, retries=0)
+    assert path.read_bytes() == CONTENT
+    assert answer["asked"] == f"/{NAME}"
+    assert left_behind(own_data) == [path]
+    server(404, b"")
+    assert files.fetch(NAME, base_url=server.url, retries=0) == path  # not asked again
+
+
+@pytest.mark.parametrize("status, body, length, says", [
+    (404, b"", 0, "404"),
+    (500, b"", 0, "500"),
+    (200, CONTENT[:-1], len(CONTENT), "read"),  # the connection ends early
+    (200, CONTENT[:-1], None, "should be"),  # a short file that looks whole
+    (200, b"x" * len(CONTENT), None, "should be"),  # right size, other content
+    (200, b"", None, "should be"),
+])
+def test_a_failed_download_leaves_nothing(server, published, own_data, status, body, length, says):
+    server(status, body, length)
+    with pytest.raises(InputError) as caught:
+        files.fetch(NAME, base_url=server.url, retries=0)
+    message = str(caught.value)
+    assert says in message and server.url + NAME in message and "IFCDSR_MIRROR" in message
+    assert str(own_data / "downloads" / NAME) in message and "\n" not in message
+    assert left_behind(own_data) == []
+
+
+def test_a_failed_download_is_tried_again(server, published, own_data):
+    server(500, b"")
+    threading.Timer(0.3, server, (200, CONTENT)).start()  # pooch waits for a second
+    assert files.fetch(NAME, base_url=server.url, retries=1).read_bytes() == CONTENT
+
+
+def test_connection_refused(published, own_data):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, not listening
+        with pytest.raises(InputError, match="refused"):
+            files.fetch(NAME, base_url=f"http://127.0.0.1:{unused.getsockname()[1]}/", retries=0)
+    assert left_behind(own_data) == []
+
+
+def test_mirror_is_read_in_place(published, tmp_path, own_data, monkeypatch):
+    register(monkeypatch, {NAME: CONTENT}, tmp_path / "mirror")
+    assert files.fetch(NAME) == tmp_path / "mirror" / NAME
+    assert left_behind(own_data) == []
+
+
+def test_a_file_the_mirror_lacks_is_downloaded(server, published, tmp_path, monkeypatch):
+    (tmp_path / "mirror").mkdir()
+    monkeypatch.setenv("IFCDSR_MIRROR", str(tmp_path / "mirror"))
+    server(404, b"")
+    with pytest.raises(InputError, match="not in the mirror .*404"):
+        files.fetch(NAME, base_url=server.url, retries=0)
+    server(200, CONTENT)
+    assert files.fetch(NAME, base_url=server.url, retries=0).read_bytes() == CONTENT
+
+
+def test_damaged_mirror_file(published, tmp_path, monkeypatch):
+    path = tmp_path / "mirror" / NAME
+    path.parent.mkdir(parents=True)
+    damaged = CONTENT.replace(b"w", b"v", 1)
+    path.write_bytes(damaged)
+    monkeypatch.setenv("IFCDSR_MIRROR", str(tmp_path / "mirror"))
+    key = "sha256" if "sha256" in files.registry()[NAME] else "git_blob_sha1"
+    with pytest.raises(InputError, match=f"{key} should be {published[key]}, is {files.checksums(path)[key]}"):
+        files.fetch(NAME)
+    assert path.read_bytes() == damaged
+
+
+def test_damaged_download_is_not_used(published, own_data):
+    path = own_data / "downloads" / NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT + b"more")
+    with pytest.raises(InputError, match="is not the published file"):
+        files.fetch(NAME)
+
+
+def test_mirror_must_be_a_folder(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("IFCDSR_MIRROR", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="IFCDSR_MIRROR names .*nowhere"):
+        files.fetch(NAME)
+
+
+# ---------------------------------------------------------------------------- c2dsr
+
+
+def interactions(*pairs: tuple[int, int]) -> str:
+    """``<item>|<unix time>|<date>|`` of each (item, day)."""
+    return "\t".join(f"{item}|{day * DAY}|1970-01-{day + 1:02d} 08:00:00|" for item, day in pairs)
+
+
+TINY_C2DSR = {
+    "items_x.txt": "7\tASINX0\t0\n9\tASINX1\t1\n3\tASINX2\t2\n",
+    "items_y.txt": "70\tASINY0\t0\n90\tASINY1\t1\n",
+    "userlist.txt": "first\t0\nsecond\t1\nthird\t2\n",
+    "train_new.txt": f"0\t5\t{interactions((0, 1), (3, 2), (1, 3), (4, 4))}\n",
+    # the last X and the last Y of a line stand at its end, whenever they happened
+    "val_new.txt": f"1\t6\t{interactions((0, 1), (3, 2), (1, 9), (4, 5))}\n",
+    "test_new.txt": f"2\t7\t{interactions((4, 3), (0, 3), (1, 3), (2, 8), (3, 8))}\n",
+}
+
+
+@pytest.fixture
+def tiny_c2dsr(tmp_path, monkeypatch):
+    """``put(**changed files)`` publishes a tiny Food-Kitchen."""
+    def put(**changed: str) -> None:
+        contents = TINY_C2DSR | {f"{name}.txt": text for name, text in changed.items()}
+        register(monkeypatch, {f"{c2dsr.REPOSITORY}/data/raw/Food-Kitchen/{name}": text.encode()
+                               for name, text in contents.items()}, tmp_path / "mirror")
+    put()
+    return put
+
+
+def test_c2dsr_sorts_by_time_and_numbers_from_one(tiny_c2dsr):
+    scenario = prepare("c2dsr", "food_kitchen")
+    assert (scenario.num_items_x, scenario.num_items_y) == (3, 2)
+    assert scenario.items["source_id"].tolist() == ["ASINX0", "ASINX1", "ASINX2", "ASINY0", "ASINY1"]
+    assert scenario.items["title"].isna().all() and scenario.items["image"].isna().all()
+    rows = scenario.sequences
+    assert rows["user"].tolist() == ["0", "1", "2"]
+    assert rows["split"].tolist() == ["train", "valid", "test"]
+    assert [list(items) for items in rows["items"]] == [[1, 4, 2, 5], [1, 4, 5, 2], [5, 1, 2, 3, 4]]
+    assert rows["target_domain"].tolist() == ["y", "x", "y"]  # a tie keeps the file's order
+    assert list(rows["timestamps"][1]) == [DAY, 2 * DAY, 5 * DAY, 9 * DAY]
+    assert scenario.provenance["lines_not_in_time_order"] == {"train_new.txt": 0, "val_new.txt": 1, "test_new.txt": 0}
+    assert scenario.provenance["sequences_numbered"] == 8
+    facts = scenario.provenance["files"]["val_new.txt"]
+    assert facts["url"].startswith("https://") and facts["bytes"] == len(TINY_C2DSR["val_new.txt"])
+
+
+def test_c2dsr_without_the_training_file_only_on_request(tiny_c2dsr, tmp_path, monkeypatch):
+    (tmp_path / "mirror" / c2dsr.REPOSITORY / "data/raw/Food-Kitchen/train_new.txt").unlink()
+    monkeypatch.setattr(files, "_download", lambda name, *_: (_ for _ in ()).throw(InputError(f"no {name}")))
+    with pytest.raises(InputError, match="train_new.txt.*train_file=false"):
+        prepare("c2dsr", "food_kitchen")
+    assert not (sources.data_dir() / "scenarios" / "c2dsr" / "food_kitchen").exists()
+    scenario = prepare("c2dsr", "food_kitchen", train_file=False)
+    assert scenario.sequences["split"].tolist() == ["valid", "test"]
+    assert scenario.provenance["options"] == {"train_file": False}
+    assert "train_new.txt" not in scenario.provenance["files"]
+
+
+GOOD_LINE = TINY_C2DSR["val_new.txt"]
+
+
+@pytest.mark.parametrize("file, text, line", [
+    ("val_new", GOOD_LINE + "1 8 0|1|d|\n", 2),  # blanks for tabs
+    ("val_new", GOOD_LINE + f"1\t8\t{interactions((0, 1))}\n", 2),  # no history
+    ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t-3|2|d|\n", 2),
+    ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t3|soon|d|\n", 2),
+    ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t3|2\n", 2),
+    ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t5|2|d|\n", 2),  # items are 0 to 4
+    ("val_new", GOOD_LINE + f"3\t8\t{interactions((0, 1), (3, 2))}\n", 2),  # users are 0 to 2
+    ("val_new", GOOD_LINE + "\n" + GOOD_LINE, 2),
+    ("val_new", "<html>404: Not Found</html>\n", 1),
+    ("test_new", "1\t8\t0|1|d|\t३|2|d|\n", 1),  # digits, but not those of ASCII
+    ("items_x", "7\tASINX0\t0\n9\tASINX1\t2\n", 2),  # an index left out
+    ("items_y", "7\tASINX0\n", 1),
+    ("userlist", "first\t0\nsecond\t0\n", 2),
+])
+def test_c2dsr_names_the_malformed_line(tiny_c2dsr, file, text, line):
+    tiny_c2dsr(**{file: text})
+    with pytest.raises(InputError, match=rf"{file}\.txt, line {line}: expected"):
+        prepare("c2dsr", "food_kitchen")
+    assert not (sources.data_dir() / "scenarios" / "c2dsr" / "food_kitchen").exists()
+
+
+def test_c2dsr_empty_file(tiny_c2dsr):
+    tiny_c2dsr(val_new="")
+    with pytest.raises(InputError, match="val_new.txt holds no sequence"):
+        prepare("c2dsr", "food_kitchen")
+
+
+# ---------------------------------------------------------------------------- llmcdsr
+
+
+TINY_LLMCDSR = {
+    "num.txt": b"2\n3\n",
+    "item_set_A.pkl": pickle.dumps({"A0": 0, "A1": 1}),
+    "item_set_B.pkl": pickle.dumps({"B2": 2, "B0": 0, "B1": 1}),
+    "text_A.pkl": pickle.dumps({"A0": "Salt &amp; Pepper\n", "A1": "Caf&amp;#233; <b>"}),
+    "text_B.pkl": pickle.dumps({"B0": "Bowl", "B1": " ", "B2": "A &quot;pot&quot;"}),
+    "train_A.txt": b"1\t0,1\n2\t1\n3\t0,1\n",
+    "train_B.txt": b"1\t2,3,4\n",
+    "train_overlap.txt": b"1\t0,2,1\n",
+    "valid.txt": b"1\t0,2,4\n",
+    "test.txt": b"1\t0,4,1\n",
+}
+
+
+@pytest.fixture
+def tiny_llmcdsr(tmp_path, monkeypatch):
+    """``put({file: bytes})`` publishes a tiny Food-Kitchen with these files changed."""
+    def put(changed: dict[str, bytes]) -> None:
+        register(monkeypatch, {f"{llmcdsr.REPOSITORY}/data/food-kitchen/{name}": content
+                               for name, content in (TINY_LLMCDSR | changed).items()}, tmp_path / "mirror")
+    put({})
+    return put
+
+
+def test_llmcdsr_titles_users_and_short_sequences(tiny_llmcdsr):
+    scenario = prepare("llmcdsr", "food_kitchen")
+    assert scenario.items["source_id"].tolist() == ["A0", "A1", "B0", "B1", "B2"]
+    titles = scenario.items["title"].tolist()
+    assert titles[:3] == ["Salt & Pepper", "Caf&#233; <b>", "Bowl"]  # decoded once, not twice
+    assert scenario.items["title"].isna().tolist() == [False, False, False, True, False]
+    assert titles[4] == 'A "pot"'
+    rows = scenario.sequences
+    assert rows["user"].tolist() == ["train_A/1", "train_A/3", "train_B/1", "train_overlap/1", "valid/1", "test/1"]
+    assert rows["split"].tolist() == ["train"] * 4 + ["valid", "test"]
+    assert [list(items) for items in rows["items"]][2:] == [[3, 4, 5], [1, 3, 2], [1, 3, 5], [1, 5, 2]]
+    assert rows["timestamps"].isna().all()
+    assert scenario.provenance["sequence_files"]["train_A.txt"] == {
+        "lines": 3, "one_item_dropped": 1, "repeated": 1, "longest": 2}
+
+
+class Trap:
+    """Unpickled the ordinary way it makes a folder; ours must refuse before."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("file", ["item_set_A.pkl", "text_B.pkl"])
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_llmcdsr_refuses_a_pickle_that_names_anything(tiny_llmcdsr, tmp_path, file, protocol):
+    sprung = tmp_path / "sprung"
+    tiny_llmcdsr({file: pickle.dumps({"A0": Trap(sprung)}, protocol)})
+    with pytest.raises(InputError, match=rf"{file} is not a pickle of plain values: it names \w+\.mkdir"):
+        prepare("llmcdsr", "food_kitchen")
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize("file, content, says", [
+    ("item_set_A.pkl", pickle.dumps(OrderedDict(A0=0, A1=1)), "collections.OrderedDict"),
+    ("item_set_A.pkl", b"not a pickle", "is not a pickle of plain values"),
+    ("item_set_A.pkl", TINY_LLMCDSR["item_set_A.pkl"][:-5], "is not a pickle of plain values"),
+    ("item_set_A.pkl", b"", "is not a pickle of plain values"),
+    ("item_set_A.pkl", pickle.dumps({"A0": 0, "A1": 0}), "0 to 1 each once"),
+    ("item_set_A.pkl", pickle.dumps(["A0", "A1"]), "a dict from ASIN to index"),
+    ("text_A.pkl", pickle.dumps({"A0": 3}), "a dict from ASIN to title"),
+    ("num.txt", b"2\n", "expected two lines"),
+    ("num.txt", b"2\nthree\n", "expected two lines"),
+    ("test.txt", b"1\t0,4,1\n2\t0;1\n", "test.txt, line 2"),
+    ("test.txt", b"1\t0,4,1\n2\t0,5\n", "test.txt, line 2: expected items from 0 to 4, found 5"),
+    ("test.txt", b"1\t0,4,\n", "test.txt, line 1"),
+])
+def test_llmcdsr_says_what_is_wrong(tiny_llmcdsr, file, content, says):
+    tiny_llmcdsr({file: content})
+    with pytest.raises(InputError, match=says):
+        prepare("llmcdsr", "food_kitchen")
+
+
+# ---------------------------------------------------------------------------- the real files
+
+
+@pytest.fixture
+def mirror(monkeypatch):
+    monkeypatch.setenv("IFCDSR_MIRROR", str(MIRROR))
+
+
+@needs_mirror
+@pytest.mark.parametrize("name, items, train, valid, test, days", [
+    ("food_kitchen", (29_207, 34_886), 34_117, (2_722, 5_451), (2_747, 5_659), 365),
+    ("movie_book", (36_845, 63_937), 58_515, (2_032, 5_612), (1_978, 5_730), 30),
+])
+def test_real_c2dsr_is_that_of_table_1(mirror, name, items, train, valid, test, days):
+    scenario = prepare("c2dsr", name, train_file=False)
+    assert (scenario.num_items_x, scenario.num_items_y) == items
+    targets = scenario.sequences.groupby(["split", "target_domain"]).size()
+    assert (targets["valid", "x"], targets["valid", "y"]) == valid
+    assert (targets["test", "x"], targets["test", "y"]) == test
+    assert scenario.provenance["sequences_numbered"] - len(scenario.sequences) == train
+    assert scenario.sequences["user"].is_unique
+
+    flat, length = scenario.flat_items
+    assert 6 <= length.min() and length.max() <= 15
+    owner = np.repeat(np.arange(len(length)), length)
+    in_x = np.bincount(owner, flat <= scenario.num_items_x)
+    assert min(in_x.min(), (length - in_x).min()) >= 3
+    assert len(np.unique(owner * (scenario.num_items + 1) + flat)) == len(flat)  # no item twice in a sequence
+    times = np.stack([(stamps[0], stamps[-1], np.diff(stamps).min()) for stamps in scenario.sequences["timestamps"]])
+    assert (times[:, 2] >= 0).all() and (times[:, 1] - times[:, 0]).max() <= days * DAY
+
+
+@needs_mirror
+def test_real_llmcdsr_has_titles(mirror):
+    scenario = prepare("llmcdsr", "food_kitchen")
+    assert (scenario.num_items_x, scenario.num_items_y) == (8_661, 27_637)
+    assert scenario.items["title"].notna().all() and scenario.items["source_id"].is_unique
+    assert scenario.sequences["split"].value_counts().to_dict() == {"train": 51_164, "valid": 960, "test": 937}
+    assert scenario.sequences["user"].is_unique
+    assert not scenario.items["title"].str.contains("&amp;|&quot;|&reg;").any()

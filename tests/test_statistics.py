@@ -1,0 +1,305 @@
+"""Statistics: against numbers counted by hand, against naive loops, and on the real files against the paper."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ifcdsr_core import statistics
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.paths import ROOT
+from ifcdsr_core.scenario import Scenario
+
+DAY = 86_400
+MIRROR = Path(os.environ.get("IFCDSR_MIRROR") or ROOT.parent / "shared" / "mirror")
+needs_mirror = pytest.mark.skipif(
+    not MIRROR.is_dir(), reason="the published files are not here: set IFCDSR_MIRROR to a folder that holds them")
+
+
+def make_scenario(sequences, num_items_x=3, num_items_y=4, source="demo") -> Scenario:
+    """A scenario from (user, split, items, days or None)."""
+    num_items = num_items_x + num_items_y
+    items = pd.DataFrame({
+        "item": np.arange(1, num_items + 1, dtype=np.int32),
+        "domain": ["x"] * num_items_x + ["y"] * num_items_y,
+        "source_id": [f"secret-{item}" for item in range(1, num_items + 1)],
+        "title": [None] * num_items,
+        "image": [None] * num_items,
+    })
+    rows = [(user, split, "x" if chosen[-1] <= num_items_x else "y", np.array(chosen, dtype=np.int32),
+             None if days is None else np.array(days, dtype=np.int64) * DAY)
+            for user, split, chosen, days in sequences]
+    table = pd.DataFrame(rows, columns=["user", "split", "target_domain", "items", "timestamps"])
+    return Scenario("food_kitchen", source, items, table, {"files": {}, "sequences_numbered": 9})
+
+
+@pytest.fixture
+def tiny() -> Scenario:
+    """X is 1 to 3, Y is 4 to 7; items 3 and 7 are touched by nobody in training."""
+    return make_scenario([
+        ("a", "train", [1, 4, 2], [0, 1, 2]),        # no tie
+        ("a", "train", [4, 5], [7, 9]),              # the same user, Y only
+        ("b", "train", [1, 2], [5, 5]),              # tie within X: target open, its domain not
+        ("c", "valid", [1, 4, 5, 6], [0, 3, 3, 3]),  # tie within Y
+        ("d", "test", [4, 3, 7], [0, 2, 2]),         # tie across domains: target in Y, could be in X
+        ("e", "test", [5, 4, 1], [0, 4, 4]),         # tie across domains: target in X, could be in Y
+        ("f", "test", [1, 4, 5], [1, 1, 8]),         # a tie, but not at the end
+    ])
+
+
+@pytest.fixture
+def random_scenario() -> Scenario:
+    random = np.random.default_rng(7)
+    sequences = []
+    for number in range(200):
+        length = random.integers(2, 9)
+        sequences.append((f"user {random.integers(120)}", random.choice(["train", "valid", "test"]),
+                          random.integers(1, 41, length).tolist(), np.sort(random.integers(0, 6, length)).tolist()))
+    return make_scenario(sequences, num_items_x=15, num_items_y=25)
+
+
+def row(table: pd.DataFrame, **labels) -> pd.Series:
+    """The one row with these labels."""
+    found = table[np.logical_and.reduce([table[name] == value for name, value in labels.items()])]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_table1(tiny):
+    table = statistics.table1(tiny)
+    assert table[["domain", "items", "train", "valid", "test"]].values.tolist() == [
+        ["Food", 3, 3, 0, 1], ["Kitchen", 4, 3, 1, 2]]
+    assert table["avg_length"].tolist() == pytest.approx([20 / 7] * 2)
+
+
+def test_table1_without_a_train_split(tiny):
+    table = statistics.table1(make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)]))
+    assert table["train"].isna().all()
+    assert table["test"].tolist() == [1, 0]
+
+
+def test_only_the_papers_own_data_stands_beside_the_paper(tiny):
+    with pytest.raises(InputError, match="'demo' is not the paper's data"):
+        statistics.table1_against_paper(tiny)
+    assert "table1_against_paper" not in statistics.summary(tiny)["tables"]
+
+
+def test_table1_against_paper_says_what_is_missing():
+    table = statistics.table1_against_paper(
+        make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)], source="c2dsr"))
+    assert row(table, domain="Food", quantity="items")["difference"] == 3 - 29_207
+    train = row(table, domain="both", quantity="train")
+    assert np.isnan(train["ours"]) and np.isnan(train["difference"]) and "leaves 7 sequences" in train["note"]
+    assert "valid and test only" in row(table, domain="both", quantity="avg_length")["note"]
+
+
+def test_table1_against_paper_with_a_train_split():
+    table = statistics.table1_against_paper(
+        make_scenario([("c", "train", [1, 4], None), ("d", "test", [4, 1], None)], source="c2dsr"))
+    assert row(table, domain="both", quantity="train")["difference"] == 1 - 34_117
+    assert set(table["note"]) == {""}
+
+
+def test_lengths(tiny):
+    table = statistics.lengths(tiny)
+    assert table["split"].tolist() == ["train", "valid", "test", "all"]
+    assert row(table, split="train")[["sequences", "mean", "min", "median", "max"]].tolist() == [3, 7 / 3, 2, 2, 3]
+    distribution = statistics.length_distribution(tiny)
+    assert distribution.values.tolist() == [["train", 2, 2], ["train", 3, 1], ["valid", 4, 1], ["test", 3, 3]]
+
+
+def test_items_per_domain(tiny):
+    table = statistics.items_per_domain(tiny)
+    kitchen = row(table, split="train", domain="Kitchen")
+    assert kitchen[["sequences", "mean", "min", "median", "max"]].tolist() == [3, 1, 0, 1, 2]
+
+
+def test_popularity(tiny):
+    table = statistics.popularity(tiny)
+    assert table.values.tolist() == [
+        ["Food", 1, 1], ["Food", 2, 1], ["Food", 5, 1],  # items 3, 2, 1
+        ["Kitchen", 1, 2], ["Kitchen", 4, 1], ["Kitchen", 6, 1]]  # items 6 and 7, 5, 4
+
+
+def test_concentration_of_an_untouched_item():
+    table = statistics.concentration(make_scenario([("a", "test", [1, 1, 1, 4, 5, 6, 7], None)]))
+    food, kitchen = row(table, domain="Food"), row(table, domain="Kitchen")
+    assert food["untouched"] == pytest.approx(2 / 3) and food["gini"] == pytest.approx(2 / 3) and food["top"] == 3
+    assert food["head_share"] == 1.0  # 20 % of 3 items is 1 item
+    assert kitchen["untouched"] == 0 and kitchen["gini"] == pytest.approx(0)
+
+
+def test_gini_against_all_pairs():
+    count = np.random.default_rng(1).integers(0, 9, 50)
+    expected = np.abs(count[:, None] - count[None]).mean() / (2 * count.mean())
+    assert statistics.gini(count) == pytest.approx(expected)
+    assert np.isnan(statistics.gini(np.zeros(3)))
+
+
+def test_user_overlap_is_by_user_not_by_sequence(tiny):
+    train = row(statistics.user_overlap(tiny), split="train")
+    assert train[["sequences", "users", "both", "only_x", "only_y"]].tolist() == [3, 2, 1, 1, 0]
+    assert train["both_share"] == 0.5
+
+
+def test_order_ties(tiny):
+    table = statistics.order_ties(tiny).set_index("split")
+    assert table.loc["train", ["tied_pairs", "with_tie", "target_tied", "domain_open"]].tolist() == pytest.approx(
+        [1 / 4, 1 / 3, 1 / 3, 0])
+    assert np.isnan(table.at["train", "open_to_y"])
+    assert table.loc["valid", ["tied_pairs", "target_tied", "domain_open"]].tolist() == pytest.approx([2 / 3, 1, 0])
+    assert table.loc["test", ["tied_pairs", "with_tie", "target_tied", "domain_open", "open_to_y"]].tolist() == (
+        pytest.approx([1 / 2, 1, 2 / 3, 2 / 3, 1 / 2]))
+    assert table.loc["test", ["targets_x", "targets_x_least", "targets_x_most"]].tolist() == [1, 0, 2]
+
+
+def test_order_ties_against_loops(random_scenario):
+    """Every order of the tied last items is tried, one by one."""
+    table = statistics.order_ties(random_scenario).set_index("split")
+    for split, part in random_scenario.sequences.groupby("split"):
+        pairs = ties = tied_sequences = tied_targets = open_domains = least = most = 0
+        for items, times in zip(part["items"], part["timestamps"]):
+            equal = [a == b for a, b in zip(times, times[1:])]
+            pairs, ties, tied_sequences = pairs + len(equal), ties + sum(equal), tied_sequences + any(equal)
+            tied_targets += equal[-1]
+            possible = {item <= random_scenario.num_items_x for item, time in zip(items, times) if time == times[-1]}
+            open_domains, least, most = open_domains + (len(possible) == 2), least + all(possible), most + any(possible)
+        found = table.loc[split]
+        assert found["tied_pairs"] == pytest.approx(ties / pairs)
+        assert found["with_tie"] == pytest.approx(tied_sequences / len(part))
+        assert found["target_tied"] == pytest.approx(tied_targets / len(part))
+        assert found["domain_open"] == pytest.approx(open_domains / len(part))
+        assert found["targets_x"] == (part["target_domain"] == "x").sum()
+        assert (found["targets_x_least"], found["targets_x_most"]) == (least, most)
+
+
+def test_equal_times_of_two_sequences_are_no_tie():
+    table = statistics.order_ties(make_scenario([("a", "test", [1, 2], [0, 3]), ("b", "test", [1, 4], [3, 5])]))
+    assert row(table, split="test")["tied_pairs"] == 0
+
+
+def test_span_days(tiny):
+    table = statistics.span_days(tiny)
+    assert row(table, split="train")[["sequences", "min", "median", "max"]].tolist() == [3, 0, 2, 2]
+    assert row(table, split="test")["max"] == 7
+
+
+def test_without_timestamps_there_are_no_rows():
+    scenario = make_scenario([("a", "train", [1, 4], None), ("b", "test", [1, 4], None)])
+    assert len(statistics.order_ties(scenario)) == len(statistics.span_days(scenario)) == 0
+
+
+def test_sequences_without_timestamps_are_left_out_of_ties():
+    mixed = make_scenario([("a", "test", [1, 4, 5], None), ("b", "test", [1, 4], [2, 2]), ("c", "valid", [4, 1], None)])
+    table = statistics.order_ties(mixed)
+    assert table[["split", "sequences", "domain_open"]].values.tolist() == [["test", 1, 1.0]]
+
+
+def test_unseen_targets(tiny):
+    table = statistics.unseen_targets(tiny)
+    # Trained on 1, 2, 4, 5: of the test targets 7, 1, 5 only 7 is unseen, and the validation target 6 is.
+    assert row(table, trained_on="train", split="test", domain="Kitchen")[["targets", "unseen"]].tolist() == [2, 1]
+    assert row(table, trained_on="train", split="test", domain="Food")[["targets", "unseen"]].tolist() == [1, 0]
+    assert row(table, trained_on="train", split="valid", domain="Kitchen")["unseen_share"] == 1.0
+    assert row(table, trained_on="valid", split="test", domain="Kitchen")["unseen"] == 1
+
+
+def test_unseen_targets_against_loops(random_scenario):
+    for _, found in statistics.unseen_targets(random_scenario).iterrows():
+        seen = {item for items in random_scenario.split(found["trained_on"])["items"] for item in items}
+        targets = random_scenario.split(found["split"])
+        targets = [items[-1] for items, domain in zip(targets["items"], targets["target_domain"])
+                   if domain == {"Food": "x", "Kitchen": "y"}[found["domain"]]]
+        assert found["targets"] == len(targets)
+        assert found["unseen"] == sum(item not in seen for item in targets)
+
+
+def test_summary_comes_back_from_json(random_scenario, tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "results_dir", lambda: tmp_path)
+    path = statistics.save_summary(random_scenario)
+    assert path == tmp_path / "statistics" / "demo-food_kitchen.json"
+    loaded = statistics.load_summary("demo", "food_kitchen")
+    assert loaded["fingerprint"] == random_scenario.fingerprint
+    tables = statistics.read_tables(loaded)
+    assert set(tables) == set(statistics.TABLES)
+    for name, function in statistics.TABLES.items():
+        pd.testing.assert_frame_equal(tables[name], function(random_scenario), check_dtype=False, rtol=1e-5)
+
+
+def test_missing_numbers_come_back_as_nan(tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "results_dir", lambda: tmp_path)
+    statistics.save_summary(make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)]))
+    tables = statistics.read_tables(statistics.load_summary("demo", "food_kitchen"))
+    assert tables["table1"]["train"].dtype == float and tables["table1"]["train"].isna().all()
+    assert len(tables["order_ties"]) == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"tables": 3}', '{"tables": {"table1": 3}}'])
+def test_a_damaged_summary_is_named(content, tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "results_dir", lambda: tmp_path)
+    (tmp_path / "statistics").mkdir()
+    (tmp_path / "statistics" / "demo-food_kitchen.json").write_text(content)
+    with pytest.raises(InputError, match="demo-food_kitchen.json is damaged"):
+        statistics.load_summary("demo", "food_kitchen")
+
+
+def test_an_unknown_summary_says_which_there_are():
+    with pytest.raises(InputError, match="unknown summary 'c2dsr-nowhere': choose one of c2dsr-food_kitchen, "):
+        statistics.load_summary("c2dsr", "nowhere")
+
+
+COMMITTED = [("c2dsr", "food_kitchen", {"train_file": False}), ("c2dsr", "movie_book", {"train_file": False}),
+             ("llmcdsr", "food_kitchen", {})]
+
+
+@pytest.mark.parametrize("source, name, options", COMMITTED)
+def test_committed_summaries_hold_aggregates_only(source, name, options):
+    text = json.dumps(statistics.load_summary(source, name))
+    assert len(text) < 40_000
+    assert str(ROOT.parent) not in text and "/tmp" not in text
+    for table in statistics.read_tables(json.loads(text)).values():
+        assert len(table) < 1_000
+
+
+@pytest.mark.parametrize("name", ["food_kitchen", "movie_book"])
+def test_committed_table1_is_the_papers(name):
+    table = statistics.read_tables(statistics.load_summary("c2dsr", name))["table1_against_paper"]
+    counts = table[table["domain"] != "both"]
+    assert len(counts) == 6 and (counts["difference"] == 0).all()
+    train = row(table, domain="both", quantity="train")
+    assert f"leaves {train['paper']:,.0f} sequences" in train["note"]  # as many as the paper has
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Prepare a scenario of the published files, each once."""
+    from ifcdsr_core.sources import prepare
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IFCDSR_MIRROR", str(MIRROR))
+        patch.setenv("IFCDSR_DATA", str(tmp_path_factory.mktemp("data")))
+        yield prepare
+
+
+@needs_mirror
+@pytest.mark.parametrize("source, name, options", COMMITTED)
+def test_committed_summaries_are_those_of_the_real_files(source, name, options, real, tmp_path):
+    path = statistics.save_summary(real(source, name, **options), tmp_path / "summary.json")
+    assert json.loads(path.read_text(encoding="utf-8")) == statistics.load_summary(source, name)
+
+
+@needs_mirror
+@pytest.mark.parametrize("name, days", [("food_kitchen", 365), ("movie_book", 30)])
+def test_the_papers_files_are_what_is_known_of_them(name, days, real):
+    scenario = real("c2dsr", name, train_file=False)
+    lengths, overlap = statistics.lengths(scenario), statistics.user_overlap(scenario)
+    assert lengths["min"].min() >= 6 and lengths["max"].max() <= 15
+    assert statistics.items_per_domain(scenario)["min"].min() >= 3
+    assert statistics.span_days(scenario)["max"].max() <= days
+    assert (overlap["users"] == overlap["sequences"]).all() and scenario.sequences["user"].is_unique
+    assert all(len(set(items)) == len(items) for items in scenario.sequences["items"])
