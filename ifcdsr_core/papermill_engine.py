@@ -100,11 +100,6 @@ def _is_papermill_cli() -> bool:
 def _complete_command_line() -> None:
     parse_args, excepthook = click.Command.parse_args, sys.excepthook
 
-    def completed(command, context, args):
-        if getattr(command.callback, "__module__", None) == "papermill.cli":
-            args = complete(context, args)
-        return parse_args(command, context, args)
-
     def one_line(kind, error, trace):
         if isinstance(error, InputError):
             print(f"error: {error}", file=sys.stderr)
@@ -113,7 +108,14 @@ def _complete_command_line() -> None:
         else:
             excepthook(kind, error, trace)
 
-    click.Command.parse_args, sys.excepthook = completed, one_line
+    def completed(command, context, args):
+        if getattr(command.callback, "__module__", None) == "papermill.cli":
+            given, args = args, complete(context, args)
+            if args is not given:
+                sys.excepthook = one_line
+        return parse_args(command, context, args)
+
+    click.Command.parse_args = completed
 
 
 if _is_papermill_cli():

@@ -229,7 +229,7 @@ def save(model: CLIP, tokenizer: Words, recipe: dict, path: Path = WEIGHTS) -> d
     record = {
         "recipe": recipe, "preprocess": vars(PREPROCESS), "vocabulary": tokenizer.vocabulary,
         "versions": {"torch": torch.__version__, "open_clip": open_clip.__version__},
-        "zero_shot": {name: zero_shot_accuracy(model, tokenizer, n=3840, unseen=unseen)
+        "zero_shot": {name: zero_shot_accuracy(model, tokenizer, n=1920, unseen=unseen)
                       for name, unseen in (("new_pictures", False), ("held_out_combinations", True))},
     }
     with new_file(path) as staging:

@@ -113,8 +113,8 @@ def test_other_notebooks_are_left_alone(toy_checkout):
     other.write_bytes((toy_checkout / "notebooks/03_train.ipynb").read_bytes())
     done = in_terminal(toy_checkout, "papermill other.ipynb")
     assert done.returncode == 2 and "Missing argument 'OUTPUT_PATH'" in done.stdout
-    done = shell(toy_checkout, "papermill other.ipynb done.ipynb -p scenaro x")  # papermill only warns
-    assert done.returncode == 0 and "output notebook:" not in done.stderr
+    done = shell(toy_checkout, "papermill other.ipynb done.ipynb -p scenaro x -p scenario unknown")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "output notebook:" not in done.stderr
 
 
 def test_notebook_from_stdin_is_left_alone(toy_checkout):

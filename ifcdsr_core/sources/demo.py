@@ -1,13 +1,14 @@
 """The demo: a planted world whose rules are known, so that the book has positive and negative controls.
 
 Every item has a look (kind, colour, pattern), which its picture shows; a theme, which its title names; and a stage,
-which nothing shows. A user has a visual taste (a colour and a pattern) and a theme per domain. The chance of item j as
-the next item of its domain, among those not yet in the sequence, is proportional to
+which nothing shows. A user has a visual taste (a colour and a pattern) and a theme per domain. In each domain kinds and
+stages follow one another in a cycle. Some items are there from the first day, the others come over the years. The
+chance of item j as the next item of its domain, among those that are out and not yet in the sequence, is proportional to
 
     popularity_j ** POPULARITY
-    * exp(visual_signal * (COLOUR [colour_j is the user's] + PATTERN [pattern_j is the user's]))
-    * exp(THEME [theme_j is the user's])
-    * exp(STAGE [stage_j follows the stage of the user's last item of that domain])
+    * exp(visual_signal * (COLOUR [colour_j is the user's] + PATTERN [pattern_j is the user's]
+                           + KIND [kind_j follows the kind of the user's last item of that domain]))
+    * exp(THEME [theme_j is the user's] + STAGE [stage_j follows the stage of the user's last item of that domain])
 
 - ``visual_signal`` (0 to 1) scales what pictures explain. At 0 behaviour does not depend on anything a picture shows,
   so image fusion must not help.
@@ -29,8 +30,9 @@ from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 VERSION = 1
 OPTIONS = {"seed": 0, "visual_signal": 1.0, "cross_domain_signal": 1.0}
 
-POPULARITY, COLOUR, PATTERN, THEME, STAGE = 0.6, 3.0, 2.5, 2.0, 2.5
-NUM_STAGES = 8
+POPULARITY, COLOUR, PATTERN, KIND, THEME, STAGE = 0.4, 3.5, 3.0, 3.0, 1.5, 1.5
+NUM_STAGES = 6
+LATE_ITEMS = 0.9  # share of the items that come out on a random day; many of a test case's items are new, as in Amazon's
 MIN_LENGTH, MAX_LENGTH, MIN_PER_DOMAIN = 6, 15, 3
 WINDOWS = 2  # sequences per user
 HELD_OUT = 0.36  # share of the sequences, the latest, halved into validation and test
@@ -48,10 +50,10 @@ class _World:
 
 
 _WORLDS = {
-    "food_kitchen": _World((440, 760), 2_200, 0.60, (
+    "food_kitchen": _World((1_040, 1_420), 2_200, 0.60, (
         "Sunday Baking", "Harbour Picnic", "Night Market", "Slow Breakfast", "Alpine Hut", "Garden Party",
         "Spice Route", "Farmhouse", "Tea Ceremony", "Campfire", "Little Italy", "Winter Feast")),
-    "movie_book": _World((420, 830), 2_400, 0.65, (
+    "movie_book": _World((1_010, 1_480), 2_400, 0.65, (
         "Deep Space", "Lost Islands", "Old Detectives", "Paper Moon", "Iron Age", "Ghost House",
         "Northern Lights", "Circus Days", "Silent City", "Desert Trail", "First Love", "Clockwork")),
 }
@@ -84,6 +86,7 @@ def _catalogue(scenario: str, world: _World, random: np.random.Generator) -> pd.
             "title": [f"{t} {k}, no. {n}" for t, k, n in zip(theme, kind, random.permutation(count) + 1)],
             "kind": kind, "colour": random.choice(list(COLOURS), count), "pattern": random.choice(PATTERNS, count),
             "theme": theme, "stage": random.integers(NUM_STAGES, size=count),
+            "released": FIRST_DAY + DAY * (random.integers(YEARS * 365, size=count) * (random.random(count) < LATE_ITEMS)),
             "popularity": 1.0 / (1.0 + random.permutation(count)),
         }))
     items = pd.concat(parts, ignore_index=True)
@@ -111,10 +114,14 @@ def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, 
     likes = {name: _preferences(world.num_users, values.max() + 1, cross_domain_signal, random)
              for name, values in attributes.items()}  # (U, 2) per attribute
     weight = {"colour": visual_signal * COLOUR, "pattern": visual_signal * PATTERN, "theme": THEME}
-    stage, base = items["stage"].to_numpy(), POPULARITY * np.log(items["popularity"].to_numpy())
+    base = POPULARITY * np.log(items["popularity"].to_numpy())
+    courses = [(visual_signal * KIND, items["kind"]), (STAGE, items["stage"])]
+    courses = [(strength, values.groupby(items["domain"]).transform(lambda v: v.factorize(sort=True)[0]).to_numpy())
+               for strength, values in courses]
 
+    times, released = _times(len(user), random), items["released"].to_numpy()
     chosen = np.zeros((len(user), MAX_LENGTH), dtype=np.int64)
-    last_stage = random.integers(NUM_STAGES, size=(len(user), 2))  # a first item has a stage to follow, too
+    last = [random.integers(values.max() + 1, size=(len(user), 2)) for _, values in courses]  # before the first item
     offsets = (0, world.num_items[0])
     for step in range(MAX_LENGTH):
         for domain in (0, 1):
@@ -123,7 +130,10 @@ def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, 
             utility = np.broadcast_to(base[span], (len(rows), world.num_items[domain])).copy()
             for name, values in attributes.items():
                 utility += weight[name] * (values[span] == likes[name][user[rows], domain, None])
-            utility += STAGE * (stage[span] == (last_stage[rows, domain, None] + 1) % NUM_STAGES)
+            for (strength, values), before in zip(courses, last):
+                cycle = values[span].max() + 1
+                utility += strength * (values[span] == (before[rows, domain, None] + 1) % cycle)
+            utility[released[span] > times[rows, :1]] = -np.inf
             utility += random.gumbel(size=utility.shape)  # the largest of utility + Gumbel is a softmax draw
             for earlier in range(step):  # no item twice
                 seen = chosen[rows, earlier] - 1 - offsets[domain]
@@ -131,17 +141,17 @@ def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, 
                 utility[np.flatnonzero(inside), seen[inside]] = -np.inf
             drawn = utility.argmax(axis=1) + offsets[domain]
             chosen[rows, step] = drawn + 1
-            last_stage[rows, domain] = stage[drawn]
+            for (_, values), before in zip(courses, last):
+                before[rows, domain] = values[drawn]
 
-    times = _times(len(user), random)
     end = times[np.arange(len(user)), length - 1]
-    last = chosen[np.arange(len(user)), length - 1]
+    target = chosen[np.arange(len(user)), length - 1]
     held_out = np.argsort(-end, kind="stable")[:round(HELD_OUT * len(user))]
     split = np.full(len(user), "train", dtype=object)
     split[held_out] = np.where(random.permutation(len(held_out)) % 2 == 0, "valid", "test")
     return pd.DataFrame({
         "user": [f"u{number:04d}" for number in user], "split": split,
-        "target_domain": np.where(last <= world.num_items[0], "x", "y"),
+        "target_domain": np.where(target <= world.num_items[0], "x", "y"),
         "items": [row[:n].astype(np.int32) for row, n in zip(chosen, length)],
         "timestamps": [row[:n] for row, n in zip(times, length)],
     })

@@ -1,0 +1,156 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: -papermill,-execution
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-papermill
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The data
+#
+# What does a model of this book get to see? Users with a history in two domains, cut into short sequences; the last
+# item of each is the *target*, the one to be predicted. This page counts: items, sequences, lengths, popularity, and
+# how many users the two domains share. It then turns to the paper's own files, sets their numbers beside those the
+# paper prints, and finds that much of their order in time is undefined.
+
+# %% tags=["parameters"]
+source = "demo"  # demo, c2dsr or llmcdsr
+scenarios = "food_kitchen,movie_book"  # one or both
+train_file = False  # c2dsr only: also read the file of training sequences
+
+# %%
+from ifcdsr_core import plots, tables
+from ifcdsr_core.sources import prepare
+from ifcdsr_core.statistics import load_summary, read_tables, summary
+
+names = tables.parse_scenarios(scenarios)
+options = tables.source_options(source, train_file=train_file)
+worlds = [prepare(source, name, **options) for name in names]
+numbers = {tables.title(source, world.name): read_tables(summary(world))
+           for world in worlds}
+
+# %% [markdown]
+# ## Sequences and items
+#
+# A sequence counts as one of the domain its target belongs to. Training uses all positions of a sequence, so its
+# sequences are counted for both domains together: the number is the same in both rows of a scenario. A dash stands for
+# a split that this source does not have.
+
+# %% mystnb={"markdown_format": "myst"}
+tables.show(tables.data_table(numbers, "table1"),
+            "Items and sequences of the data chosen on this page, "
+            "counted as in Table 1 of the paper.", "tab-data")
+
+# %% [markdown]
+# Sequences are short. The next figure shows how their lengths, the target included, are distributed in each split.
+# Splits that look alike are a good sign: a model is then tested on what it was trained for.
+
+# %% mystnb={"figure": {"caption": "Lengths of the sequences, target included, as a share of each split.", "name": "fig-lengths"}}
+plots.save_figure(plots.lengths(numbers), "01_lengths")
+
+# %% mystnb={"markdown_format": "myst"}
+tables.show(tables.data_table(numbers, "lengths"),
+            "Lengths of the sequences in items, target included.", "tab-lengths")
+
+# %% [markdown]
+# ## Popularity
+#
+# A few items collect many interactions, most collect few. On logarithmic axes such a *long tail* falls roughly along a
+# line. For an item far out in the tail a model has hardly anything to learn an ID from, which is where pictures could
+# help. The Gini coefficient measures the inequality: 0 if all items are equally popular, 1 if one item has everything.
+
+# %% mystnb={"figure": {"caption": "Interactions of an item against its rank by popularity within its domain, over all splits; both axes are logarithmic.", "name": "fig-popularity"}}
+plots.save_figure(plots.popularity(numbers), "01_popularity")
+
+# %% mystnb={"markdown_format": "myst"}
+tables.show(tables.data_table(numbers, "concentration"),
+            "How unequal popularity is, over all splits: items nobody touched, Gini "
+            "coefficient, share of the interactions that the most popular fifth of "
+            "the items has, interactions of the most popular item.",
+            "tab-concentration")
+
+# %% [markdown]
+# ## The paper's own data
+#
+# The paper takes its numbers of items and sequences from the files of C2DSR {cite:p}`c2dsr`, to the digit. These files
+# are public, except that the one with the training sequences is not always to be had. The counts below were made with
+# the functions of this page and are shipped with the book, so that they show on a machine without the files. Running
+# this notebook with `source` set to `c2dsr` counts anew.
+
+# %%
+published = {tables.title("c2dsr", name): read_tables(load_summary("c2dsr", name))
+             for name in names}
+paper = {title: {**shipped, **numbers.get(title, {})}
+         for title, shipped in published.items()}
+
+# %% mystnb={"markdown_format": "myst"}
+tables.show(tables.against_paper(paper),
+            "Table 1 of the paper: our count of its files, the printed number, and "
+            "the difference.", "tab-table1")
+
+# %% [markdown]
+# Where the table shows a dash or a difference, this is what the files themselves say about it:
+
+# %%
+tables.paper_remarks(paper)
+
+# %% mystnb={"figure": {"caption": "The paper's data: lengths of the sequences, target included, as a share of each split.", "name": "fig-lengths-paper"}}
+plots.save_figure(plots.lengths(paper), "01_lengths_paper")
+
+# %% mystnb={"figure": {"caption": "The paper's data: interactions of an item against its rank by popularity, over the splits at hand.", "name": "fig-popularity-paper"}}
+plots.save_figure(plots.popularity(paper), "01_popularity_paper")
+
+# %% [markdown]
+# ## Overlap
+#
+# Cross-domain models live on users whom both domains know. It is the preparation of the data that decides how many
+# there are. Keeping only sequences with at least three items of each domain makes every user a shared one, by
+# construction. The files of LLMCDSR {cite:p}`llmcdsr` come from the same shops but keep users of a single domain, too;
+# they are shown for contrast.
+
+# %% mystnb={"figure": {"caption": "Users by the domains they have interactions in, for each split.", "name": "fig-overlap"}}
+llmcdsr = read_tables(load_summary("llmcdsr", "food_kitchen"))
+contrast = {tables.title("llmcdsr", "food_kitchen"): llmcdsr}
+plots.save_figure(plots.overlap({**numbers, **paper, **contrast}), "01_overlap")
+
+# %% [markdown]
+# ## How much of the order is real?
+#
+# A sequential model learns from order, but a review only carries its *day*. Two items of the same day have no order in
+# the data, whatever order a file lists them in. Three consequences, each counted below:
+#
+# - **tied neighbours**: consecutive items of a sequence with the same day, which could as well stand the other way
+# round;
+# - **tied targets**: the target has the day of the item before it, so that another order makes another item the target;
+# - **open domains**: the last day holds items of both domains, so that even the *domain* of the target is a convention.
+#
+# The last kind is the one that matters most here, because every result is reported by the target's domain. Sorted by
+# time and otherwise left as they stand, the paper's files give the targets that {numref}`tab-table1` compares with the
+# printed ones; the two columns on the right say what the number of targets in X could be if ties were broken otherwise.
+
+# %% mystnb={"markdown_format": "myst"}
+tables.show(tables.data_table({**numbers, **paper}, "order_ties"),
+            "Order left open by equal times, and the number of targets in X under "
+            "the order at hand and under other ones.", "tab-order-ties")
+
+# %% mystnb={"figure": {"caption": "Shares of the test split whose order is undefined because times have the resolution of a day.", "name": "fig-order-ties"}}
+plots.save_figure(plots.order_ties({**numbers, **paper}), "01_order_ties")
+
+# %% [markdown]
+# ## Targets that training never shows
+#
+# A model that knows items by their ID alone can't recommend one it has never seen. The table counts targets that do not
+# occur anywhere in the split trained on: the training split where there is one, and the validation split, which stands
+# in for it where the training file is missing. In the second case this share bounds what any ID-based model can reach.
+
+# %% mystnb={"markdown_format": "myst"}
+tables.show(tables.data_table({**numbers, **paper}, "unseen_targets"),
+            "Targets that occur nowhere in the split trained on.", "tab-unseen")

@@ -1,0 +1,98 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: -papermill,-execution
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-papermill
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Training a model
+#
+# One run from beginning to end: a configuration, the training with its curves, and the test. The test is made once,
+# with the weights of the epoch that was best on the validation split. A run that was made before with the same
+# configuration, code and data is found again instead of being repeated.
+
+# %% tags=["parameters"]
+scenario = "food_kitchen"  # or movie_book
+source = "demo"  # or c2dsr, llmcdsr
+model = "ifcdsr"  # or sasrec, gru4rec
+seed = 0
+epochs = 0  # at most so many; 0: the book's number
+train_on = ""  # train or valid; empty: the book's choice for this source
+image_fusion = True  # ifcdsr only: use the image vectors
+multiple_attention = True  # ifcdsr only: an attention for each domain, too
+visual_signal = 1.0  # demo only, 0 to 1: how much pictures explain
+cross_domain_signal = 1.0  # demo only, 0 to 1: how many tastes carry over
+
+# %%
+from ifcdsr_core import plots, tables
+from ifcdsr_core.run import run
+from ifcdsr_core.sources import prepare
+
+config = tables.run_config(
+    scenario, source, model, seed, epochs, train_on,
+    image_fusion=image_fusion, multiple_attention=multiple_attention,
+    visual_signal=visual_signal, cross_domain_signal=cross_domain_signal)
+world = prepare(source, scenario, **config.source_options)
+title = tables.title(source, scenario)
+
+# %%
+finished = run(config)
+
+# %% [markdown]
+# ## Configuration
+#
+# All that decides the numbers below. Parameters of this notebook that the chosen source or model does not have are left
+# out. The same table, and more about where the run was made, lies in its folder.
+
+# %% mystnb={"markdown_format": "myst"} tags=["hide-output"]
+tables.show(tables.run_settings(finished),
+            f"{title}: settings of this run and what it was made of.",
+            f"tab-settings-{source}-{scenario}")
+
+# %% [markdown]
+# ## Curves
+#
+# The loss says how surprised the model is by the next item of its training sequences; it falls as long as training goes
+# on. The validation MRR, on sequences not trained on, says when to stop: the dotted line marks the epoch whose weights
+# were kept. It is the same epoch for both domains, the one with the best mean of the two.
+
+# %% mystnb={"figure": {"caption": "Training loss and validation MRR by epoch. The dotted line marks the epoch that was kept."}}
+fig = plots.training(finished.history, finished.best_epoch,
+                     world.domain_names, title)
+plots.save_figure(fig, f"03_{source}_{scenario}_{model}_training")
+
+# %% [markdown]
+# ## Test
+#
+# For every test sequence the model ranks candidates, among them the right item. *MRR* is the mean of 1 / rank. *HR@k*
+# is the share of cases with the right item among the first k; *NDCG@k* is the same with less credit for lower places.
+# Candidates are either all items of the target's domain, or, as in the work the paper compares with, the right item and
+# 999 random others. The second task is the easier one wherever the domain has more than a thousand items, so the two
+# kinds of numbers must not be mixed; in a smaller domain both are the same.
+
+# %% mystnb={"markdown_format": "myst"}
+tables.show(tables.run_metrics(finished, world.domain_names),
+            f"{title}: test metrics of {tables.MODEL_NAMES[model]}, seed {seed}, "
+            "in percent.",
+            f"tab-metrics-{source}-{scenario}")
+
+# %% [markdown]
+# A mean hides how ranks are spread. The next figure shows, for every k, how many targets are among the first k; the
+# dotted lines show what a random order would reach.
+
+# %% mystnb={"figure": {"caption": "Share of the test cases whose target is among the first k, against 999 negatives and against all items of the domain. Dotted: candidates in random order."}}
+fig = plots.ranks(finished.ranks, world.domain_names,
+                  (world.num_items_x, world.num_items_y), title)
+plots.save_figure(fig, f"03_{source}_{scenario}_{model}_ranks")
+
+# %% tags=["summary"]
+print(tables.run_summary(finished, world.domain_names))
