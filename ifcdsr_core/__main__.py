@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = commands.add_parser("runs", help="list the finished runs")
     runs.set_defaults(command=_runs)
+
+    ship = commands.add_parser("ship", help="copy a run to data/results, without weights, users and items")
+    ship.add_argument("folder", type=Path, help="run folder")
+    ship.add_argument("--to", type=Path, default=None, help="another folder than data/results/runs")
+    ship.set_defaults(command=_ship)
     return parser
 
 
@@ -133,6 +138,12 @@ def _runs(options) -> None:
     for folder in sorted(path for path in runs_dir().glob("[!.]*") if path.is_dir()):
         mrr = " ".join(f"{domain}: {100 * value:5.2f}" for domain, value in Run.load(folder).mrr().items())
         print(f"{folder.name}  MRR sampled_999 (%)  {mrr}")
+
+
+def _ship(options) -> None:
+    from ifcdsr_core.run import Run, ship
+
+    print(ship(Run.load(options.folder), options.to))
 
 
 def _percent(metrics) -> str:

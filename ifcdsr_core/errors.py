@@ -20,3 +20,16 @@ def choose(what: str, given: str, known) -> str:
     if given not in known:
         raise InputError(f"unknown {what} {given!r}: choose one of {', '.join(map(str, known))}")
     return given
+
+
+def usable_device(name: str) -> str:
+    """Return ``cpu`` or ``cuda`` if torch can compute there.
+
+    Raises:
+        InputError: another name, or no GPU here.
+    """
+    import torch
+
+    if choose("device", name, ("cpu", "cuda")) == "cuda" and not torch.cuda.is_available():
+        raise InputError("device is 'cuda', but torch sees no GPU here: use device=cpu")
+    return name

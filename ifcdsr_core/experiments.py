@@ -19,7 +19,7 @@ from ifcdsr_core.run import Run, RunConfig, run
 Experiment = dict[str, list[RunConfig]]
 
 # What one needs to know to redo the numbers: small models for the small demo, the paper's sizes for the paper's data.
-DEMO = dict(source="demo", epochs=12, patience=3, batch_size=64, learning_rate=5e-3)
+DEMO = dict(source="demo", epochs=12, patience=4, batch_size=64, learning_rate=5e-3)
 DEMO_SIZE = dict(hidden_size=64)
 DEMO_ATTENTION = dict(inner_size=64)
 PAPER_DATA = dict(source="c2dsr", train_on="valid", epochs=6, patience=2, batch_size=128, learning_rate=5e-4,

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.errors import InputError, usable_device
 from ifcdsr_core.paths import data_dir, new_file
 from ifcdsr_core.scenario import DOMAINS, Scenario
 
@@ -94,7 +94,7 @@ def embed_images(scenario: Scenario, encoder: str = SMALL_CLIP, device: str = "c
                 and known_weights in (None, recorded["weights_sha256"]):
             return load_features(path, scenario)
 
-    loaded = _load_encoder(encoder, _checked_device(device))
+    loaded = _load_encoder(encoder, usable_device(device))
     raw, missing = _embed(scenario, loaded, batch_size, progress)
     matrix = _with_fallback(raw, missing, scenario)
     recorded = {
@@ -309,15 +309,6 @@ def _preprocessing(model_name: str, tag: dict | None) -> dict:
     published = [tag] if tag else [get_pretrained_cfg(model_name, t) for t in list_pretrained_tags_by_model(model_name)]
     stated = [{key: one.get(key, default[key]) for key in keys} for one in published]
     return stated[0] if stated and all(one == stated[0] for one in stated) else default
-
-
-def _checked_device(device: str) -> str:
-    import torch
-
-    choose("device", device, ("cpu", "cuda"))
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device is 'cuda', but torch sees no GPU here: use device=cpu")
-    return device
 
 
 def _near(given: str, known: list[str]) -> str:

@@ -1,8 +1,8 @@
 """Figures: one style for all pages, every figure also a PNG under ``figures/``.
 
 A function takes plain tables and returns a matplotlib figure; ``save_figure`` writes it and gives the page its picture.
-X is teal, Y orange and both together plum on all pages and in the drawings; the other colours are those of Okabe and Ito.
-All stay apart for colour-blind readers.
+X is teal, Y orange and both together plum, as in the drawings of the introduction; the other colours are those of Okabe
+and Ito. All stay apart for colour-blind readers.
 """
 
 from __future__ import annotations
@@ -230,16 +230,17 @@ def training(history: pd.DataFrame, best_epoch: int, names: tuple[str, str], tit
     """Loss and validation MRR of each domain by epoch; the line marks the epoch whose weights were kept."""
     fig, (left, right) = _panels(2, height=2.8)
     left.plot(history["epoch"], history["loss"], marker="o", color=GREY)
-    left.set(title=f"Training loss, {title}", ylabel="loss per position (nats)")
+    left.set(title=title, ylabel="training loss per position (nats)")
     for name, domain, colour in zip(names, "xy", DOMAIN_COLOURS):
         right.plot(history["epoch"], 100 * history[f"sampled_999_mrr_{domain}"], marker="o", color=colour, label=name)
-    right.set(title="Validation MRR", ylabel="MRR against 999 negatives", ylim=(0, None))
+    right.set(ylabel="validation MRR, 999 negatives")
     _percent(right.yaxis)
     for ax in (left, right):
         ax.axvline(best_epoch, color="#111827", linewidth=1, linestyle=":", zorder=1)
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.legend()
+    right.set_ylim(bottom=0)
+    right.legend(loc="lower right")
     return fig
 
 
@@ -257,10 +258,10 @@ def ranks(ranks: pd.DataFrame, names: tuple[str, str], num_items: tuple[int, int
             ax.step(values, 100 * np.arange(1, len(values) + 1) / len(values), where="post", color=colour, label=name)
             k = np.unique(np.geomspace(1, count, 100).round())
             ax.plot(k, 100 * k / count, color=colour, linewidth=1, linestyle=":")
-        ax.set(xscale="log", xlim=(1, max(candidates)), ylim=(0, 100), xlabel="k")
+        ax.set(xscale="log", xlim=(1, max(candidates)), ylim=(0, 100))
         _percent(ax.yaxis)
-    axes[0].set(title=f"999 negatives, {title}", ylabel="targets among the first k")
-    axes[1].set_title("All items of the domain")
+    axes[0].set(title=title, ylabel="targets among the first k", xlabel="k, against 999 negatives")
+    axes[1].set_xlabel("k, against all items of the domain")
     axes[0].plot([], [], color=GREY, linewidth=1, linestyle=":", label="random order")
     axes[0].legend(loc="upper left")
     return fig
@@ -288,15 +289,16 @@ def seeds(values: Mapping[str, pd.DataFrame], paper: Mapping[str, pd.DataFrame] 
             ax.hlines(scores.mean(), position - 0.28, position + 0.28, color=BLUE, linewidth=2.4, zorder=3)
             spread = 0.10 * (np.arange(len(scores)) - (len(scores) - 1) / 2) * (not joined)
             ax.scatter(position + spread, scores, s=26, color=SKY, edgecolor=BLUE, linewidth=0.8, zorder=4)
-            printed = (paper or {}).get(title, pd.DataFrame()).get(f"{domain} {metric}", pd.Series(dtype=float))
-            if label in printed:
-                ax.scatter(position, printed[label], marker="D", s=34, facecolor="none",
-                           edgecolor=ORANGE, linewidth=1.6, zorder=5)
+            if paper:
+                row = (paper[title]["Target"] == domain) & (paper[title]["Model"] == label)
+                printed = paper[title].loc[row, metric]
+                ax.scatter([position] * len(printed), printed, marker="D", s=34, facecolor="none", edgecolor=ORANGE,
+                           linewidth=1.6, zorder=5)
         if joined:
             for _, run in part.groupby("seed"):
                 ax.plot(range(len(labels)), run[metric], color=SKY, linewidth=1, zorder=2)
         ax.set(title=f"{domain} {title.partition(' ')[2]}", xticks=range(len(labels)), xlim=(-0.6, len(labels) - 0.4),
-               xticklabels=[textwrap.fill(label, 14) for label in labels], ylabel=metric)
+               xticklabels=[textwrap.fill(label, 12) for label in labels], ylabel=metric)
         ax.margins(y=0.18)
         ax.grid(False, axis="x")
         _percent(ax.yaxis)
@@ -309,7 +311,11 @@ def seeds(values: Mapping[str, pd.DataFrame], paper: Mapping[str, pd.DataFrame] 
 
 
 def image_control(table: pd.DataFrame) -> Figure:
-    """Gains of image fusion with their noise for each value of ``visual_signal``; ``table`` of ``tables.image_gains``."""
+    """Gains of image fusion with their noise, a panel for each value of ``visual_signal``.
+
+    Args:
+        table: of ``tables.image_gains``.
+    """
     signals = sorted(table["visual_signal"].unique())
     fig, axes = _panels(len(signals), height=2.8, sharey=True)
     span = 1.25 * (table["gain"].abs() + table["noise"]).max()
@@ -317,7 +323,7 @@ def image_control(table: pd.DataFrame) -> Figure:
         part = table[table["visual_signal"] == signal].reset_index(drop=True)
         ax.axvline(0, color="#111827", linewidth=1)
         for row in part.itertuples():
-            beyond = row.verdict != "nothing beyond noise"
+            beyond = row.verdict != "within noise"
             colour = GREY if not beyond else GREEN if row.gain > 0 else ORANGE
             ax.errorbar(row.gain, row.Index, xerr=row.noise, fmt="o", color=colour, capsize=3, markersize=7)
         ax.set(title=f"visual_signal = {signal:g} (demo)", xlabel="gain in MRR by image fusion (points)",

@@ -32,10 +32,10 @@ from safetensors.torch import load_file, save_file
 
 import ifcdsr_core
 from ifcdsr_core.batches import Batch, encode
-from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.errors import InputError, choose, usable_device
 from ifcdsr_core.metrics import PROTOCOLS, summarise
 from ifcdsr_core.models import MODELS, ModelInputs, SequenceModel
-from ifcdsr_core.paths import ROOT, data_dir, new_folder
+from ifcdsr_core.paths import ROOT, data_dir, new_folder, results_dir
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import complete_options, prepare
@@ -86,7 +86,6 @@ class RunConfig:
         choose("model", self.model, MODELS)
         choose("train_on", self.train_on, ("train", "valid"))
         choose("select_protocol", self.select_protocol, PROTOCOLS)
-        choose("device", self.device, ("cpu", "cuda"))
         choose("precision", self.precision, ("float32", "bfloat16"))
         if not 0 < self.holdout < 1:
             raise InputError(f"holdout is {self.holdout}: it must lie between 0 and 1")
@@ -153,6 +152,7 @@ class Run:
                 records[name] = json.loads(path.read_text(encoding="utf-8"))
             path = folder / "history.csv"
             history = pd.read_csv(path)
+            best_epoch(history)
             path = folder / "ranks.parquet"
             ranks = pd.read_parquet(path)
             return cls(folder, records["config"], records["provenance"], history, ranks, summarise(ranks))
@@ -233,6 +233,21 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
     return Run.load(folder)
 
 
+def ship(finished: Run, to: Path | None = None) -> Path:
+    """Copy a run to the results that go with the checkout, without weights, users and items: numbers, no data.
+
+    Returns:
+        The new folder, in ``to`` (default: ``data/results/runs``).
+    """
+    target = (to or results_dir() / "runs") / finished.folder.name
+    with new_folder(target) as staging:
+        for name in ("config.json", "provenance.json", "history.csv", "metrics.csv"):
+            shutil.copyfile(finished.folder / name, staging / name)
+        finished.ranks[["target_domain", *PROTOCOLS]].to_parquet(staging / "ranks.parquet", index=False,
+                                                                 compression="zstd")
+    return target
+
+
 def evaluate(folder: Path) -> pd.DataFrame:
     """Score the test cases again with a run's saved weights.
 
@@ -301,12 +316,6 @@ def training_splits(scenario: Scenario, config: RunConfig) -> dict[str, pd.DataF
 def build_model(config: RunConfig, inputs: ModelInputs) -> SequenceModel:
     """A freshly initialised model (from torch's global generator)."""
     return MODELS[config.model](model_config(config.model, config.model_options), inputs)
-
-
-def usable_device(name: str) -> str:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device is 'cuda', but torch sees no GPU here: use device=cpu")
-    return name
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.metrics import METRICS, PROTOCOLS, per_case
+from ifcdsr_core.metrics import METRICS, per_case
 from ifcdsr_core.paths import ROOT, results_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 
@@ -41,8 +42,10 @@ def title(source: str, scenario: str) -> str:
 
 
 def _printed(names: tuple[str, str], rows: dict[str, tuple[float, ...]]) -> pd.DataFrame:
-    columns = [f"{name} {metric}" for name in names for metric in HEADLINE]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("Model")
+    """A table of the paper in our layout: ``Target``, ``Model`` and HEADLINE, X first."""
+    return pd.DataFrame([(name, model, *values[3 * position:3 * position + 3])
+                         for position, name in enumerate(names) for model, values in rows.items()],
+                        columns=["Target", "Model", *HEADLINE])
 
 
 # Wu et al., WWW Companion '25, Tables 2 and 3 (test, percent) and Table 4 (ablation, MRR of the movie domain, percent).
@@ -83,7 +86,7 @@ class Measured:
         return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan)
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f}" if math.isnan(self.std) else f"{self.mean:.2f} ± {self.std:.2f}"
+        return f"{self.mean:.2f}" if math.isnan(self.std) else f"{self.mean:.2f}\u00a0±\u00a0{self.std:.2f}"
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,14 @@ def per_seed(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], pr
 
 def over_seeds(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str,
                metrics: Sequence[str] = HEADLINE) -> pd.DataFrame:
-    """Mean and standard deviation over seeds: one row a label, one column a domain and metric, cells ``Measured``."""
+    """Mean and standard deviation over seeds: ``Target``, ``Model`` and a column of ``Measured`` for each metric."""
     values = per_seed(experiment, names, protocol)
-    cells = {f"{name} {metric}": [Measured.of(values[(values["label"] == label) & (values["domain"] == name)][metric])
-                                  for label in experiment] for name in names for metric in metrics}
-    return pd.DataFrame(cells, index=pd.Index(list(experiment), name="Model"), dtype=object)
+    rows = []
+    for name in names:
+        for label in experiment:
+            chosen = values[(values["label"] == label) & (values["domain"] == name)]
+            rows.append((name, label, *(Measured.of(chosen[metric]) for metric in metrics)))
+    return pd.DataFrame(rows, columns=["Target", "Model", *metrics])
 
 
 def comparison(experiment: Mapping[str, Sequence[Run]], source: str, scenario: str, protocol: str, name: str
@@ -148,8 +154,8 @@ def training_data(run: Run) -> str:
         from ifcdsr_core.statistics import PAPER_TABLE1
 
         paper = int(PAPER_TABLE1.loc[PAPER_TABLE1["scenario"] == run.config["scenario"], "train"].iloc[0])
-        of_paper = f", {count / paper:.0%} of the paper's {paper:,}"
-    return f"Trained on {run.provenance['trained_on']} ({count:,} sequences{of_paper})."
+        of_paper = f", or {count / paper:.0%} of the number that the paper trains on"
+    return f"Trained on {run.provenance['trained_on']}: {count:,}{of_paper}."
 
 
 def beside_paper(experiment: Mapping[str, Sequence[Run]], scenario: str) -> pd.DataFrame:
@@ -157,11 +163,10 @@ def beside_paper(experiment: Mapping[str, Sequence[Run]], scenario: str) -> pd.D
 
     IFCDSR without images is none of the paper's models and is left out.
     """
-    ours, paper = over_seeds(experiment, DOMAIN_NAMES[scenario], "sampled_999", ("MRR",)), PAPER_COMPARISON[scenario]
-    common = [label for label in ours.index if label in paper.index]
-    columns = {f"{name} MRR, {who}": table.loc[common, f"{name} MRR"].tolist()
-               for name in DOMAIN_NAMES[scenario] for who, table in (("here", ours), ("paper", paper))}
-    return pd.DataFrame(columns, index=pd.Index(common, name="Model"))
+    columns = ["Target", "Model"]
+    ours = over_seeds(experiment, DOMAIN_NAMES[scenario], "sampled_999", ("MRR",)).rename(columns={"MRR": "MRR here"})
+    paper = PAPER_COMPARISON[scenario][[*columns, "MRR"]].rename(columns={"MRR": "MRR in the paper"})
+    return ours.merge(paper, on=columns)
 
 
 def shipped_runs(source: str, scenario: str, folder: Path | None = None) -> dict[str, list[Run]]:
@@ -248,7 +253,7 @@ def gains(after: Sequence[Run], before: Sequence[Run], names: tuple[str, str], p
         seed_error = Measured.of(of_seed).std / math.sqrt(len(of_seed))
         case_error = Measured.of(of_case).std / math.sqrt(len(of_case))
         gain, noise = float(of_seed.mean()), 2 * math.hypot(case_error, np.nan_to_num(seed_error))
-        verdict = "nothing beyond noise" if abs(gain) <= noise else "a gain" if gain > 0 else "a loss"
+        verdict = "within noise" if abs(gain) <= noise else "a gain" if gain > 0 else "a loss"
         rows.append({"domain": name, "gain": gain, "seed_error": seed_error, "case_error": case_error, "noise": noise,
                      "verdict": verdict})
     return pd.DataFrame(rows)
@@ -266,9 +271,10 @@ def step_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], 
 def image_gains(controls: Mapping[tuple[str, float], Mapping[str, Sequence[Run]]]) -> pd.DataFrame:
     """Gains of image fusion for each (scenario, visual_signal): the positive and the negative control."""
     parts = [gains(runs["with images"], runs["without images"], DOMAIN_NAMES[scenario])
-             .assign(scenario="-".join(DOMAIN_NAMES[scenario]), visual_signal=signal)
+             .assign(scenario=_unbroken("-".join(DOMAIN_NAMES[scenario])), visual_signal=signal)
              for (scenario, signal), runs in controls.items()]
-    return _first(pd.concat(parts, ignore_index=True), "scenario", "visual_signal")
+    table = _first(pd.concat(parts, ignore_index=True), "scenario", "visual_signal")
+    return table.assign(visual_signal=_whole(table["visual_signal"]))
 
 
 def control_verdict(table: pd.DataFrame) -> str:
@@ -279,13 +285,13 @@ def control_verdict(table: pd.DataFrame) -> str:
         sentences.append(
             f"With `visual_signal` = {signal:g}, image fusion changes the MRR by {_signed(part['gain'].mean())} points "
             f"on average over {len(part)} comparisons: {counts.get('a gain', 0)} of them show a gain beyond noise, "
-            f"{counts.get('a loss', 0)} a loss, {counts.get('nothing beyond noise', 0)} nothing beyond noise.")
+            f"{counts.get('a loss', 0)} a loss, {counts.get('within noise', 0)} are within noise.")
     if table["seed_error"].isna().any():
         sentences.append("With one seed the noise of training is not known and left out.")
     negative, positive = table[table["visual_signal"] == 0], table[table["visual_signal"] > 0]
-    for part, name, expected in ((negative, "negative", "nothing beyond noise"), (positive, "positive", "a gain")):
+    for part, name, gain_expected in ((negative, "negative", False), (positive, "positive", True)):
         if len(part):
-            held = int((part["verdict"] == expected).sum())
+            held = int(((part["verdict"] == "a gain") == gain_expected).sum())
             word = "holds" if held == len(part) else f"holds in {held} of {len(part)} comparisons"
             sentences.append(f"**The {name} control {word}.**")
     return " ".join(sentences)
@@ -339,7 +345,7 @@ def run_metrics(run: Run, names: tuple[str, str]) -> pd.DataFrame:
 def run_summary(run: Run, names: tuple[str, str]) -> str:
     """The last words of a training: what was run, its metrics, where its folder is."""
     what = f"{MODEL_NAMES[run.config['model']]} on {title(run.config['source'], run.config['scenario'])}, " \
-           f"seed {run.config['seed']}, trained on {run.provenance['trained_on']}; test metrics in percent:"
+           f"seed {run.config['seed']}. {training_data(run)}\nTest metrics in percent:"
     table = run_metrics(run, names).to_string(index=False, float_format="{:.2f}".format)
     return f"{what}\n{table}\nrun folder: {_shown_path(run.folder)}"
 
@@ -367,6 +373,17 @@ _HEADINGS = {
 }
 
 
+def statistics_of(source: str, scenarios: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
+    """The shipped tables of ``statistics`` on some scenarios of a source, under the title of each.
+
+    Raises:
+        InputError: there are none, or they are damaged.
+    """
+    from ifcdsr_core.statistics import load_summary, read_tables
+
+    return {title(source, name): read_tables(load_summary(source, name)) for name in scenarios}
+
+
 def data_table(numbers: Mapping[str, Mapping[str, pd.DataFrame]], table: str) -> pd.DataFrame:
     """One table of ``statistics.TABLES`` for several data sets, one below the other, with readable headings.
 
@@ -380,19 +397,19 @@ def data_table(numbers: Mapping[str, Mapping[str, pd.DataFrame]], table: str) ->
             part[heading] = 100 * part[heading].astype(float)
         for heading in part.columns[~part.columns.str.endswith("(%)")]:
             part[heading] = _whole(part[heading])
-        parts.append(part.assign(Data=name))
-    return _grouped(_first(pd.concat(parts, ignore_index=True), "Data"), "Data")
+        parts.append(part.assign(Data=_unbroken(name)))
+    return _first(pd.concat(parts, ignore_index=True), "Data")
 
 
 def against_paper(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
     """Table 1 of the paper's own files beside the printed one, for data sets that have ``table1_against_paper``."""
-    table = pd.concat([given["table1_against_paper"].assign(data=name) for name, given in numbers.items()],
+    table = pd.concat([given["table1_against_paper"].assign(data=_unbroken(name)) for name, given in numbers.items()],
                       ignore_index=True)
     counts = table["quantity"] != "avg_length"
     for column in ("ours", "paper", "difference"):  # counts without decimals, in one column with averages
         table[column] = _whole(table[column][counts]).combine_first(table[column].astype(object))
     table["quantity"] = table["quantity"].replace("avg_length", "avg. length")
-    return _grouped(_first(table.drop(columns="note"), "data"), "data").rename(columns=str.capitalize)
+    return _first(table.drop(columns="note"), "data").rename(columns=str.capitalize)
 
 
 def paper_remarks(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Markdown:
@@ -406,11 +423,9 @@ def paper_remarks(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Markdown
     return Markdown("\n".join(lines) or "All quantities of the table could be counted.")
 
 
-def _grouped(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Say what rows have in common once, in the first of them, and break it in the one place where it may be."""
-    said = table[column].where(table[column] != table[column].shift(), "")
-    return table.assign(**{column: said.map(lambda text: text.replace("-", "\u2011").replace(" (", "\n(")
-                                            .replace(" ", "\u00a0").replace("\n", " "))})
+def _unbroken(text: str) -> str:
+    """The title of a data set so that a narrow column breaks it before the bracket only."""
+    return text.replace("-", "\u2011").replace(" ", "\u00a0").replace("\u00a0(", " (")
 
 
 def _whole(column: pd.Series) -> pd.Series:
@@ -505,19 +520,25 @@ def show(table: pd.DataFrame, caption: str, name: str | None = None, best: bool 
     """A table for a page, numbered and captioned in the book: a MyST table directive.
 
     The cell that shows it carries the metadata ``mystnb: {markdown_format: myst}``. Text is set left, all else right.
+    What neighbouring rows have in common in the first column is said once.
 
     Args:
         table: an index with a name becomes the first column.
         name: label for references, unique in the book.
-        best: set the largest value of each column of numbers bold.
+        best: set the largest number of each column bold, among the rows that share their first column.
     """
     from IPython.display import Markdown
 
     table = (table.reset_index() if table.index.name else table).rename(columns=_GAIN_HEADINGS)
-    columns = [_cells(table.iloc[:, position], best) for position in range(table.shape[1])]
-    left = [any(isinstance(cell, str) for cell in table.iloc[:, position]) for position in range(table.shape[1])]
-    lines = [[escape(str(heading)) for heading in table.columns], [":--" if is_left else "--:" for is_left in left],
-             *zip(*columns)]
+    cells = table.map(_text).map(escape)
+    group = table.iloc[:, 0]
+    if best:
+        numbers = table.map(lambda cell: cell.mean if isinstance(cell, Measured) else cell).select_dtypes("number")
+        largest = numbers == numbers.groupby(group).transform("max")
+        cells[numbers.columns] = cells[numbers.columns].mask(largest, "**" + cells[numbers.columns] + "**")
+    cells.isetitem(0, cells.iloc[:, 0].where(group != group.shift(), ""))
+    rule = [":--" if table[heading].map(lambda cell: isinstance(cell, str)).any() else "--:" for heading in table]
+    lines = [[escape(heading) for heading in table.columns], rule, *cells.to_numpy().tolist()]
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     option = f":name: {name}\n" if name else ""
     return Markdown(f":::{{table}} {escape(caption)}\n{option}\n{body}\n\n:::")
@@ -525,17 +546,9 @@ def show(table: pd.DataFrame, caption: str, name: str | None = None, best: bool 
 
 def escape(text: str) -> str:
     """``text`` so that MyST shows it as it is, on one line."""
+    line = re.sub(r"[ \t\r\n]+", " ", text).strip()  # no-break spaces stay
     special = r"\`*_{}[]<>|$~^&"
-    return "".join(f"\\{character}" if character in special else character for character in " ".join(text.split()))
-
-
-def _cells(column: pd.Series, best: bool) -> list[str]:
-    texts = [escape(_text(cell)) for cell in column]
-    values = [cell.mean if isinstance(cell, Measured) else cell for cell in column]
-    if best and len(values) > 1 and all(isinstance(value, (int, float)) for value in values):
-        top = np.nanmax(values)
-        texts = [f"**{text}**" if value == top else text for text, value in zip(texts, values)]
-    return texts
+    return "".join(f"\\{character}" if character in special else character for character in line)
 
 
 def _text(cell) -> str:
@@ -584,7 +597,8 @@ def source_options(source: str, **dials) -> dict:
     """
     from ifcdsr_core.sources import source_module
 
-    return {name: value for name, value in dials.items() if name in source_module(source).OPTIONS}
+    known = source_module(source).OPTIONS
+    return {name: value for name, value in dials.items() if name in known}
 
 
 def ready(source: str, scenario: str, **dials) -> Scenario:

@@ -29,7 +29,7 @@ train_file = False  # c2dsr only: also read the file of training sequences
 # %%
 from ifcdsr_core import plots, tables
 from ifcdsr_core.sources import prepare
-from ifcdsr_core.statistics import load_summary, read_tables, summary
+from ifcdsr_core.statistics import read_tables, summary
 
 names = tables.parse_scenarios(scenarios)
 options = tables.source_options(source, train_file=train_file)
@@ -86,8 +86,7 @@ tables.show(tables.data_table(numbers, "concentration"),
 # this notebook with `source` set to `c2dsr` counts anew.
 
 # %%
-published = {tables.title("c2dsr", name): read_tables(load_summary("c2dsr", name))
-             for name in names}
+published = tables.statistics_of("c2dsr", names)
 paper = {title: {**shipped, **numbers.get(title, {})}
          for title, shipped in published.items()}
 
@@ -97,7 +96,9 @@ tables.show(tables.against_paper(paper),
             "the difference.", "tab-table1")
 
 # %% [markdown]
-# Where the table shows a dash or a difference, this is what the files themselves say about it:
+# Where the table shows a dash or a difference, this is what the files themselves say. The three files number their
+# sequences jointly, so the numbers that the files at hand leave out belong to the missing one; and from the printed average
+# follows the one that its sequences would have to have.
 
 # %%
 tables.paper_remarks(paper)
@@ -117,8 +118,7 @@ plots.save_figure(plots.popularity(paper), "01_popularity_paper")
 # they are shown for contrast.
 
 # %% mystnb={"figure": {"caption": "Users by the domains they have interactions in, for each split.", "name": "fig-overlap"}}
-llmcdsr = read_tables(load_summary("llmcdsr", "food_kitchen"))
-contrast = {tables.title("llmcdsr", "food_kitchen"): llmcdsr}
+contrast = tables.statistics_of("llmcdsr", ["food_kitchen"])
 plots.save_figure(plots.overlap({**numbers, **paper, **contrast}), "01_overlap")
 
 # %% [markdown]

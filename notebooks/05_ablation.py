@@ -74,7 +74,7 @@ plots.save_figure(plots.seeds(values, joined=True), "05_ablation")
 # %% [markdown]
 # Each step is compared with the one before it, seed by seed and case by case. Two things make such a difference
 # uncertain: another seed would train another model, and other test cases would be easier or harder. *Noise* is twice
-# the root of the sum of both squared standard errors; a difference smaller than that is called nothing beyond noise.
+# the root of the sum of both squared standard errors; a smaller difference is called within noise.
 # Where there is no difference at all, about one comparison in twenty still looks like one.
 
 # %% mystnb={"markdown_format": "myst"}
@@ -101,7 +101,7 @@ for name in names:
         controls[name, signal] = experiments.run_all(experiment)
 gains = tables.image_gains(controls)
 
-# %% mystnb={"figure": {"caption": "Demo: what image fusion adds to the MRR against 999 negatives, where pictures explain nothing (left) and where they explain behaviour (right). Whiskers show the noise; grey: nothing beyond it.", "name": "fig-control"}}
+# %% mystnb={"figure": {"caption": "Demo: what image fusion adds to the MRR against 999 negatives, where pictures explain nothing (left) and where they explain behaviour (right). Whiskers show the noise; grey: within it.", "name": "fig-control"}}
 plots.save_figure(plots.image_control(gains), "05_image_control")
 
 # %% mystnb={"markdown_format": "myst"}

@@ -30,7 +30,7 @@ from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 VERSION = 1
 OPTIONS = {"seed": 0, "visual_signal": 1.0, "cross_domain_signal": 1.0}
 
-POPULARITY, COLOUR, PATTERN, KIND, THEME, STAGE = 0.4, 3.5, 3.0, 3.0, 1.5, 1.5
+POPULARITY, COLOUR, PATTERN, KIND, THEME, STAGE = 0.4, 3.5, 3.0, 3.0, 2.5, 2.5
 NUM_STAGES = 6
 LATE_ITEMS = 0.9  # share of the items that come out on a random day; many of a test case's items are new, as in Amazon's
 MIN_LENGTH, MAX_LENGTH, MIN_PER_DOMAIN = 6, 15, 3

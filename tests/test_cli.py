@@ -1,0 +1,89 @@
+"""The command line: it does what the functions do, and wrong input gets one clear line and exit code 1."""
+
+from __future__ import annotations
+
+import pytest
+
+from ifcdsr_core.__main__ import main
+from ifcdsr_core.sources import complete_options, demo
+from worlds import tiny
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
+    monkeypatch.delenv("IFCDSR_MIRROR", raising=False)
+    scenario = tiny(80)
+    scenario.provenance.update(version=demo.VERSION, options=complete_options("demo", {}))
+    scenario.save(tmp_path / "scenarios" / "demo" / "food_kitchen")
+    return tmp_path
+
+
+TRAIN = ["train", "--model", "sasrec", "--epochs", "1", "--set", "hidden_size=8", "--set", "inner_size=8"]
+
+
+def test_train_evaluate_list_and_ship(capsys, data):
+    assert main(TRAIN) == 0
+    folder = capsys.readouterr().out.splitlines()[0]
+    assert main(["evaluate", folder]) == 0
+    assert "ranks equal those" in capsys.readouterr().out
+    assert main(["runs"]) == 0
+    assert "demo-food_kitchen-sasrec-seed0" in capsys.readouterr().out
+    assert main(["ship", folder, "--to", str(data / "shipped")]) == 0
+    assert len(list((data / "shipped").iterdir())) == 1
+
+
+def test_prepare_says_what_is_there(capsys):
+    assert main(["prepare"]) == 0
+    assert "12 items of Food, 18 of Kitchen" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments, says", [
+    (["train", "--scenario", "food_kitchn"], "unknown scenario 'food_kitchn': choose one of food_kitchen, movie_book"),
+    (["train", "--source", "amazn"], "unknown source 'amazn': choose one of demo, c2dsr, llmcdsr"),
+    (["train", "--model", "sasrek"], "unknown model 'sasrek': choose one of gru4rec, sasrec, ifcdsr"),
+    (["train", "--epoch", "many"], "invalid int value: 'many'"),
+    (["train", "--epochs", "0"], "epochs is 0: it must be at least 1"),
+    (["train", "--rate", "1"], "unrecognized arguments: --rate 1"),
+    (["train", "--set", "alpa=0.5"], "unknown option 'alpa' of model 'ifcdsr': it has hidden_size"),
+    (["train", "--set", "alpha=high"], "alpha is 'high': it must be of type float"),
+    (["train", "--set", "alpha=1.5"], "alpha is 1.5: it must be between 0 and 1"),
+    (["train", "--set", "target=z"], "unknown target 'z': choose one of both, x, y"),
+    (["train", "--set", "alpha"], "'alpha' is no NAME=VALUE"),
+    (["train", "--source-option", "visual=1"], "unknown option 'visual' of source 'demo'"),
+    (["train", "--device", "tpu"], "unknown device 'tpu'"),
+    (["train"], "no pictures"),
+    (["evaluate", "no/such/folder"], "config.json can't be read"),
+    (["prepare", "--source-option", "visual_signal=2"], "visual_signal is 2.0: it must lie between 0 and 1"),
+    (["embed", "--encoder", "clip"], "clip"),
+])
+def test_wrong_input_gets_one_line_and_exit_code_1(capsys, data, arguments, says):
+    before = sorted(path for path in data.rglob("*") if path.is_file())
+    assert main(arguments) == 1
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1 and error[0].startswith("error: ") and says in error[0], error
+    assert sorted(path for path in data.rglob("*") if path.is_file()) == before
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "sequences.parquet", "scenario.json"])
+def test_a_damaged_scenario_is_named_and_left_alone(capsys, data, name):
+    path = data / "scenarios" / "demo" / "food_kitchen" / name
+    path.write_bytes(path.read_bytes()[:40])
+    assert main(TRAIN) == 1
+    error = capsys.readouterr().err.strip()
+    assert name in error and "prepare the scenario again" in error and "\n" not in error
+    assert path.stat().st_size == 40
+
+
+def test_tables_of_another_scenario_are_noticed(capsys, data):
+    folder = data / "scenarios" / "demo" / "food_kitchen"
+    tiny(80, seed=3).sequences.to_parquet(folder / "sequences.parquet")
+    assert main(TRAIN) == 1
+    assert "its tables are not those scenario.json describes" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert all(f"\n    {name} " in out for name in ("prepare", "embed", "train", "evaluate", "runs", "ship"))

@@ -1,0 +1,76 @@
+"""The planted world keeps its rules, and its dials do what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ifcdsr_core.sources import demo
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "_draw_pictures", lambda *a: None)  # drawn in test_pictures; behaviour does not see them
+
+    def make(scenario="food_kitchen", seed=0, visual_signal=1.0, cross_domain_signal=1.0):
+        return demo.build(scenario, tmp_path, seed, visual_signal, cross_domain_signal)
+
+    return make
+
+
+def agreement(scenario, attribute, across):
+    """Share of pairs (item, next item in the other domain / in the same domain) that share an attribute."""
+    values, domain = scenario.items[attribute].to_numpy(), scenario.items["domain"].to_numpy()
+    same = []
+    for items in scenario.sequences["items"]:
+        before, after = np.asarray(items[:-1]) - 1, np.asarray(items[1:]) - 1
+        wanted = (domain[before] != domain[after]) == across
+        same.append(values[before[wanted]] == values[after[wanted]])
+    return np.concatenate(same).mean()
+
+
+@pytest.mark.parametrize("name", demo.SCENARIOS)
+def test_the_world_has_the_promised_shape(build, name):
+    scenario = build(name)
+    domain = scenario.items["domain"].to_numpy()
+    for items, times in zip(scenario.sequences["items"], scenario.sequences["timestamps"]):
+        in_y = int((domain[np.asarray(items) - 1] == "y").sum())
+        assert 6 <= len(items) <= 15 and min(in_y, len(items) - in_y) >= 3
+        assert len(set(items)) == len(items) and (np.diff(times) >= 0).all()
+    assert 1_500 <= scenario.sequences["user"].nunique() <= 3_000 and 1_000 <= scenario.num_items <= 2_500
+    counts = np.sort(np.bincount(scenario.flat_items[0], minlength=scenario.num_items + 1)[1:])[::-1]
+    assert counts[:scenario.num_items // 5].sum() > 0.4 * counts.sum()  # long tail
+    ends = {split: [t[-1] for t in part["timestamps"]] for split, part in scenario.sequences.groupby("split")}
+    assert max(ends["train"]) <= min(min(ends["valid"]), min(ends["test"]))
+    assert abs(len(ends["valid"]) - len(ends["test"])) <= 1
+
+
+def test_no_item_is_taken_before_it_is_out(build):
+    scenario = build()
+    released = scenario.items["released"].to_numpy()
+    assert all((released[np.asarray(items) - 1] <= times[0]).all()
+               for items, times in zip(scenario.sequences["items"], scenario.sequences["timestamps"]))
+
+
+def test_the_same_seed_gives_the_same_world_and_another_gives_another(build):
+    assert build().fingerprint == build().fingerprint != build(seed=1).fingerprint
+
+
+def test_pictures_explain_behaviour_only_if_the_dial_says_so(build):
+    for attribute, chance in (("colour", 0.1), ("pattern", 1 / 6)):
+        for across in (False, True):
+            assert agreement(build(visual_signal=1.0), attribute, across) > 2 * chance
+            assert abs(agreement(build(visual_signal=0.0), attribute, across) - chance) < 0.03
+
+
+def test_taste_carries_across_domains_only_if_the_dial_says_so(build):
+    carried, apart = build(cross_domain_signal=1.0), build(cross_domain_signal=0.0)
+    for attribute, chance in (("colour", 0.1), ("theme", 1 / 12)):
+        assert agreement(carried, attribute, across=True) > 1.3 * chance
+        assert abs(agreement(apart, attribute, across=True) - chance) < 0.03
+        assert agreement(apart, attribute, across=False) > 1.3 * chance  # within a domain taste remains
+
+
+def test_the_dials_change_behaviour_but_not_the_catalogue(build):
+    one, other = build(visual_signal=1.0), build(visual_signal=0.0)
+    assert one.items.equals(other.items) and one.fingerprint != other.fingerprint

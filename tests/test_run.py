@@ -1,0 +1,149 @@
+"""Runs: same seed same bits, found again, continued after a kill, and honest about damaged or other data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ifcdsr_core import run as run_module
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.metrics import PROTOCOLS, summarise
+from ifcdsr_core.run import Run, RunConfig, evaluate, run, ship
+from ifcdsr_core.sources import complete_options, demo
+from worlds import tiny
+
+SMALL = {"hidden_size": 8, "inner_size": 8, "image_fusion": False}
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    """A data folder whose demo scenario is the tiny world."""
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
+    put_scenario(tmp_path, seed=0)
+    return tmp_path
+
+
+def put_scenario(data: Path, seed: int) -> None:
+    scenario = tiny(80, seed)
+    scenario.provenance.update(version=demo.VERSION, options=complete_options("demo", {}))
+    scenario.save(data / "scenarios" / "demo" / "food_kitchen")
+
+
+def config(**changes) -> RunConfig:
+    return RunConfig(**{"epochs": 4, "batch_size": 8, "learning_rate": 0.01, "model_options": SMALL, **changes})
+
+
+def same(a: Run, b: Run) -> bool:
+    weights = [(r.folder / "weights.safetensors").read_bytes() for r in (a, b)]
+    history = [r.history.drop(columns="seconds") for r in (a, b)]
+    return weights[0] == weights[1] and a.ranks.equals(b.ranks) and history[0].equals(history[1])
+
+
+@pytest.mark.parametrize("model, options", [("ifcdsr", SMALL), ("sasrec", {"hidden_size": 8, "inner_size": 8}),
+                                            ("gru4rec", {"hidden_size": 8})])
+def test_same_seed_same_bits_other_seed_other_numbers(tmp_path, monkeypatch, model, options):
+    first = run(config(model=model, model_options=options))
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "other"))
+    put_scenario(tmp_path / "other", seed=0)
+    assert same(first, run(config(model=model, model_options=options)))
+    assert not same(first, run(config(model=model, model_options=options, seed=1)))
+
+
+def test_a_finished_run_is_found_by_its_configuration(monkeypatch):
+    first = run(config())
+    monkeypatch.setattr(run_module, "fit", lambda *a, **k: pytest.fail("trained again"))
+    again = run(config(model_options={**SMALL, "alpha": 0.7}))  # a default spelled out is the same configuration
+    assert again.folder == first.folder and again.ranks.equals(first.ranks)
+
+
+def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, monkeypatch):
+    whole = run(config())
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "other"))
+    put_scenario(tmp_path / "other", seed=0)
+
+    def interrupt(line):
+        if line.startswith("epoch   2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config(), report=interrupt)
+    assert not list((tmp_path / "other" / "runs").glob("[!.]*"))
+    lines = []
+    continued = run(config(), report=lines.append)
+    assert lines[0].startswith("epoch   3") and same(whole, continued)
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path):
+    def interrupt(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config(), report=interrupt)
+    checkpoint = next((tmp_path / "runs" / ".unfinished").rglob("*.safetensors"))
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(InputError, match="can't be read.*delete it"):
+        run(config())
+
+
+def test_metrics_follow_from_the_ranks_and_early_stopping_keeps_the_best_epoch():
+    finished = run(config(epochs=12, patience=2))
+    pd.testing.assert_frame_equal(pd.read_csv(finished.folder / "metrics.csv"),
+                                  summarise(pd.read_parquet(finished.folder / "ranks.parquet")))
+    history = finished.history
+    assert finished.best_epoch == history["epoch"][history["selection"].idxmax()]
+    assert len(history) <= finished.best_epoch + 2
+    assert finished.provenance["best_epoch"] == finished.best_epoch
+
+
+def test_evaluate_scores_again_with_the_saved_weights(tmp_path):
+    finished = run(config())
+    assert evaluate(finished.folder).equals(finished.ranks)
+    put_scenario(tmp_path, seed=5)
+    with pytest.raises(InputError, match="made with other data"):
+        evaluate(finished.folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "provenance.json", "history.csv", "ranks.parquet"])
+def test_a_damaged_run_folder_is_refused_in_one_line(name):
+    finished = run(config(epochs=1))
+    (finished.folder / name).write_bytes(b"\x00damaged")
+    with pytest.raises(InputError, match=name) as caught:
+        Run.load(finished.folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_weights_are_refused():
+    finished = run(config(epochs=1))
+    (finished.folder / "weights.safetensors").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="weights.safetensors can't be read"):
+        evaluate(finished.folder)
+
+
+def test_a_shipped_run_has_no_weights_and_no_data(tmp_path):
+    shipped = Run.load(ship(run(config(epochs=1)), tmp_path / "shipped"))
+    assert set(shipped.ranks.columns) == {"target_domain", *PROTOCOLS}
+    assert not (shipped.folder / "weights.safetensors").exists()
+
+
+def test_training_on_the_validation_split_keeps_a_share_for_selection():
+    finished = run(config(epochs=1, train_on="valid", holdout=0.25))
+    cases, total = finished.provenance["cases"], int((tiny(80).sequences["split"] == "valid").sum())
+    assert cases["valid"] == round(0.25 * total) and cases["train"] == total - cases["valid"]
+    assert "validation sequences" in finished.provenance["trained_on"]
+
+
+def test_every_setting_is_read():
+    source = "".join(Path(run_module.__file__).with_name(name).read_text() for name in ("run.py", "experiments.py"))
+    unread = [spec.name for spec in dataclasses.fields(RunConfig) if f"config.{spec.name}" not in source]
+    assert unread == []
+
+
+def test_the_configuration_on_disk_is_the_configuration():
+    finished = run(config(epochs=1))
+    assert RunConfig(**json.loads((finished.folder / "config.json").read_text())) == config(epochs=1)
+    assert np.isfinite(finished.history["loss"]).all()
