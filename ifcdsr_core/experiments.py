@@ -6,6 +6,7 @@ found again, so an experiment can be killed and continued.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import sys
@@ -14,23 +15,22 @@ from typing import Iterable
 
 from tqdm import tqdm
 
-from ifcdsr_core.run import Run, RunConfig, run
+from ifcdsr_core.run import Run, RunConfig, assemble, run
 
 Experiment = dict[str, list[RunConfig]]
 
 # What one needs to know to redo the numbers: small models for the small demo, the paper's sizes for the paper's data.
-DEMO = dict(source="demo", epochs=12, patience=4, batch_size=64, learning_rate=5e-3)
+DEMO = dict(source="demo", epochs=10, patience=10, batch_size=64, learning_rate=5e-3)
 DEMO_SIZE = dict(hidden_size=64)
 DEMO_ATTENTION = dict(inner_size=64)
-PAPER_DATA = dict(source="c2dsr", train_on="valid", epochs=6, patience=2, batch_size=128, learning_rate=5e-4,
-                  precision="bfloat16", threads=2)
+PAPER_SIZE = dict(epochs=6, patience=2, batch_size=128, learning_rate=5e-4, precision="bfloat16", threads=2)
 
 
 def settings(source: str, model: str) -> tuple[dict, dict]:
     """Run settings and model options of the book for a source and a model."""
-    if source != "demo":
-        return dict(PAPER_DATA), {}
-    return dict(DEMO), dict(DEMO_SIZE, **(DEMO_ATTENTION if model != "gru4rec" else {}))
+    if source == "demo":
+        return dict(DEMO), dict(DEMO_SIZE, **(DEMO_ATTENTION if model != "gru4rec" else {}))
+    return dict(PAPER_SIZE, source=source, train_on="valid" if source == "c2dsr" else "train"), {}
 
 
 def configurations(model: str, scenario: str, seeds: Iterable[int], source: str = "demo", *,
@@ -82,6 +82,9 @@ def run_all(experiment: Experiment, jobs: int | None = None) -> dict[str, list[R
     labelled = [(label, config) for label, configs in experiment.items() for config in configs]
     threads = max(config.threads for _, config in labelled)
     jobs = jobs or max(1, (os.cpu_count() or 1) // threads)
+    for config in {json.dumps([c.source, c.scenario, c.source_options, c.model_options.get("image_fusion")]): c
+                   for _, c in labelled}.values():
+        assemble(config)  # scenarios and features are made here, once, and not by every worker
     results = {}
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(run, config): position for position, (_, config) in enumerate(labelled)}

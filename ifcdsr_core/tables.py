@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 HEADLINE = ("MRR", "NDCG@5", "NDCG@10")  # the metrics the paper reports
 PROTOCOL_NAMES = {"sampled_999": "against 999 sampled negatives", "full": "against all items of the domain"}
 SOURCE_NAMES = {"demo": "demo", "c2dsr": "the paper's data", "llmcdsr": "LLMCDSR's data"}
-MODEL_NAMES = {"gru4rec": "GRU4Rec", "sasrec": "SASRec", "ifcdsr": "IFCDSR"}
+
+
+def model_name(model: str) -> str:
+    """How a page names a model: as its class is called."""
+    from ifcdsr_core.models import MODELS
+
+    return MODELS[choose("model", model, MODELS)].__name__
 
 
 def title(source: str, scenario: str) -> str:
@@ -170,20 +176,21 @@ def beside_paper(experiment: Mapping[str, Sequence[Run]], scenario: str) -> pd.D
 
 
 def shipped_runs(source: str, scenario: str, folder: Path | None = None) -> dict[str, list[Run]]:
-    """The committed runs on a data set, by model, in the order of MODEL_NAMES and of seeds; empty if there are none.
+    """The committed runs on a data set, by model, in the order of MODELS and of seeds; empty if there are none.
 
     Raises:
         InputError: a run folder is damaged.
     """
+    from ifcdsr_core.models import MODELS
     from ifcdsr_core.run import Run
 
     found: dict[str, list[Run]] = {}
     folders = sorted((folder or results_dir() / "runs").glob(f"{source}-{scenario}-*/"))
     runs = sorted(map(Run.load, folders),
-                  key=lambda run: (list(MODEL_NAMES).index(run.config["model"]), run.config["seed"]))
+                  key=lambda run: (list(MODELS).index(run.config["model"]), run.config["seed"]))
     for run in runs:
         without = "" if run.config["model_options"].get("image_fusion", True) else " (no images)"
-        found.setdefault(MODEL_NAMES[run.config["model"]] + without, []).append(run)
+        found.setdefault(model_name(run.config["model"]) + without, []).append(run)
     return found
 
 
@@ -344,7 +351,7 @@ def run_metrics(run: Run, names: tuple[str, str]) -> pd.DataFrame:
 
 def run_summary(run: Run, names: tuple[str, str]) -> str:
     """The last words of a training: what was run, its metrics, where its folder is."""
-    what = f"{MODEL_NAMES[run.config['model']]} on {title(run.config['source'], run.config['scenario'])}, " \
+    what = f"{model_name(run.config['model'])} on {title(run.config['source'], run.config['scenario'])}, " \
            f"seed {run.config['seed']}. {training_data(run)}\nTest metrics in percent:"
     table = run_metrics(run, names).to_string(index=False, float_format="{:.2f}".format)
     return f"{what}\n{table}\nrun folder: {_shown_path(run.folder)}"
@@ -599,24 +606,6 @@ def source_options(source: str, **dials) -> dict:
 
     known = source_module(source).OPTIONS
     return {name: value for name, value in dials.items() if name in known}
-
-
-def ready(source: str, scenario: str, **dials) -> Scenario:
-    """A scenario, prepared, and its features by the book's encoder where it has pictures, for many runs to find.
-
-    Args:
-        dials: options of sources; those that this one does not have are left out.
-
-    Raises:
-        InputError: anything wrong with source, scenario, options or files.
-    """
-    from ifcdsr_core.features import embed_images
-    from ifcdsr_core.sources import prepare
-
-    scenario = prepare(source, scenario, **source_options(source, **dials))
-    if scenario.items["image"].notna().any():
-        embed_images(scenario)
-    return scenario
 
 
 def run_config(scenario: str, source: str, model: str, seed: int, epochs: int = 0, train_on: str = "",

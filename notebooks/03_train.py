@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: -papermill,-execution
+#     cell_metadata_filter: all,-papermill,-execution,-trusted
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-papermill
 #     text_representation:
 #       extension: .py
@@ -81,7 +81,7 @@ plots.save_figure(fig, f"03_{source}_{scenario}_{model}_training")
 
 # %% mystnb={"markdown_format": "myst"}
 tables.show(tables.run_metrics(finished, world.domain_names),
-            f"{title}: test metrics of {tables.MODEL_NAMES[model]}, seed {seed}, "
+            f"{title}: test metrics of {tables.model_name(model)}, seed {seed}, "
             "in percent.",
             f"tab-metrics-{source}-{scenario}")
 

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: -papermill,-execution
+#     cell_metadata_filter: all,-papermill,-execution,-trusted
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-papermill
 #     text_representation:
 #       extension: .py
@@ -94,7 +94,6 @@ plots.save_figure(plots.seeds(values, printed), "04_paper_data")
 # %%
 results = {}
 for name in names:
-    tables.ready(source, name, train_file=False)
     experiment = experiments.comparison(name, seed_list, source, **changes)
     results[name] = experiments.run_all(experiment)
 

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: -papermill,-execution
+#     cell_metadata_filter: all,-papermill,-execution,-trusted
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-papermill
 #     text_representation:
 #       extension: .py
@@ -55,7 +55,6 @@ tables.show(tables.PAPER_TABLE4,
 # %%
 results = {}
 for name in names:
-    tables.ready(source, name)
     experiment = experiments.ablation(name, seed_list, source, **changes)
     results[name] = experiments.run_all(experiment)
 
@@ -96,7 +95,6 @@ for name, runs in results.items():
 controls = {}
 for name in names:
     for signal in (0.0, 1.0):
-        tables.ready("demo", name, visual_signal=signal)
         experiment = experiments.image_control(name, signal, seed_list, **changes)
         controls[name, signal] = experiments.run_all(experiment)
 gains = tables.image_gains(controls)

@@ -30,7 +30,7 @@ from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 VERSION = 1
 OPTIONS = {"seed": 0, "visual_signal": 1.0, "cross_domain_signal": 1.0}
 
-POPULARITY, COLOUR, PATTERN, KIND, THEME, STAGE = 0.4, 3.5, 3.0, 3.0, 2.5, 2.5
+POPULARITY, COLOUR, PATTERN, KIND, THEME, STAGE = 0.4, 3.5, 3.0, 3.0, 1.5, 1.5
 NUM_STAGES = 6
 LATE_ITEMS = 0.9  # share of the items that come out on a random day; many of a test case's items are new, as in Amazon's
 MIN_LENGTH, MAX_LENGTH, MIN_PER_DOMAIN = 6, 15, 3
@@ -50,10 +50,10 @@ class _World:
 
 
 _WORLDS = {
-    "food_kitchen": _World((1_040, 1_420), 2_200, 0.60, (
+    "food_kitchen": _World((1_040, 1_420), 1_800, 0.60, (
         "Sunday Baking", "Harbour Picnic", "Night Market", "Slow Breakfast", "Alpine Hut", "Garden Party",
         "Spice Route", "Farmhouse", "Tea Ceremony", "Campfire", "Little Italy", "Winter Feast")),
-    "movie_book": _World((1_010, 1_480), 2_400, 0.65, (
+    "movie_book": _World((1_010, 1_480), 1_900, 0.65, (
         "Deep Space", "Lost Islands", "Old Detectives", "Paper Moon", "Iron Age", "Ghost House",
         "Northern Lights", "Circus Days", "Silent City", "Desert Trail", "First Love", "Clockwork")),
 }
