@@ -228,14 +228,16 @@ def _load_encoder(encoder: str, device: str) -> _Encoder:
     Raises:
         InputError: open_clip knows no such model or tag, or the weights can't be downloaded or read.
     """
+    with warnings.catch_warnings():  # open_clip imports tqdm.auto, which in a kernel asks for ipywidgets
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import open_clip
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
     if encoder == SMALL_CLIP:
         from ifcdsr_core import small_clip
 
         model, preprocess, _ = small_clip.load()
         return _frozen(model, preprocess, _file_sha256(_SMALL_CLIP_WEIGHTS), device)
-
-    import open_clip
-    from open_clip.transform import PreprocessCfg, image_transform_v2
 
     model_name, _, weights = encoder.partition("/")
     if model_name not in open_clip.list_models():
