@@ -25,7 +25,7 @@ DEMO = dict(source="demo", epochs=10, patience=10, batch_size=64, learning_rate=
 DEMO_SIZE = dict(hidden_size=64)
 DEMO_ATTENTION = dict(inner_size=64)
 PAPER_SIZE = dict(patience=2, batch_size=128, learning_rate=5e-4, precision="bfloat16", threads=2)
-PAPER_EPOCHS = {"food_kitchen": 6, "movie_book": 3}  # what two processors do in an hour; the paper's 100 are for a GPU
+PAPER_EPOCHS = {"food_kitchen": 6, "movie_book": 3}  # chosen for two processors; the paper trains 100 on a GPU
 
 
 def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
