@@ -9,10 +9,15 @@ Only log-sum-exps are needed for L, and the gradient with respect to the scores 
 ``responsibility_m * (softmax_m - onehot(target))``, where responsibility_m is the share of P(target) that modality m
 explains. Both are made in one sweep over chunks of rows, so that memory is one (chunk, items) buffer per modality
 whatever the batch, and no score is computed twice.
+
+Where even one sweep over all items is too long (a processor, 100,000 items), the denominator of the softmax can be
+estimated: the targets of the step count as they are, and ``num_negatives`` items drawn evenly from all others each stand
+for an equal share of them. The estimate is unbiased for the denominator and exact once all items are drawn.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Sequence
 
 import torch
@@ -22,7 +27,8 @@ BUFFER_ELEMENTS = 2**25  # scores held at a time per modality: 128 MiB in float3
 _buffers: dict[tuple, Tensor] = {}
 
 
-def mixture_nll(queries: Sequence[Tensor], items: Sequence[Tensor], targets: Tensor, log_mixing: Tensor) -> Tensor:
+def mixture_nll(queries: Sequence[Tensor], items: Sequence[Tensor], targets: Tensor, log_mixing: Tensor,
+                num_negatives: int = 0) -> Tensor:
     """Sum over rows of -log sum_m exp(log_mixing_m) softmax(queries_m @ items_m.T)[target].
 
     Args:
@@ -30,24 +36,43 @@ def mixture_nll(queries: Sequence[Tensor], items: Sequence[Tensor], targets: Ten
         items: per modality (V, D_m). A matrix that needs no gradient (frozen features) costs two products, not three.
         targets: (R,) row numbers of ``items``.
         log_mixing: (M,) logarithms of the mixing weights.
+        num_negatives: estimate the denominators from the targets and so many other items, drawn anew at each call from
+            torch's global generator and the same for all rows; 0: all items.
 
     Returns:
         Scalar, differentiable with respect to queries, items and log_mixing; exact up to rounding. Under autocast the
         products and the held scores are of its lower precision, sums and gradients remain float32.
     """
+    log_weights = None
+    if num_negatives:
+        kept, targets, log_weights = _sample(targets, len(items[0]), num_negatives, log_mixing.dtype)
+        items = [item[kept] for item in items]
     device = queries[0].device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else queries[0].dtype
     with torch.autocast(device, enabled=False):
-        return _MixtureNLL.apply(targets, log_mixing, dtype, len(queries), *(t.to(log_mixing.dtype) for t in queries),
-                                 *items)
+        return _MixtureNLL.apply(targets, log_mixing, log_weights, dtype, len(queries),
+                                 *(t.to(log_mixing.dtype) for t in queries), *items)
+
+
+def _sample(targets: Tensor, num_items: int, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """All targets and ``count`` other items; where each target is among them; log of how many items each stands for."""
+    wanted, position = targets.unique(return_inverse=True)
+    other = torch.ones(num_items, dtype=torch.bool, device=targets.device)
+    other[wanted] = False
+    others = other.nonzero().squeeze(1)
+    drawn = others[torch.randperm(len(others), device=targets.device)[:count]]
+    log_weights = torch.zeros(len(wanted) + len(drawn), dtype=dtype, device=targets.device)
+    log_weights[len(wanted):] = math.log(len(others) / max(1, len(drawn)) or 1)
+    return torch.cat([wanted, drawn]), position, log_weights
 
 
 class _MixtureNLL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, targets: Tensor, log_mixing: Tensor, dtype: torch.dtype, count: int, *tensors: Tensor) -> Tensor:
+    def forward(ctx, targets: Tensor, log_mixing: Tensor, log_weights: Tensor | None, dtype: torch.dtype, count: int,
+                *tensors: Tensor) -> Tensor:
         queries, items = tensors[:count], tensors[count:]
         rows, num_items = len(targets), len(items[0])
-        needs_queries, needs_items = ctx.needs_input_grad[4:4 + count], ctx.needs_input_grad[4 + count:]
+        needs_queries, needs_items = ctx.needs_input_grad[5:5 + count], ctx.needs_input_grad[5 + count:]
         query_grads = [torch.empty_like(q) if need else None for q, need in zip(queries, needs_queries)]
         item_grads = [torch.zeros_like(e) if need else None for e, need in zip(items, needs_items)]
         responsibility_sum = torch.zeros_like(log_mixing)
@@ -62,6 +87,8 @@ class _MixtureNLL(torch.autograd.Function):
             exps, sums, target_logs = [], [], []
             for query, matrix, buffer in zip(part, matrices, buffers):
                 scores = torch.matmul(query.to(dtype), matrix.T, out=buffer[:len(target)])  # (R', V)
+                if log_weights is not None:
+                    scores += log_weights  # those of targets are 0
                 peak = scores.amax(dim=1, keepdim=True)
                 target_score = scores.gather(1, target[:, None]) - peak
                 exps.append(scores.sub_(peak).exp_())
@@ -88,8 +115,8 @@ class _MixtureNLL(torch.autograd.Function):
     def backward(ctx, upstream: Tensor):
         responsibility_sum, *saved = ctx.saved_tensors
         grads = iter(saved)
-        inner = [next(grads) * upstream if need else None for need in ctx.needs_input_grad[4:]]
-        return None, -responsibility_sum * upstream, None, None, *inner
+        inner = [next(grads) * upstream if need else None for need in ctx.needs_input_grad[5:]]
+        return None, -responsibility_sum * upstream, None, None, None, *inner
 
 
 def _buffer(slot: int, rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:

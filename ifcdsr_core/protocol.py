@@ -60,7 +60,7 @@ def rank_cases(model, cases: Batch, seed: int, batch_size: int = 256) -> pd.Data
     Raises:
         InputError: the model scores a target with NaN (it diverged).
     """
-    was_training, device = model.training, next(model.parameters()).device
+    was_training, device = model.training, model.device
     model.eval()
     ranks = {protocol: np.empty(len(cases)) for protocol in ("sampled_999", "full")}
     for domain in (0, 1):

@@ -19,6 +19,7 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 import time
 import typing
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import complete_options, prepare
 from ifcdsr_core.train import best_epoch, fit
 
-_COMPUTING = ("batches.py", "loss.py", "metrics.py", "protocol.py", "train.py", "models")  # what a number depends on
+_COMPUTING = ("batches", "loss", "metrics", "protocol", "train")  # with the model's own, what a number depends on
 
 
 def _setting(default, text: str, **more):
@@ -70,6 +71,7 @@ class RunConfig:
     holdout: float = _setting(0.1, "with train_on=valid: share of its sequences kept for selection")
     select_protocol: str = _setting("sampled_999", f"protocol of the validation MRR: {' or '.join(PROTOCOLS)}")
     candidate_seed: int = _setting(0, "seed of the 999 negatives, the same for all models")
+    train_negatives: int = _setting(0, "items that the training loss draws a step; 0: all, the exact loss", minimum=0)
     encoder: str = _setting("small_clip", "image encoder: small_clip, or <open_clip model>/<weights>")
     device: str = _setting("cpu", "cpu or cuda")
     precision: str = _setting("float32", "float32, or bfloat16 for the matrix products of training")
@@ -288,9 +290,10 @@ def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch]
 
         embedded = embed_images(scenario, config.encoder, device=config.device)
         features[modality], features_fingerprint = torch.from_numpy(embedded.matrix), embedded.fingerprint
-    inputs = ModelInputs(scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"])
+    inputs = ModelInputs(scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"],
+                         config.train_negatives)
     fingerprints = {"scenario_fingerprint": scenario.fingerprint, "features_fingerprint": features_fingerprint,
-                    "code_fingerprint": code_fingerprint()}
+                    "code_fingerprint": code_fingerprint(config.model)}
     return scenario, inputs, cases, fingerprints
 
 
@@ -319,18 +322,25 @@ def build_model(config: RunConfig, inputs: ModelInputs) -> SequenceModel:
 
 
 @cache
-def code_fingerprint() -> str:
-    """SHA-256 of the code a number depends on, comments and docstrings aside: editing those repeats no run."""
-    digest = hashlib.sha256()
-    package = Path(ifcdsr_core.__file__).parent
-    for name in _COMPUTING:
-        for path in sorted((package / name).glob("*.py")) if (package / name).is_dir() else [package / name]:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            for node in ast.walk(tree):
-                if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-                    node.body = node.body[1:] or [ast.Pass()]
-            digest.update(f"{path.name}\n{ast.unparse(tree)}\n".encode())
-    return digest.hexdigest()
+def code_fingerprint(model: str) -> str:
+    """SHA-256 of the code that the numbers of a model depend on: what all share, its file, and those it imports.
+
+    Comments and docstrings are left out: editing those repeats no run, and nor does adding another model.
+    """
+    parsed: dict[str, str] = {}
+    waiting = [f"ifcdsr_core.{name}" for name in _COMPUTING] + [MODELS[model].__module__]
+    while waiting:
+        name = waiting.pop()
+        if name in parsed:
+            continue
+        tree = ast.parse(Path(sys.modules[name].__file__).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ifcdsr_core.models."):
+                waiting.append(node.module)
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+        parsed[name] = ast.unparse(tree)
+    return hashlib.sha256(json.dumps(parsed, sort_keys=True).encode()).hexdigest()
 
 
 @cache

@@ -21,12 +21,14 @@ from ifcdsr_core.paths import new_file
 from ifcdsr_core.protocol import rank_cases
 
 _CHECKPOINT = "checkpoint.safetensors"
+_COLUMNS = ["epoch", "loss", *(f"{protocol}_mrr_{domain}" for protocol in PROTOCOLS for domain in "xy"), "selection",
+            "seconds"]
 
 
 def fit(model: SequenceModel, train: Batch, valid: Batch, *, epochs: int, batch_size: int, learning_rate: float,
         l2: float, patience: int, select_protocol: str, seed: int, candidate_seed: int,
         precision: str = "float32", checkpoint_folder: Path | None = None, report: Callable[[dict], None] | None = None) -> pd.DataFrame:
-    """Train ``model`` in place and leave it with the weights of its best epoch.
+    """Train ``model`` in place and leave it with the weights of its best epoch; one without parameters is ranked once.
 
     The best epoch is the one with the highest mean of the two domains' validation MRR under ``select_protocol`` (gap
     11: one epoch for both domains). Randomness is seeded anew at the start of each epoch from ``seed`` and the epoch,
@@ -46,8 +48,11 @@ def fit(model: SequenceModel, train: Batch, valid: Batch, *, epochs: int, batch_
     Raises:
         InputError: the loss is no longer finite, or the checkpoint can't be read.
     """
-    device = next(model.parameters()).device
+    device = model.device
     parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:  # a count: nothing to train, and nothing to select
+        row = _validation(model, valid, candidate_seed, select_protocol)
+        return pd.DataFrame([{"epoch": 1, "loss": float("nan"), **row}], columns=_COLUMNS)
     optimiser = torch.optim.Adam(parameters, lr=learning_rate, weight_decay=l2, fused=True)
     history: list[dict] = []
     best = copy.deepcopy(model.state_dict())
@@ -69,12 +74,8 @@ def fit(model: SequenceModel, train: Batch, valid: Batch, *, epochs: int, batch_
             total += loss.item() * len(batch)
         if not total < float("inf"):
             raise InputError(f"the loss of epoch {epoch} is {total}: training diverged; lower learning_rate")
-        row = {"epoch": epoch, "loss": total / len(train)}
-        summary = summarise(rank_cases(model, valid, candidate_seed))
-        for protocol, domain, mrr in zip(summary["protocol"], summary["domain"], summary["MRR"]):
-            row[f"{protocol}_mrr_{domain}"] = mrr
-        row["selection"] = float(summary[summary["protocol"] == select_protocol]["MRR"].mean())
-        row["seconds"] = time.perf_counter() - started
+        row = {"epoch": epoch, "loss": total / len(train),
+               **_validation(model, valid, candidate_seed, select_protocol), "seconds": time.perf_counter() - started}
         if not history or row["selection"] > max(h["selection"] for h in history):
             best = copy.deepcopy(model.state_dict())
         history.append(row)
@@ -83,8 +84,15 @@ def fit(model: SequenceModel, train: Batch, valid: Batch, *, epochs: int, batch_
         if report is not None:
             report(row)
     model.load_state_dict(best)
-    return pd.DataFrame(history, columns=["epoch", "loss", *(f"{p}_mrr_{d}" for p in PROTOCOLS for d in "xy"),
-                                          "selection", "seconds"])
+    return pd.DataFrame(history, columns=_COLUMNS)
+
+
+def _validation(model: SequenceModel, valid: Batch, candidate_seed: int, select_protocol: str) -> dict:
+    """Validation MRR of each domain under both protocols, and what the best epoch is chosen by."""
+    summary = summarise(rank_cases(model, valid, candidate_seed))
+    row = {f"{protocol}_mrr_{domain}": mrr
+           for protocol, domain, mrr in zip(summary["protocol"], summary["domain"], summary["MRR"])}
+    return row | {"selection": float(summary[summary["protocol"] == select_protocol]["MRR"].mean())}
 
 
 def best_epoch(history: pd.DataFrame) -> int:
@@ -114,7 +122,7 @@ def _restore(path: Path, model: SequenceModel, optimiser: torch.optim.Optimizer)
     try:
         with safe_open(path, "pt") as opened:
             history = json.loads(opened.metadata()["history"])
-        tensors = load_file(path, device=str(next(model.parameters()).device))
+        tensors = load_file(path, device=str(model.device))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"checkpoint {path} can't be read ({error}): delete it to start this run anew") from error
     part = {kind: {name.removeprefix(kind + "."): value for name, value in tensors.items()

@@ -7,6 +7,7 @@ one line in ``ifcdsr_core/models/__init__.py``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, ClassVar, Mapping
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import Batch
 from ifcdsr_core.errors import InputError
+from ifcdsr_core.loss import mixture_nll
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class ModelInputs:
         num_items_x, num_items_y: items of each domain.
         max_seq_len: longest history.
         features: frozen item features by modality, (V, e) each, row i - 1 for item i; only those the model asked for.
-        train: the encoded training cases (for models that build a graph of them).
+        train: the encoded training cases (for models that count them or build a graph of them).
+        num_negatives: items that the training loss draws a step; 0 for all, the exact loss.
     """
 
     num_items_x: int
@@ -32,6 +35,7 @@ class ModelInputs:
     max_seq_len: int
     features: Mapping[str, Tensor] = field(default_factory=dict)
     train: Batch | None = None
+    num_negatives: int = 0
 
     @property
     def num_items(self) -> int:
@@ -67,9 +71,18 @@ def require(holds: bool, name: str, value: Any, right: str) -> None:
 
 
 class SequenceModel(nn.Module):
-    """Base of all models. ``Config`` is a frozen dataclass of the model's own hyperparameters."""
+    """Base of all models. ``Config`` is a frozen dataclass of the model's own hyperparameters.
+
+    ``title`` is what pages and the papers' tables call it, the name of the class unless said otherwise.
+    """
 
     Config: ClassVar[type]
+    title: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "title" not in cls.__dict__:
+            cls.title = cls.__name__
 
     def __init__(self, config: Any, inputs: ModelInputs) -> None:
         super().__init__()
@@ -88,12 +101,41 @@ class SequenceModel(nn.Module):
         """Scores of all items of ``domain`` as next item, (B, number of its items); higher is better."""
         raise NotImplementedError
 
+    @property
+    def device(self) -> torch.device:
+        return next(chain(self.parameters(), self.buffers())).device
+
+    def nll(self, queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+        """Sum over rows of -log softmax(queries @ items.T)[target]: (R, D), (V, D) and (R,) row numbers of ``items``."""
+        return mixture_nll([queries], [items], targets, torch.zeros(1, device=queries.device),
+                           self.inputs.num_negatives)
+
+    def in_domain(self, ids: Tensor, domain: int) -> Tensor:
+        """Which item ids (or labels) are of a domain, as booleans of the same shape; padding and IGNORE are of none."""
+        first, count = self.inputs.item_range(domain)
+        return (ids >= first) & (ids < first + count)
+
 
 def last(hidden: Tensor, item_seq: Tensor) -> Tensor:
     """Hidden state at the newest item, (B, D); zeros where the history is empty, which scores all items alike."""
     length = (item_seq != 0).sum(dim=1)  # (B,)
     at = (length - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[-1])
     return hidden.gather(1, at).squeeze(1) * (length > 0)[:, None]
+
+
+def as_of(hidden: Tensor, member: Tensor) -> Tensor:
+    """The newest state of a sub-sequence's encoder at each position of the merged sequence.
+
+    Args:
+        hidden: (B, L', D) states along the sub-sequence.
+        member: (B, L) which positions of the merged sequence belong to it.
+
+    Returns:
+        (B, L, D): at position t the state after the sub-sequence's items among the first t; zeros before its first.
+    """
+    seen = member.cumsum(dim=1)[..., None]  # (B, L, 1)
+    at = (seen - 1).clamp(min=0, max=hidden.shape[1] - 1).expand(-1, -1, hidden.shape[-1])
+    return hidden.gather(1, at) * (seen > 0)
 
 
 def initialise(module: nn.Module) -> None:

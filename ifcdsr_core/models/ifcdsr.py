@@ -125,7 +125,8 @@ class IFCDSR(SequenceModel):
             first, count = self.item_range(branch)
             hidden = [h[predicted] for h in self.encode(item_seq, branch, matrices)]  # (R, D_m)
             total = total + weight * mixture_nll(self.queries(hidden), [u[first:first + count] for u in unit],
-                                                 labels[predicted] - first, self.log_mixing)
+                                                 labels[predicted] - first, self.log_mixing,
+                                                 self.inputs.num_negatives)
         return total / (batch.labels != IGNORE).sum()
 
     def loss_weights(self) -> dict[str, float]:

@@ -7,11 +7,9 @@ RecSys 2023). At ranking time only the items of the target domain compete.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.loss import mixture_nll
 from ifcdsr_core.models.attention import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, initialise, last
 
@@ -28,8 +26,7 @@ class MergedSequenceModel(SequenceModel):
     def loss(self, batch: Batch) -> Tensor:
         hidden = self.encoder_xy(self.item_embedding(batch.item_seq))  # (B, L, D)
         predicted = batch.labels != IGNORE
-        total = mixture_nll([hidden[predicted]], [self.item_embedding.weight[1:]], batch.labels[predicted] - 1,
-                            torch.zeros(1, device=hidden.device))
+        total = self.nll(hidden[predicted], self.item_embedding.weight[1:], batch.labels[predicted] - 1)
         return total / predicted.sum()
 
     def score(self, batch: Batch, domain: int) -> Tensor:
