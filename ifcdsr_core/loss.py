@@ -27,8 +27,28 @@ BUFFER_ELEMENTS = 2**25  # scores held at a time per modality: 128 MiB in float3
 _buffers: dict[tuple, Tensor] = {}
 
 
+def sample(targets: Tensor, num_items: int, num_negatives: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Items to estimate the denominators from: all targets, and others drawn evenly by torch's global generator.
+
+    Args:
+        targets: (R,) row numbers, 0 ... num_items - 1.
+
+    Returns:
+        (V',) row numbers of the sample; (R,) where in it each target is; (V',) log of how many items each stands for.
+    """
+    wanted, position = targets.unique(return_inverse=True)
+    other = torch.ones(num_items, dtype=torch.bool, device=targets.device)
+    other[wanted] = False
+    others = other.nonzero().squeeze(1)
+    drawn = others[torch.randperm(len(others), device=targets.device)[:num_negatives]]
+    log_weights = torch.zeros(len(wanted) + len(drawn), device=targets.device)
+    if len(drawn):
+        log_weights[len(wanted):] = math.log(len(others) / len(drawn))
+    return torch.cat([wanted, drawn]), position, log_weights
+
+
 def mixture_nll(queries: Sequence[Tensor], items: Sequence[Tensor], targets: Tensor, log_mixing: Tensor,
-                num_negatives: int = 0) -> Tensor:
+                log_weights: Tensor | None = None) -> Tensor:
     """Sum over rows of -log sum_m exp(log_mixing_m) softmax(queries_m @ items_m.T)[target].
 
     Args:
@@ -36,34 +56,18 @@ def mixture_nll(queries: Sequence[Tensor], items: Sequence[Tensor], targets: Ten
         items: per modality (V, D_m). A matrix that needs no gradient (frozen features) costs two products, not three.
         targets: (R,) row numbers of ``items``.
         log_mixing: (M,) logarithms of the mixing weights.
-        num_negatives: estimate the denominators from the targets and so many other items, drawn anew at each call from
-            torch's global generator and the same for all rows; 0: all items.
+        log_weights: (V,) log of how many items each row of ``items`` stands for, where they are a sample (``sample``);
+            0 for targets. None: each for itself.
 
     Returns:
         Scalar, differentiable with respect to queries, items and log_mixing; exact up to rounding. Under autocast the
         products and the held scores are of its lower precision, sums and gradients remain float32.
     """
-    log_weights = None
-    if num_negatives:
-        kept, targets, log_weights = _sample(targets, len(items[0]), num_negatives, log_mixing.dtype)
-        items = [item[kept] for item in items]
     device = queries[0].device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else queries[0].dtype
     with torch.autocast(device, enabled=False):
         return _MixtureNLL.apply(targets, log_mixing, log_weights, dtype, len(queries),
                                  *(t.to(log_mixing.dtype) for t in queries), *items)
-
-
-def _sample(targets: Tensor, num_items: int, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """All targets and ``count`` other items; where each target is among them; log of how many items each stands for."""
-    wanted, position = targets.unique(return_inverse=True)
-    other = torch.ones(num_items, dtype=torch.bool, device=targets.device)
-    other[wanted] = False
-    others = other.nonzero().squeeze(1)
-    drawn = others[torch.randperm(len(others), device=targets.device)[:count]]
-    log_weights = torch.zeros(len(wanted) + len(drawn), dtype=dtype, device=targets.device)
-    log_weights[len(wanted):] = math.log(len(others) / max(1, len(drawn)) or 1)
-    return torch.cat([wanted, drawn]), position, log_weights
 
 
 class _MixtureNLL(torch.autograd.Function):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ifcdsr_core import loss
-from ifcdsr_core.loss import mixture_nll
+from ifcdsr_core.loss import mixture_nll, sample
 
 
 def dense(queries, items, targets, log_mixing):
@@ -74,24 +74,28 @@ def test_bfloat16_is_close_and_keeps_float32_gradients():
     assert torch.autograd.grad(value, items)[0].dtype == torch.float32
 
 
+def sampled(queries, items, targets, log_mixing, num_negatives):
+    rows, position, log_weights = sample(targets, len(items[0]), num_negatives)
+    return mixture_nll(queries, [item[rows] for item in items], position, log_mixing, log_weights)
+
+
 def test_sampled_negatives_estimate_the_denominator_without_bias_and_exactly_when_all_are_drawn():
     queries, items, targets, log_mixing = case(rows=6, num_items=40, widths=(8,), mixing=(1.0,), dtype=torch.float64)
     exact = mixture_nll(queries, items, targets, log_mixing)
-    torch.testing.assert_close(mixture_nll(queries, items, targets, log_mixing, num_negatives=40), exact)
-    inputs = [*queries, *items]
-    whole = mixture_nll(queries, items, targets, log_mixing, num_negatives=40)
-    for a, b in zip(torch.autograd.grad(whole, inputs), torch.autograd.grad(exact, inputs)):
+    whole = sampled(queries, items, targets, log_mixing, num_negatives=40)
+    torch.testing.assert_close(whole, exact)
+    for a, b in zip(torch.autograd.grad(whole, [*queries, *items]), torch.autograd.grad(exact, [*queries, *items])):
         torch.testing.assert_close(a, b)
     scores = queries[0] @ items[0].T
     one = [queries[0][:1]], items, targets[:1], log_mixing  # exp(loss) is denominator / exp(target's score): linear in it
     torch.manual_seed(0)
-    ratios = torch.stack([mixture_nll(*one, num_negatives=5).exp() for _ in range(4000)])
+    ratios = torch.stack([sampled(*one, num_negatives=5).exp() for _ in range(4000)])
     wanted = (scores[0] - scores[0, targets[0]]).exp().sum()
     assert abs(ratios.mean() - wanted) < 4 * ratios.std() / 4000 ** 0.5
 
 
 def test_a_step_with_sampled_negatives_has_gradients_in_what_was_drawn_only():
     queries, items, targets, log_mixing = case(rows=4, num_items=1000, widths=(8,), mixing=(1.0,))
-    mixture_nll(queries, items, targets, log_mixing, num_negatives=10).backward()
+    sampled(queries, items, targets, log_mixing, num_negatives=10).backward()
     touched = (items[0].grad != 0).any(dim=1)
     assert touched[targets].all() and int(touched.sum()) == len(targets.unique()) + 10

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import Batch
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.loss import mixture_nll
+from ifcdsr_core.loss import mixture_nll, sample
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,22 @@ class SequenceModel(nn.Module):
 
     def nll(self, queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         """Sum over rows of -log softmax(queries @ items.T)[target]: (R, D), (V, D) and (R,) row numbers of ``items``."""
-        return mixture_nll([queries], [items], targets, torch.zeros(1, device=queries.device),
-                           self.inputs.num_negatives)
+        rows, targets, log_weights = self.candidates(targets, 0, len(items))
+        return mixture_nll([queries], [items[rows]], targets, torch.zeros(1, device=queries.device), log_weights)
+
+    def candidates(self, targets: Tensor, first: int, count: int) -> tuple[slice | Tensor, Tensor, Tensor | None]:
+        """What the targets compete with in training: all rows from ``first`` on, or the configured sample of them.
+
+        Args:
+            targets: (R,) numbers from ``first`` to ``first + count - 1``.
+
+        Returns:
+            Rows; where among them each target is, (R,); their ``log_weights`` for ``mixture_nll``.
+        """
+        if not self.inputs.num_negatives:
+            return slice(first, first + count), targets - first, None
+        rows, position, log_weights = sample(targets - first, count, self.inputs.num_negatives)
+        return first + rows, position, log_weights
 
     def in_domain(self, ids: Tensor, domain: int) -> Tensor:
         """Which item ids (or labels) are of a domain, as booleans of the same shape; padding and IGNORE are of none."""

@@ -115,18 +115,16 @@ class IFCDSR(SequenceModel):
         sequences = {X: (batch.item_seq_x, batch.labels_x), Y: (batch.item_seq_y, batch.labels_y),
                      XY: (batch.item_seq, batch.labels)}
         matrices = self.item_matrices()
-        unit = [F.normalize(matrix, dim=-1) for matrix in matrices]
         total = batch.item_seq.new_zeros((), dtype=torch.float32)
         for branch, weight in self.loss_weights().items():
             item_seq, labels = sequences[branch]
             predicted = labels != IGNORE  # (B, L)
             if weight == 0 or not predicted.any():
                 continue
-            first, count = self.item_range(branch)
             hidden = [h[predicted] for h in self.encode(item_seq, branch, matrices)]  # (R, D_m)
-            total = total + weight * mixture_nll(self.queries(hidden), [u[first:first + count] for u in unit],
-                                                 labels[predicted] - first, self.log_mixing,
-                                                 self.inputs.num_negatives)
+            rows, targets, log_weights = self.candidates(labels[predicted], *self.item_range(branch))
+            unit = [F.normalize(matrix[rows], dim=-1) for matrix in matrices]  # (V', D_m)
+            total = total + weight * mixture_nll(self.queries(hidden), unit, targets, self.log_mixing, log_weights)
         return total / (batch.labels != IGNORE).sum()
 
     def loss_weights(self) -> dict[str, float]:
