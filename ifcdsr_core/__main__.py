@@ -19,6 +19,10 @@ _EXAMPLES = """examples:
   python -m ifcdsr_core train   --source c2dsr --train-on valid --set image_fusion=false
   python -m ifcdsr_core evaluate data/runs/<folder>
   python -m ifcdsr_core runs
+  python -m ifcdsr_core sweep comparison --scenario movie_book --seeds 0,1,2,3,4
+  python -m ifcdsr_core sweep grid --scenario food_kitchen --models sasrec,ifcdsr --keep
+  python -m ifcdsr_core sweep comparison --source c2dsr --gpus 0,1
+  python -m ifcdsr_core sweep my_runs.json --cluster slurm --cluster-option slurm_partition=gpu
 
 Data go to data/ of the checkout, or to the folder named by IFCDSR_DATA. Published files are read from the folder named
 by IFCDSR_MIRROR if it is set, else downloaded and verified."""
@@ -79,6 +83,24 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--force", action="store_true", help="train again even if a finished run is there")
     train.set_defaults(command=_train)
 
+    sweep = commands.add_parser("sweep", parents=[data], help="carry out a list of configurations, skipping what is done")
+    sweep.add_argument("what", help="comparison, ablation, grid, or a JSON file with a list of configurations as in the "
+                       "config.json of a run (source, scenario, seeds and models are then the file's)")
+    sweep.add_argument("--seeds", default="0,1,2", help="separated by commas (default: %(default)s); a grid takes the first")
+    sweep.add_argument("--models", default="", help="separated by commas (default: all)")
+    sweep.add_argument("--epochs", type=int, default=0, help="at most so many (default: the book's number)")
+    sweep.add_argument("--jobs", type=int, default=None, help="configurations at a time (default: one per GPU named, "
+                       "else one per processor)")
+    sweep.add_argument("--gpus", default="", help="numbers of the GPUs to share out, such as 0,1")
+    sweep.add_argument("--cluster", default="", help="slurm, or local for processes that act like its jobs")
+    sweep.add_argument("--cluster-option", action="append", default=[], metavar="NAME=VALUE",
+                       help="an option of submitit's executor, such as timeout_min=120; may be repeated")
+    sweep.add_argument("--recompute", action="store_true", help="do not take runs shipped with the checkout as finished")
+    sweep.add_argument("--keep", action="store_true", help="with grid: keep its outcome in data/results/grid, from where "
+                       "the book takes learning rate and L2")
+    sweep.add_argument("--ship", action="store_true", help="copy the runs to data/results, as the command ship does")
+    sweep.set_defaults(command=_sweep)
+
     evaluate = commands.add_parser("evaluate", help="score a run's test cases again with its saved weights")
     evaluate.add_argument("folder", type=Path, help="run folder")
     evaluate.set_defaults(command=_evaluate)
@@ -121,6 +143,35 @@ def _train(options) -> None:
                        source_options=_assignments(options.source_option), model_options=_assignments(options.set))
     finished = run(config, force=options.force, report=lambda line: print(line, file=sys.stderr, flush=True))
     print(f"{finished.folder}\n{_percent(finished.metrics)}")
+
+
+def _sweep(options) -> None:
+    from ifcdsr_core.experiments import grid_table, keep_grid, named_list, parse_seeds
+    from ifcdsr_core.run import runs_dir, ship
+    from ifcdsr_core.sweep import submit, sweep
+
+    if options.keep and options.what != "grid":
+        raise InputError("--keep goes with grid")
+    models = [name.strip() for name in options.models.split(",") if name.strip()]
+    gpus = [number.strip() for number in options.gpus.split(",") if number.strip()]
+    configs = named_list(options.what, options.scenario, options.source, parse_seeds(options.seeds), models,
+                         source_options=_assignments(options.source_option),
+                         **({"epochs": options.epochs} if options.epochs else {}), **({"device": "cuda"} if gpus else {}))
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    if options.cluster:
+        runs = submit(configs, runs_dir() / ".cluster", options.cluster, _assignments(options.cluster_option),
+                      shipped=not options.recompute, report=say)
+    else:
+        runs = sweep(configs, options.jobs, gpus, shipped=not options.recompute, report=say)
+    if options.keep:
+        keep_grid(grid_table(runs), options.source, options.scenario)
+    for finished in runs:
+        folder = ship(finished) if options.ship and finished.folder.parent == runs_dir() else finished.folder
+        mrr = " ".join(f"{domain}: {100 * value:5.2f}" for domain, value in finished.mrr().items())
+        print(f"{folder}  MRR sampled_999 (%)  {mrr}")
 
 
 def _evaluate(options) -> None:

@@ -192,11 +192,10 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
     torch.set_num_threads(config.threads)
     scenario, inputs, cases, fingerprints = assemble(config)
     record = dataclasses.asdict(config)
+    if not force and (finished := find(config, fingerprints)) is not None:
+        say(f"found: {finished.folder}")
+        return finished
     folder = runs_dir() / _folder_name(config, fingerprints)
-    if folder.exists() and not force:
-        say(f"found: {folder}")
-        return Run.load(folder)
-
     unfinished = runs_dir() / ".unfinished" / folder.name
     if force:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -235,13 +234,34 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
     return Run.load(folder)
 
 
+def find(config: RunConfig, fingerprints: dict, shipped: bool = False) -> Run | None:
+    """The finished run of a configuration, or None.
+
+    Args:
+        fingerprints: of data, features and code, as ``assemble`` gives them.
+        shipped: look among the runs shipped with the checkout, too.
+
+    Raises:
+        InputError: its folder is damaged.
+    """
+    name = _folder_name(config, fingerprints)
+    for parent in (runs_dir(), shipped_dir())[:1 + shipped]:
+        if (parent / name).is_dir():
+            return Run.load(parent / name)
+    return None
+
+
+def shipped_dir() -> Path:
+    return results_dir() / "runs"
+
+
 def ship(finished: Run, to: Path | None = None) -> Path:
     """Copy a run to the results that go with the checkout, without weights, users and items: numbers, no data.
 
     Returns:
         The new folder, in ``to`` (default: ``data/results/runs``).
     """
-    target = (to or results_dir() / "runs") / finished.folder.name
+    target = (to or shipped_dir()) / finished.folder.name
     with new_folder(target) as staging:
         for name in ("config.json", "provenance.json", "history.csv", "metrics.csv"):
             shutil.copyfile(finished.folder / name, staging / name)

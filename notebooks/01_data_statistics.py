@@ -27,12 +27,12 @@ scenarios = "food_kitchen,movie_book"  # one or both
 train_file = False  # c2dsr only: also read the file of training sequences
 
 # %%
-from ifcdsr_core import plots, tables
+from ifcdsr_core import experiments, plots, tables
 from ifcdsr_core.sources import prepare
 from ifcdsr_core.statistics import read_tables, summary
 
-names = tables.parse_scenarios(scenarios)
-options = tables.source_options(source, train_file=train_file)
+names = experiments.parse_scenarios(scenarios)
+options = experiments.source_options(source, train_file=train_file)
 worlds = [prepare(source, name, **options) for name in names]
 numbers = {tables.title(source, world.name): read_tables(summary(world))
            for world in worlds}

@@ -33,11 +33,11 @@ visual_signal = 1.0  # demo only, 0 to 1: how much pictures explain
 cross_domain_signal = 1.0  # demo only, 0 to 1: how many tastes carry over
 
 # %%
-from ifcdsr_core import plots, tables
+from ifcdsr_core import experiments, plots, tables
 from ifcdsr_core.run import run
 from ifcdsr_core.sources import prepare
 
-config = tables.run_config(
+config = experiments.run_config(
     scenario, source, model, seed, epochs, train_on,
     image_fusion=image_fusion, multiple_attention=multiple_attention,
     visual_signal=visual_signal, cross_domain_signal=cross_domain_signal)

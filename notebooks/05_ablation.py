@@ -34,7 +34,7 @@ from ifcdsr_core import experiments, plots, tables
 from ifcdsr_core.metrics import PROTOCOLS
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
-names, seed_list = tables.parse_scenarios(scenarios), tables.parse_seeds(seeds)
+names, seed_list = experiments.parse_scenarios(scenarios), experiments.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 
 # %% [markdown]

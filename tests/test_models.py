@@ -16,10 +16,14 @@ from worlds import NUM_X, NUM_Y, tiny
 
 FEATURES = {"image": F.normalize(torch.randn(NUM_X + NUM_Y, 6, generator=torch.Generator().manual_seed(1)), dim=1)}
 COUNTING = ["popularity", "cooccurrence"]
-AUXILIARY = {}  # options that switch off the parts of a loss that are no prediction of a next item
+# options that switch off the parts of a loss that are no prediction of a next item
+AUXILIARY = {"tricdr": {"contrastive_weight": 0.0, "triplet_weight": 0.0}, "c2dsr": {"infomax_weight": 0.0}}
 VARIANTS = [
     *((name, {}) for name in COUNTING),
-    ("gru4rec", {}), ("sasrec", {"num_layers": 2, "inner_size": 8}), ("ifcdsr", {}), ("ifcdsr", {"image_fusion": False}),
+    ("gru4rec", {}), ("sasrec", {"num_layers": 2, "inner_size": 8}), ("srgnn", {}), ("srgnn", {"num_layers": 2}),
+    ("tricdr", {}), ("tricdr", {"triplet_weight": 0.0}),
+    ("c2dsr", {}), ("c2dsr", {"graph_layers": 2}),
+    ("ifcdsr", {}), ("ifcdsr", {"image_fusion": False}),
     ("ifcdsr", {"multiple_attention": False}), ("ifcdsr", {"image_projection": "linear"}),
     ("ifcdsr", {"source_branch": "zero", "target": "x"}), ("ifcdsr", {"learn_temperature": True, "target": "y"}),
 ]
@@ -115,7 +119,9 @@ def test_every_option_of_the_config_is_read():
     changes = {"hidden_size": 16, "num_layers": 2, "dropout": 0.5, "num_heads": 1, "inner_size": 9, "alpha": 0.2,
                "lambda_1": 0.7, "lambda_2": 0.9, "image_fusion": False, "multiple_attention": False,
                "temperature": 0.5, "learn_temperature": True, "source_branch": "zero", "target": "x",
-               "image_projection": "linear"}
+               "image_projection": "linear", "graph_layers": 2, "infomax_weight": 0.8,
+               "contrastive_weight": 0.3, "contrastive_temperature": 0.5, "triplet_weight": 0.3, "triplet_margin": 2.0,
+               "num_roles": 2, "num_neighbours": 2, "switch_weight": 0.3}
     for name in set(MODELS) - set(COUNTING):
         fields = {f.name for f in dataclasses.fields(MODELS[name].Config)}
         assert fields <= set(changes), f"{name}: add {fields - set(changes)} to the changes above"

@@ -132,21 +132,6 @@ def test_shipped_runs_are_found_by_model_and_seed(tmp_path):
 # --- differences ---
 
 
-def test_bootstrap_interval_covers_a_known_mean():
-    """95 % intervals of a known mean cover it in about 95 % of the samples, and are as wide as theory says."""
-    random = np.random.default_rng(0)
-    intervals = np.array([tables.bootstrap_interval(random.normal(1.0, 2.0, 200), samples=400) for _ in range(200)])
-    covered = ((intervals[:, 0] <= 1.0) & (1.0 <= intervals[:, 1])).mean()
-    assert 0.90 <= covered <= 0.99
-    assert np.diff(intervals, axis=1).mean() == pytest.approx(2 * 1.96 * 2 / math.sqrt(200), rel=0.05)
-
-
-def test_bootstrap_interval_is_seeded_and_exact_without_spread():
-    values = np.arange(10.0)
-    assert tables.bootstrap_interval(values) == tables.bootstrap_interval(values)
-    assert tables.bootstrap_interval(np.full(5, 3.0)) == (3.0, 3.0)
-
-
 def test_case_differences(experiment):
     table = tables.case_differences(experiment, "IFCDSR", NAMES, "sampled_999")
     assert table[["Difference", "Target"]].to_numpy().tolist() == [["IFCDSR − SASRec", "Food"],
@@ -275,47 +260,3 @@ def test_against_paper_shows_counts_without_decimals():
     text = tables.show(tables.against_paper(shipped), "c").data
     assert "| Food | items | 29,207 | 29,207 | 0 |" in text and "| both | avg. length | 9.85 | 9.91 | −0.06 |" in text
     assert "34,117" in tables.paper_remarks(shipped).data
-
-
-# --- parameters of notebooks ---
-
-
-@pytest.mark.parametrize("text, seeds", [("0,1,2", [0, 1, 2]), (7, [7]), ("3, 1", [3, 1])])
-def test_seeds(text, seeds):
-    assert tables.parse_seeds(text) == seeds
-
-
-@pytest.mark.parametrize("text", ["", "a", "1,1", "-1", "1.5"])
-def test_wrong_seeds(text):
-    with pytest.raises(InputError, match="different whole numbers"):
-        tables.parse_seeds(text)
-
-
-def test_scenarios():
-    assert tables.parse_scenarios("movie_book, food_kitchen") == ["movie_book", "food_kitchen"]
-    with pytest.raises(InputError, match="unknown scenario 'kitchen': choose one of food_kitchen, movie_book"):
-        tables.parse_scenarios("kitchen")
-    with pytest.raises(InputError, match="twice"):
-        tables.parse_scenarios("movie_book,movie_book")
-
-
-def test_run_config_leaves_out_what_does_not_apply():
-    config = tables.run_config("food_kitchen", "demo", "sasrec", 3, visual_signal=0.5, image_fusion=False)
-    assert config.seed == 3 and config.source_options["visual_signal"] == 0.5
-    assert "image_fusion" not in config.model_options
-    config = tables.run_config("food_kitchen", "demo", "ifcdsr", 0, epochs=2, image_fusion=False)
-    assert config.epochs == 2 and config.model_options["image_fusion"] is False
-    config = tables.run_config("movie_book", "c2dsr", "gru4rec", 0, visual_signal=0.5)
-    assert config.train_on == "valid" and "visual_signal" not in config.source_options
-
-
-@pytest.mark.parametrize("arguments, message", [
-    (("food_kitchen", "amazon", "ifcdsr", 0), "unknown source 'amazon'"),
-    (("food_kitchen", "demo", "bert4rec", 0), "unknown model 'bert4rec'"),
-    (("food_kitchen", "demo", "ifcdsr", "x"), "seed is 'x'"),
-    (("food_kitchen", "demo", "ifcdsr", 0, -1), "epochs is -1"),
-    (("food_kitchen", "demo", "ifcdsr", 0, 0, "test"), "unknown train_on 'test'"),
-])
-def test_run_config_refuses(arguments, message):
-    with pytest.raises(InputError, match=message):
-        tables.run_config(*arguments)

@@ -1,0 +1,145 @@
+"""The lists of runs, the grid and its outcome, and the parameters of notebooks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pandas as pd
+import pytest
+
+from ifcdsr_core import experiments
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.models import COUNTING, MODELS
+from ifcdsr_core.run import Run
+
+
+@pytest.fixture(autouse=True)
+def results(tmp_path, monkeypatch):
+    """An empty folder of shipped results."""
+    monkeypatch.setattr(experiments, "results_dir", lambda: tmp_path)
+    return tmp_path
+
+
+def test_the_comparison_has_every_model_and_seeds_for_those_that_are_trained():
+    rows = experiments.comparison("movie_book", [3, 4])
+    assert [configs[0].model for configs in rows.values()] == list(MODELS)
+    for label, configs in rows.items():
+        assert [config.seed for config in configs] == ([0] if configs[0].model in COUNTING else [3, 4])
+    assert list(experiments.comparison("movie_book", [0], "c2dsr"))[-1] == "IFCDSR (no images)"
+    assert list(experiments.comparison("food_kitchen", [0], models=["ifcdsr", "sasrec"])) == ["IFCDSR", "SASRec"]
+
+
+def test_all_models_of_a_comparison_have_the_same_budget():
+    for source in ("demo", "c2dsr", "llmcdsr"):
+        rows = experiments.comparison("food_kitchen", [0], source)
+        budgets = {tuple(getattr(configs[0], name) for name in (
+            "epochs", "patience", "batch_size", "train_negatives", "max_seq_len", "select_protocol", "candidate_seed",
+            "train_on", "holdout")) for configs in rows.values()}
+        sizes = {configs[0].model_options["hidden_size"] for configs in rows.values()
+                 if "hidden_size" in configs[0].model_options}
+        assert len(budgets) == 1 and len(sizes) == 1
+
+
+def test_the_grid_is_the_papers_and_its_outcome_is_chosen_on_validation_alone():
+    configs = experiments.grid("food_kitchen", "c2dsr", ["sasrec"])["SASRec"]
+    assert {(config.learning_rate, config.l2) for config in configs} == {
+        (rate, l2) for rate in (1e-3, 5e-4, 1e-4) for l2 in (1e-4, 5e-5, 1e-5)} and len(configs) == 9
+    assert list(experiments.grid("food_kitchen", models=["popularity"])) == []
+
+    before = experiments.settings("demo", "food_kitchen", "sasrec")[0]
+    validation = {(0.01, 1e-4): 0.2, (0.005, 5e-5): 0.3, (0.001, 1e-5): 0.1}
+    runs = [made_run("sasrec", rate, l2, mrr) for (rate, l2), mrr in validation.items()]
+    experiments.keep_grid(experiments.grid_table(runs), "demo", "food_kitchen")
+    after = experiments.settings("demo", "food_kitchen", "sasrec")[0]
+    assert after == before | {"learning_rate": 0.005, "l2": 5e-5}
+    assert experiments.settings("demo", "movie_book", "sasrec")[0] == before  # each scenario its own
+
+    experiments.keep_grid(experiments.grid_table([made_run("gru4rec", 0.01, 1e-5, 0.4)]), "demo", "food_kitchen")
+    assert experiments.settings("demo", "food_kitchen", "sasrec")[0] == after  # others' rows stay
+    assert experiments.settings("demo", "food_kitchen", "gru4rec")[0]["learning_rate"] == 0.01
+    assert list(experiments.load_grid("demo", "food_kitchen")["model"]) == ["gru4rec"] + 3 * ["sasrec"]
+
+
+def test_a_damaged_outcome_of_a_grid_is_refused(results):
+    (results / "grid").mkdir()
+    (results / "grid" / "demo-food_kitchen.csv").write_text("model,learning_rate\nsasrec,fast\n")
+    with pytest.raises(InputError, match="demo-food_kitchen.csv can't be read"):
+        experiments.settings("demo", "food_kitchen", "sasrec")
+
+
+def made_run(model, learning_rate, l2, validation):
+    """A run with a high test MRR where validation is low, so that a choice by test would show."""
+    history = pd.DataFrame({"epoch": [1, 2], "selection": [validation / 2, validation]})
+    ranks = pd.DataFrame({"target_domain": ["x"], "sampled_999": [1 + 100 * validation]})
+    return Run(experiments.results_dir() / "folder", {"model": model, "learning_rate": learning_rate, "l2": l2}, {},
+               history, ranks, pd.DataFrame())
+
+
+def test_a_list_of_runs_can_come_from_a_file(tmp_path):
+    wanted = experiments.configurations("sasrec", "food_kitchen", [0, 5])
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([dataclasses.asdict(config) for config in wanted]))
+    assert experiments.named_list(str(path), "movie_book", "demo", [0], []) == wanted
+
+
+@pytest.mark.parametrize("text, message", [
+    ("{", "can't be read as JSON"), ("{}", "must hold a list"), ("[]", "must hold a list"), ("[3]", "must hold a list"),
+    ('[{"model": "sasrec"}, {"modell": "sasrec"}]', "configuration 1: .*modell"),
+    ('[{"model": "bert4rec"}]', "configuration 0: unknown model"),
+])
+def test_a_wrong_list_is_refused_in_one_line(tmp_path, text, message):
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        experiments.named_list(str(path), "movie_book", "demo", [0], [])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_experiment_is_refused():
+    with pytest.raises(InputError, match="unknown experiment 'compare'"):
+        experiments.named_list("compare", "movie_book", "demo", [0], [])
+
+
+# --- parameters of notebooks ---
+
+
+@pytest.mark.parametrize("text, seeds", [("0,1,2", [0, 1, 2]), (7, [7]), ("3, 1", [3, 1])])
+def test_seeds(text, seeds):
+    assert experiments.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1,1", "-1", "1.5"])
+def test_wrong_seeds(text):
+    with pytest.raises(InputError, match="different whole numbers"):
+        experiments.parse_seeds(text)
+
+
+def test_scenarios():
+    assert experiments.parse_scenarios("movie_book, food_kitchen") == ["movie_book", "food_kitchen"]
+    with pytest.raises(InputError, match="unknown scenario 'kitchen': choose one of food_kitchen, movie_book"):
+        experiments.parse_scenarios("kitchen")
+    with pytest.raises(InputError, match="twice"):
+        experiments.parse_scenarios("movie_book,movie_book")
+
+
+def test_run_config_leaves_out_what_does_not_apply():
+    config = experiments.run_config("food_kitchen", "demo", "sasrec", 3, visual_signal=0.5, image_fusion=False)
+    assert config.seed == 3 and config.source_options["visual_signal"] == 0.5
+    assert "image_fusion" not in config.model_options
+    config = experiments.run_config("food_kitchen", "demo", "ifcdsr", 0, epochs=2, image_fusion=False)
+    assert config.epochs == 2 and config.model_options["image_fusion"] is False
+    config = experiments.run_config("movie_book", "c2dsr", "gru4rec", 0, visual_signal=0.5)
+    assert config.train_on == "valid" and "visual_signal" not in config.source_options
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("food_kitchen", "amazon", "ifcdsr", 0), "unknown source 'amazon'"),
+    (("food_kitchen", "demo", "bert4rec", 0), "unknown model 'bert4rec'"),
+    (("food_kitchen", "demo", "ifcdsr", "x"), "seed is 'x'"),
+    (("food_kitchen", "demo", "ifcdsr", 0, -1), "epochs is -1"),
+    (("food_kitchen", "demo", "ifcdsr", 0, 0, "test"), "unknown train_on 'test'"),
+])
+def test_run_config_refuses(arguments, message):
+    with pytest.raises(InputError, match=message):
+        experiments.run_config(*arguments)

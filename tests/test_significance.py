@@ -1,0 +1,112 @@
+"""Intervals and tests of differences: calibrated, powerful, and as scipy computes them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ifcdsr_core import significance
+from ifcdsr_core.significance import bootstrap_interval, holm, permutation_p
+
+
+def test_bootstrap_interval_covers_a_known_mean():
+    """95 % intervals of a known mean cover it in about 95 % of the samples, and are as wide as theory says."""
+    random = np.random.default_rng(0)
+    intervals = np.array([bootstrap_interval(random.normal(1.0, 2.0, 200), samples=400) for _ in range(200)])
+    covered = ((intervals[:, 0] <= 1.0) & (1.0 <= intervals[:, 1])).mean()
+    assert 0.90 <= covered <= 0.99
+    assert np.diff(intervals, axis=1).mean() == pytest.approx(2 * 1.96 * 2 / math.sqrt(200), rel=0.05)
+
+
+def test_bootstrap_interval_is_seeded_and_exact_without_spread():
+    values = np.arange(10.0)
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+    assert bootstrap_interval(np.full(5, 3.0)) == (3.0, 3.0)
+
+
+def test_permutation_test_is_calibrated():
+    """Without a difference, p < 0.05 in 5 % of the data sets: of 400, in 8 to 35 with probability 99.8 %. The data are
+    like differences of a metric: many exact zeros, the rest skewed but as often up as down."""
+    random = np.random.default_rng(1)
+    p = []
+    for _ in range(400):
+        sizes = random.exponential(size=60) * (random.random(60) < 0.6)
+        p.append(permutation_p(sizes * random.choice([-1, 1], size=60), samples=499))
+    low, high = stats.binom.ppf([0.001, 0.999], 400, 0.05)
+    assert low <= (np.array(p) < 0.05).sum() <= high
+    assert np.mean(p) == pytest.approx(0.5, abs=0.06)  # uniform, not only in its tail
+
+
+def test_permutation_test_finds_a_shift():
+    """At a shift of 0.4 standard deviations and 100 cases a t-test finds p < 0.05 in 98 % of the data sets."""
+    random = np.random.default_rng(2)
+    p = [permutation_p(random.normal(0.4, 1.0, 100), samples=499) for _ in range(100)]
+    assert (np.array(p) < 0.05).sum() >= 93
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.15, -0.2])
+def test_permutation_test_agrees_with_scipy(shift):
+    values = np.random.default_rng(3).normal(shift, 1.0, 120)
+    theirs = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=20_000,
+                                    rng=np.random.default_rng(0)).pvalue
+    ours = permutation_p(values, samples=20_000)
+    assert ours == pytest.approx(theirs, abs=4 * math.sqrt(2 * theirs * (1 - theirs) / 20_000) + 1e-4)
+
+
+def test_permutation_test_approaches_the_exact_one():
+    """Against all 2^8 flips of small whole numbers, whose sums tie often."""
+    values = np.array([3.0, -1.0, 2.0, 2.0, 0.0, 1.0, -2.0, 3.0]) / 10
+    sums = [sum(sign * v for sign, v in zip(signs, (3, -1, 2, 2, 0, 1, -2, 3)))
+            for signs in itertools.product((-1, 1), repeat=8)]
+    exact = np.mean([abs(s) >= 8 for s in sums])
+    assert permutation_p(values, samples=40_000) == pytest.approx(exact, abs=0.01)
+    assert permutation_p(values, samples=40_000) == permutation_p(-values[values != 0], samples=40_000)
+
+
+def test_permutation_test_of_special_cases():
+    assert permutation_p(np.zeros(7)) == 1.0
+    assert permutation_p(np.array([0.1, 0.2, -0.3])) == 1.0  # the sum is 0 up to rounding: nothing is less extreme
+    assert permutation_p(np.ones(200), samples=99) == 0.01  # never 0
+    assert math.isnan(permutation_p(np.array([]))) and math.isnan(permutation_p(np.array([1.0, math.nan])))
+
+
+def test_permutation_test_is_seeded_and_draws_in_parts(monkeypatch):
+    values = np.random.default_rng(4).normal(0.1, 1.0, 50)
+    first = permutation_p(values, samples=999)
+    assert first == permutation_p(values, samples=999) != permutation_p(values, samples=999, seed=1)
+    monkeypatch.setattr(significance, "CHUNK_ELEMENTS", 7 * 50)
+    assert permutation_p(values, samples=999) == pytest.approx(first, abs=0.06)
+    assert permutation_p(np.ones(50), samples=998) == 1 / 999  # 998 = 142 * 7 + 4: as many as asked for
+
+
+def test_holm_by_hand():
+    # sorted: 0.005 * 4, 0.01 * 3, 0.03 * 2, 0.04 * 1; the last is raised to the one before it
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.01, 0.5]) == pytest.approx([1.0, 0.03, 1.0])
+    assert holm([0.02]) == pytest.approx([0.02]) and len(holm([])) == 0
+
+
+def test_holm_leaves_out_what_is_no_test():
+    adjusted = holm([0.04, math.nan, 0.01])
+    assert adjusted[[0, 2]] == pytest.approx([0.04, 0.02]) and math.isnan(adjusted[1])
+
+
+def test_holm_keeps_the_order_and_is_between_plain_and_bonferroni():
+    random = np.random.default_rng(5)
+    for _ in range(50):
+        p = random.random(random.integers(1, 12)) ** 3
+        adjusted = holm(p)
+        assert (np.diff(adjusted[np.argsort(p)]) >= 0).all()
+        assert (adjusted >= p).all() and (adjusted <= np.minimum(1, p * len(p)) + 1e-15).all()
+
+
+def test_holm_controls_the_chance_of_a_false_rejection():
+    """Of 2000 families of 5 true hypotheses about 5 % (at most; here exactly 1 - 0.99^5) have a rejection."""
+    random = np.random.default_rng(6)
+    false = sum((holm(random.random(5)) < 0.05).any() for _ in range(2000))
+    low, high = stats.binom.ppf([0.001, 0.999], 2000, 1 - 0.99**5)
+    assert low <= false <= high

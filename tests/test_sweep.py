@@ -1,0 +1,142 @@
+"""The sweep: skips what is done, loses nothing to a failure or a kill, shares GPUs out, and goes to a cluster alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ifcdsr_core import sweep as sweep_module
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.paths import ROOT
+from ifcdsr_core.run import Run, RunConfig, runs_dir, ship
+from ifcdsr_core.sweep import submit, sweep
+from test_run import SMALL, put_scenario, same
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
+    put_scenario(tmp_path, seed=0)
+    return tmp_path
+
+
+def configs(seeds=(0, 1, 2), **changes) -> list[RunConfig]:
+    return [RunConfig(**{"seed": seed, "epochs": 2, "batch_size": 8, "model_options": SMALL, **changes})
+            for seed in seeds]
+
+
+def test_runs_come_in_order_are_found_again_and_equal_those_run_here(monkeypatch):
+    lines = []
+    runs = sweep(configs(), jobs=2, report=lines.append)
+    assert [finished.config["seed"] for finished in runs] == [0, 1, 2]
+    assert sorted(line.split(":")[0] for line in lines) == ["1 of 3", "2 of 3", "3 of 3"]
+    monkeypatch.setattr(sweep_module, "_pool", lambda *a: pytest.fail("ran again"))
+    again = sweep(configs())
+    assert all(same(a, b) for a, b in zip(runs, again))
+
+
+def test_a_shipped_run_is_taken_as_finished_unless_told_otherwise(data, monkeypatch):
+    from ifcdsr_core import run as run_module
+
+    first, = sweep(configs([0]), jobs=1)
+    monkeypatch.setattr(run_module, "shipped_dir", lambda: data / "shipped")
+    shipped = ship(first, data / "shipped")
+    monkeypatch.setattr(run_module, "runs_dir", lambda: data / "elsewhere")
+    found, = sweep(configs([0]), jobs=1)
+    assert found.folder == shipped
+    monkeypatch.setattr(sweep_module, "_pool", lambda *a: pytest.fail("runs anew"))
+    with pytest.raises(BaseException, match="runs anew"):
+        sweep(configs([0]), shipped=False)
+
+
+def test_a_failing_run_does_not_cost_the_others():
+    mixed = configs([0]) + configs([1], learning_rate=1e30) + configs([2])
+    with pytest.raises(InputError, match="1 of 3 runs failed.*seed 1.*diverged"):
+        sweep(mixed, jobs=2)
+    assert len(list(runs_dir().glob("[!.]*"))) == 2
+
+
+def test_a_process_that_is_killed_is_told_in_one_line():
+    def kill(line):
+        for pid in children(os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(InputError, match="a process was killed.*the same command goes on"):
+        sweep(configs([0]) + configs(range(1, 9), epochs=200), jobs=1, report=kill)
+
+
+def children(parent: int) -> list[int]:
+    """Worker processes, without multiprocessing's resource tracker."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent and \
+                    "spawn_main" in (stat.parent / "cmdline").read_text():
+                found.append(int(stat.parent.name))
+        except (OSError, ValueError):
+            pass  # it has ended meanwhile
+    return found
+
+
+def test_a_sweep_killed_hard_leaves_no_process_and_goes_on(data):
+    path = data / "mine.json"
+    path.write_text(json.dumps([{"seed": seed, "epochs": 60, "patience": 60, "batch_size": 4, "model_options": SMALL}
+                                for seed in range(3)]))
+    command = [sys.executable, "-m", "ifcdsr_core", "sweep", str(path), "--jobs", "1"]
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(runs_dir().glob(".unfinished/*/checkpoint*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = children(first.pid)
+    first.kill()
+    first.wait()
+    assert workers
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3" in done.stderr and len(done.stdout.splitlines()) == 3
+    assert len([Run.load(folder) for folder in runs_dir().glob("[!.]*")]) == 3
+
+
+def test_gpus_are_shared_out_among_the_processes():
+    with sweep_module._pool(2, ("3", "7")) as pool:
+        seen = set(pool.map(_place, range(40)))
+    assert {gpu for _, gpu in seen} == {"3", "7"} and len(seen) == 2
+
+
+def _place(number):
+    time.sleep(0.1)
+    return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_a_cluster_gives_the_same_runs(data, monkeypatch):
+    lines = []
+    there = submit(configs([0, 1]), data / "cluster", "local", {"timeout_min": 5}, report=lines.append)
+    assert len(lines) == 2 and [finished.config["seed"] for finished in there] == [0, 1]
+    monkeypatch.setenv("IFCDSR_DATA", str(data / "other"))
+    put_scenario(data / "other", seed=0)
+    assert all(same(a, b) for a, b in zip(there, sweep(configs([0, 1]), jobs=1)))
+
+
+def test_a_failing_job_of_a_cluster_does_not_cost_the_others(data):
+    mixed = configs([0]) + configs([1], learning_rate=1e30)
+    with pytest.raises(InputError, match="1 of 2 runs failed.*seed 1"):
+        submit(mixed, data / "cluster", "local", {"timeout_min": 5})
+    assert len(list(runs_dir().glob("[!.]*"))) == 1
+
+
+@pytest.mark.parametrize("cluster, options", [("slurm", {"slurm_partition": "gpu"}), ("local", {"time_out": 5})])
+def test_a_cluster_that_is_not_there_or_an_unknown_option_is_told_in_one_line(data, monkeypatch, cluster, options):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="submitit can't start jobs") as caught:
+        submit(configs([0]), data / "cluster", cluster, options)
+    assert "\n" not in str(caught.value)
