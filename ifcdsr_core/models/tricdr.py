@@ -165,8 +165,9 @@ class _Target(nn.Module):
     def summarise(self, states: Tensor, case: Tensor, seen: Tensor, newest: Tensor, interest: Tensor) -> Tensor:
         """Weighted mean of first ``seen`` of the (B, L, D) states of each ``case``, (R, D); 0 where there are none."""
         visible = torch.arange(states.shape[1], device=seen.device) < seen[:, None]  # (R, L)
-        facts = states[case]  # (R, L, D)
-        inner = self.of_state(states)[case] + self.of_product(facts * newest[:, None])  # (R, L, 80)
+        # index_select where [case] would do: its gradient is the same to the bit whatever the threads
+        facts = states.index_select(0, case)  # (R, L, D)
+        inner = self.of_state(states).index_select(0, case) + self.of_product(facts * newest[:, None])  # (R, L, 80)
         inner = inner + (self.of_newest(newest) + self.of_interest(interest))[:, None]
         scores = self.weigh(inner).squeeze(2)
         weights = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(dim=1) * visible
