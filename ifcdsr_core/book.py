@@ -47,6 +47,7 @@ PAGES = [
     Page("03_train", "03_train_food_kitchen", {"scenario": "food_kitchen"}),
     Page("03_train", "03_train_movie_book", {"scenario": "movie_book"}),
     Page("04_comparison", "04_comparison"),
+    Page("04b_protocol", "04b_protocol"),
     Page("05_ablation", "05_ablation"),
 ]
 NOTEBOOKS = ROOT / "notebooks"

@@ -255,9 +255,6 @@ def run_config(scenario: str, source: str, model: str, seed: int, epochs: int = 
     Raises:
         InputError: a value that is unknown, of the wrong type or out of range.
     """
-    from ifcdsr_core.experiments import configurations
-    from ifcdsr_core.models import COUNTING, MODELS
-
     of_model = MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
     changes = {name: value for name, value in (("epochs", epochs), ("train_on", train_on)) if value}
     return configurations(model, scenario, [seed], source,

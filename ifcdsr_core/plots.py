@@ -267,46 +267,101 @@ def ranks(ranks: pd.DataFrame, names: tuple[str, str], num_items: tuple[int, int
     return fig
 
 
-def seeds(values: Mapping[str, pd.DataFrame], paper: Mapping[str, pd.DataFrame] | None = None,
-          metric: str = "MRR", joined: bool = False) -> Figure:
-    """A metric of every run, one point a seed, with the mean as a bar; a panel a data set and domain.
+def models(values: Mapping[str, pd.DataFrame], paper: Mapping[str, pd.DataFrame] | None = None,
+           metric: str = "MRR") -> Figure:
+    """A metric of every run, a line a model, one point a seed, with the mean as a bar; a panel a data set and domain.
 
     Args:
-        values: ``tables.per_seed`` under the title of each data set.
+        values: ``comparisons.per_seed`` under the title of each data set.
         paper: printed values to set beside them as diamonds: only where data and test cases are the paper's.
-        joined: join the points of a seed, where the labels are steps from one to the next.
     """
     panels = [(title, domain, part) for title, table in values.items()
               for domain, part in table.groupby("domain", sort=False)]
-    fig, axes = _panels(max(1, len(panels)), height=2.5 if panels else 0.2)
+    lines = max((part["label"].nunique() for _, _, part in panels), default=1)
+    fig, axes = _panels(max(1, len(panels)), height=0.27 * lines + 0.8 if panels else 0.2)
     if not panels:
-        axes[0].set_axis_off()
-        axes[0].text(0.5, 0.5, "no results", ha="center", va="center", color=GREY)
+        _nothing(axes[0])
+    for number, (ax, (title, domain, part)) in enumerate(zip(axes, panels)):
+        labels = list(part["label"].unique())
+        for position, label in enumerate(labels):
+            scores = part.loc[part["label"] == label, metric].to_numpy()
+            colour = ORANGE if label.startswith("IFCDSR") else BLUE
+            ax.vlines(scores.mean(), position - 0.3, position + 0.3, color=colour, linewidth=2.4, zorder=3)
+            spread = 0.12 * (np.arange(len(scores)) - (len(scores) - 1) / 2)
+            ax.scatter(scores, position + spread, s=22, color="white", edgecolor=colour, linewidth=1.2, zorder=4)
+            if paper:
+                row = (paper[title]["Target"] == domain) & (paper[title]["Model"] == label.partition(" (")[0])
+                printed = paper[title].loc[row, metric]
+                ax.scatter(printed, [position] * len(printed), marker="D", s=34, facecolor="none", edgecolor=GREY,
+                           linewidth=1.5, zorder=5)
+        ax.set(title=f"{domain} {title.partition(' ')[2]}", yticks=range(len(labels)), ylim=(len(labels) - 0.4, -0.6),
+               yticklabels=labels if number % 2 == 0 else [], xlabel=metric)
+        ax.margins(x=0.08)
+        ax.set_xlim(left=0)
+        ax.grid(False, axis="y")
+        _percent(ax.xaxis)
+    if paper and panels:
+        fig.legend(handles=[plt.Line2D([], [], marker="D", markerfacecolor="none", color=GREY, linestyle="",
+                                       label="printed in the paper (IFCDSR with images)"),
+                            plt.Line2D([], [], marker="o", color=BLUE, markerfacecolor="white", linestyle="",
+                                       label="our runs, one a seed; bar: mean")], loc="outside lower center", ncols=2)
+    return fig
+
+
+def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
+    """Expected MRR against the number of negatives, a curve a model; a panel a data set and domain.
+
+    Args:
+        values: ``comparisons.over_candidates`` under the title of each data set.
+    """
+    panels = [(title, domain, part) for title, table in values.items()
+              for domain, part in table.groupby("domain", sort=False)]
+    fig, axes = _panels(max(1, len(panels)), height=3.0 if panels else 0.2)
+    if not panels:
+        _nothing(axes[0])
+    for ax, (title, domain, part) in zip(axes, panels):
+        labels = list(part["label"].unique())
+        for label, colour in zip(labels, sns.color_palette("colorblind", len(labels))):
+            curve = part[part["label"] == label]
+            counted = label in ("Popularity", "Co-occurrence")
+            ax.plot(curve["negatives"], curve["MRR"], color=colour, label=label, linestyle="--" if counted else "-",
+                    linewidth=2.4 if label.startswith("IFCDSR") else 1.3)
+        ax.axvline(999, color="#111827", linewidth=1, linestyle=":", zorder=1)
+        ax.set(title=f"{domain} {title.partition(' ')[2]}", xscale="log", yscale="log", xlabel="negatives",
+               ylabel="expected MRR (%)")
+    if panels:
+        handles, labels = axes[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside lower center", ncols=4)
+    return fig
+
+
+def _nothing(ax) -> None:
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, "no results", ha="center", va="center", color=GREY)
+
+
+def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
+    """A metric of every run where labels are steps from one to the next: seeds joined by lines, the mean as a bar.
+
+    Args:
+        values: ``comparisons.per_seed`` under the title of each data set.
+    """
+    panels = [(title, domain, part) for title, table in values.items()
+              for domain, part in table.groupby("domain", sort=False)]
+    fig, axes = _panels(len(panels), height=2.5)
     for ax, (title, domain, part) in zip(axes, panels):
         labels = list(part["label"].unique())
         for position, label in enumerate(labels):
             scores = part.loc[part["label"] == label, metric].to_numpy()
             ax.hlines(scores.mean(), position - 0.28, position + 0.28, color=BLUE, linewidth=2.4, zorder=3)
-            spread = 0.10 * (np.arange(len(scores)) - (len(scores) - 1) / 2) * (not joined)
-            ax.scatter(position + spread, scores, s=26, color=SKY, edgecolor=BLUE, linewidth=0.8, zorder=4)
-            if paper:
-                row = (paper[title]["Target"] == domain) & (paper[title]["Model"] == label)
-                printed = paper[title].loc[row, metric]
-                ax.scatter([position] * len(printed), printed, marker="D", s=34, facecolor="none", edgecolor=ORANGE,
-                           linewidth=1.6, zorder=5)
-        if joined:
-            for _, run in part.groupby("seed"):
-                ax.plot(range(len(labels)), run[metric], color=SKY, linewidth=1, zorder=2)
+            ax.scatter([position] * len(scores), scores, s=26, color=SKY, edgecolor=BLUE, linewidth=0.8, zorder=4)
+        for _, run in part.groupby("seed"):
+            ax.plot(range(len(labels)), run[metric], color=SKY, linewidth=1, zorder=2)
         ax.set(title=f"{domain} {title.partition(' ')[2]}", xticks=range(len(labels)), xlim=(-0.6, len(labels) - 0.4),
                xticklabels=[textwrap.fill(label, 12) for label in labels], ylabel=metric)
         ax.margins(y=0.18)
         ax.grid(False, axis="x")
         _percent(ax.yaxis)
-    if paper and panels:
-        fig.legend(handles=[plt.Line2D([], [], marker="D", markerfacecolor="none", color=ORANGE, linestyle="",
-                                       label="printed in the paper"),
-                            plt.Line2D([], [], marker="o", color=BLUE, markerfacecolor=SKY, linestyle="",
-                                       label="our runs, one a seed; bar: mean")], loc="outside lower center", ncols=2)
     return fig
 
 
@@ -314,7 +369,7 @@ def image_control(table: pd.DataFrame) -> Figure:
     """Gains of image fusion with their noise, a panel for each value of ``visual_signal``.
 
     Args:
-        table: of ``tables.image_gains``.
+        table: of ``comparisons.image_gains``.
     """
     signals = sorted(table["visual_signal"].unique())
     fig, axes = _panels(len(signals), height=2.8, sharey=True)

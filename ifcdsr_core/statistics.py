@@ -15,18 +15,11 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.paper import PAPER_TABLE1
 from ifcdsr_core.paths import new_file, results_dir
 from ifcdsr_core.scenario import SPLITS, Scenario
 
 SECONDS_A_DAY = 86_400
-
-# Table 1 of IFCDSR (Wu et al., WWW Companion '25). #train and the average length are those of both domains together.
-PAPER_TABLE1 = pd.DataFrame(
-    [("food_kitchen", "Food", 29_207, 34_117, 2_722, 2_747, 9.91),
-     ("food_kitchen", "Kitchen", 34_886, 34_117, 5_451, 5_659, 9.91),
-     ("movie_book", "Movie", 36_845, 58_515, 2_032, 1_978, 11.98),
-     ("movie_book", "Book", 63_937, 58_515, 5_612, 5_730, 11.98)],
-    columns=["scenario", "domain", "items", "train", "valid", "test", "avg_length"])
 
 
 def table1(scenario: Scenario) -> pd.DataFrame:

@@ -1,314 +1,24 @@
-"""Results as tables: the paper's printed numbers, our runs over seeds, paired differences, and how a page shows them.
-
-An experiment is, as ``experiments.run_all`` returns it, a dict from the label of a row to its finished runs, one per
-seed. Metrics are in percent, differences of them in percentage points.
-"""
+"""Tables of a run, of a data set, of picture features, for pages."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.metrics import METRICS, per_case
-from ifcdsr_core.paths import ROOT, results_dir
-from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
-from ifcdsr_core.significance import bootstrap_interval
+from ifcdsr_core.comparisons import training_data
+from ifcdsr_core.metrics import METRICS
+from ifcdsr_core.page import escape, first_columns, model_name, title, unbroken, whole
+from ifcdsr_core.paths import ROOT
+from ifcdsr_core.run import Run
+from ifcdsr_core.scenario import Scenario
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
-
-    from ifcdsr_core.run import Run, RunConfig
-
-HEADLINE = ("MRR", "NDCG@5", "NDCG@10")  # the metrics the paper reports
-PROTOCOL_NAMES = {"sampled_999": "against 999 sampled negatives", "full": "against all items of the domain"}
-SOURCE_NAMES = {"demo": "demo", "c2dsr": "the paper's data", "llmcdsr": "LLMCDSR's data"}
-
-
-def model_name(model: str) -> str:
-    """How a page names a model: as its class is called."""
-    from ifcdsr_core.models import MODELS
-
-    return MODELS[choose("model", model, MODELS)].__name__
-
-
-def title(source: str, scenario: str) -> str:
-    """How a heading or an axis names a data set, such as "Food-Kitchen (demo)"."""
-    return f"{'-'.join(DOMAIN_NAMES[scenario])} ({SOURCE_NAMES.get(source, source)})"
-
-
-# --- what the paper prints --------------------------------------------------------------------------------------------
-
-
-def _printed(names: tuple[str, str], rows: dict[str, tuple[float, ...]]) -> pd.DataFrame:
-    """A table of the paper in our layout: ``Target``, ``Model`` and HEADLINE, X first."""
-    return pd.DataFrame([(name, model, *values[3 * position:3 * position + 3])
-                         for position, name in enumerate(names) for model, values in rows.items()],
-                        columns=["Target", "Model", *HEADLINE])
-
-
-# Wu et al., WWW Companion '25, Tables 2 and 3 (test, percent) and Table 4 (ablation, MRR of the movie domain, percent).
-PAPER_TABLE2 = _printed(("Food", "Kitchen"), {
-    "GRU4Rec": (5.79, 5.48, 6.13, 3.06, 2.55, 3.10),
-    "SASRec": (7.30, 6.90, 7.79, 3.79, 3.35, 3.93),
-    "SR-GNN": (7.84, 7.58, 8.35, 4.01, 3.47, 4.13),
-    "MIFN": (8.55, 8.28, 9.01, 4.09, 3.57, 4.29),
-    "Tri-CDR": (8.35, 8.18, 8.89, 4.29, 3.63, 4.33),
-    "IFCDSR": (9.05, 8.85, 9.92, 4.95, 4.56, 5.24),
-})
-PAPER_TABLE3 = _printed(("Movie", "Book"), {
-    "GRU4Rec": (3.83, 3.14, 3.73, 1.68, 1.34, 1.52),
-    "SASRec": (3.79, 3.23, 3.69, 1.81, 1.41, 1.71),
-    "SR-GNN": (3.85, 3.27, 3.78, 1.78, 1.40, 1.66),
-    "PSJNet": (4.63, 4.06, 4.76, 2.44, 2.07, 2.35),
-    "MIFN": (5.05, 4.21, 5.20, 2.51, 2.12, 2.31),
-    "Tri-CDR": (5.15, 4.62, 5.05, 2.32, 2.08, 2.22),
-    "IFCDSR": (6.08, 5.02, 5.86, 2.75, 2.37, 2.65),
-})
-PAPER_TABLE4 = pd.DataFrame({"original framework": [5.03], "+ image fusion": [5.63], "+ multiple attention": [6.08]},
-                            index=pd.Index(["Movie MRR"], name="Domain and metric"))
-PAPER_COMPARISON = {"food_kitchen": PAPER_TABLE2, "movie_book": PAPER_TABLE3}
-
-
-# --- runs over seeds --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A mean over seeds with the sample standard deviation, NaN where there is one seed only."""
-
-    mean: float
-    std: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Measured":
-        return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f}" if math.isnan(self.std) else f"{self.mean:.2f}\u00a0±\u00a0{self.std:.2f}"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference with the ends of its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{_signed(self.value)} ({_signed(self.low)} to {_signed(self.high)})"
-
-
-def per_seed(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str) -> pd.DataFrame:
-    """Test metrics of every run: ``label``, ``seed``, ``domain`` (its name) and METRICS in percent."""
-    rows = []
-    for label, runs in experiment.items():
-        for run in runs:
-            metrics = run.metrics[run.metrics["protocol"] == protocol]
-            for row in metrics.to_dict("records"):
-                rows.append({"label": label, "seed": run.config["seed"], "domain": names["xy".index(row["domain"])],
-                             **{metric: 100 * row[metric] for metric in METRICS}})
-    return pd.DataFrame(rows, columns=["label", "seed", "domain", *METRICS])
-
-
-def over_seeds(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str,
-               metrics: Sequence[str] = HEADLINE) -> pd.DataFrame:
-    """Mean and standard deviation over seeds: ``Target``, ``Model`` and a column of ``Measured`` for each metric."""
-    values = per_seed(experiment, names, protocol)
-    rows = []
-    for name in names:
-        for label in experiment:
-            chosen = values[(values["label"] == label) & (values["domain"] == name)]
-            rows.append((name, label, *(Measured.of(chosen[metric]) for metric in metrics)))
-    return pd.DataFrame(rows, columns=["Target", "Model", *metrics])
-
-
-def comparison(experiment: Mapping[str, Sequence[Run]], source: str, scenario: str, protocol: str, name: str
-               ) -> Markdown:
-    """The table of ``over_seeds`` for a page, captioned with what its runs have in common."""
-    runs = [run for group in experiment.values() for run in group]
-    seeds = sorted({run.config["seed"] for run in runs})
-    repeats = f"mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else \
-        f"seed {seeds[0]} alone"
-    caption = f"{title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats}. " \
-              f"{training_data(runs[0])}"
-    return show(over_seeds(experiment, DOMAIN_NAMES[scenario], protocol), caption, name, best=True)
-
-
-def inventory(results: Mapping[str, Mapping[str, Sequence[Run]]]) -> Markdown:
-    """Which runs there are, by scenario, in a sentence each; one sentence if there are none."""
-    from IPython.display import Markdown
-
-    lines = [f"- {title(runs[0].config['source'], scenario)}: "
-             + ", ".join(f"{label} ({len(group)} runs)" for label, group in experiment.items())
-             for scenario, experiment in results.items() for runs in [next(iter(experiment.values()))]]
-    return Markdown("\n".join(lines) or "This version of the book ships no results on the paper's test sets.")
-
-
-def training_data(run: Run) -> str:
-    """What a run was trained on, in a sentence; on the paper's data also which share of the paper's that is."""
-    count, of_paper = run.provenance["cases"]["train"], ""
-    if run.config["source"] == "c2dsr":
-        from ifcdsr_core.statistics import PAPER_TABLE1
-
-        paper = int(PAPER_TABLE1.loc[PAPER_TABLE1["scenario"] == run.config["scenario"], "train"].iloc[0])
-        of_paper = f", or {count / paper:.0%} of the number that the paper trains on"
-    return f"Trained on {run.provenance['trained_on']}: {count:,}{of_paper}."
-
-
-def beside_paper(experiment: Mapping[str, Sequence[Run]], scenario: str) -> pd.DataFrame:
-    """MRR of the models that both we and the paper ran, printed values beside ours: only for the paper's own test set.
-
-    IFCDSR without images is none of the paper's models and is left out.
-    """
-    columns = ["Target", "Model"]
-    ours = over_seeds(experiment, DOMAIN_NAMES[scenario], "sampled_999", ("MRR",)).rename(columns={"MRR": "MRR here"})
-    paper = PAPER_COMPARISON[scenario][[*columns, "MRR"]].rename(columns={"MRR": "MRR in the paper"})
-    return ours.merge(paper, on=columns)
-
-
-def shipped_runs(source: str, scenario: str, folder: Path | None = None) -> dict[str, list[Run]]:
-    """The committed runs on a data set, by model, in the order of MODELS and of seeds; empty if there are none.
-
-    Raises:
-        InputError: a run folder is damaged.
-    """
-    from ifcdsr_core.models import MODELS
-    from ifcdsr_core.run import Run
-
-    found: dict[str, list[Run]] = {}
-    folders = sorted((folder or results_dir() / "runs").glob(f"{source}-{scenario}-*/"))
-    runs = sorted(map(Run.load, folders),
-                  key=lambda run: (list(MODELS).index(run.config["model"]), run.config["seed"]))
-    for run in runs:
-        without = "" if run.config["model_options"].get("image_fusion", True) else " (no images)"
-        found.setdefault(model_name(run.config["model"]) + without, []).append(run)
-    return found
-
-
-# --- paired differences -----------------------------------------------------------------------------------------------
-
-
-def case_differences(experiment: Mapping[str, Sequence[Run]], reference: str, names: tuple[str, str], protocol: str,
-                     metrics: Sequence[str] = HEADLINE) -> pd.DataFrame:
-    """``reference`` minus every other label, with 95 % bootstrap intervals over the test cases, in points.
-
-    The metric of a case is averaged over seeds first, and cases are paired, since all runs rank the same ones.
-
-    Returns:
-        One row a label and domain: ``Difference``, ``Target`` and a column of ``Difference`` for each metric.
-
-    Raises:
-        InputError: the runs were tested on different cases.
-    """
-    domain = experiment[reference][0].ranks["target_domain"].to_numpy()
-    rows = []
-    for label in (label for label in experiment if label != reference):
-        _check_same_cases([*experiment[reference], *experiment[label]])
-        difference = {metric: _case_means(experiment[reference], protocol, metric)
-                      - _case_means(experiment[label], protocol, metric) for metric in metrics}  # (cases,) each
-        for name, code in zip(names, "xy"):
-            chosen = {metric: values[domain == code] for metric, values in difference.items()}
-            rows.append({"Difference": f"{reference} − {label}", "Target": name,
-                         **{metric: Difference(float(values.mean()), *bootstrap_interval(values))
-                            for metric, values in chosen.items()}})
-    return pd.DataFrame(rows, columns=["Difference", "Target", *metrics])
-
-
-def gains(after: Sequence[Run], before: Sequence[Run], names: tuple[str, str], protocol: str = "sampled_999",
-          metric: str = "MRR") -> pd.DataFrame:
-    """What a change brings, per domain, paired by seed and by case, in points.
-
-    ``seed_error`` is the standard error of the gain over seeds (NaN with one seed), ``case_error`` that over test
-    cases, ``noise`` twice the root of the sum of their squares. ``verdict`` compares the gain with the noise.
-
-    Raises:
-        InputError: the runs differ in seeds or in test cases.
-    """
-    if [run.config["seed"] for run in after] != [run.config["seed"] for run in before]:
-        raise InputError("a gain is paired by seed: run both configurations with the same seeds")
-    _check_same_cases([*after, *before])
-    domain = after[0].ranks["target_domain"].to_numpy()
-    rows = []
-    for name, code in zip(names, "xy"):
-        differences = np.stack([_case_means([a], protocol, metric) - _case_means([b], protocol, metric)
-                                for a, b in zip(after, before)])[:, domain == code]  # (seeds, cases)
-        of_seed, of_case = differences.mean(axis=1), differences.mean(axis=0)
-        seed_error = Measured.of(of_seed).std / math.sqrt(len(of_seed))
-        case_error = Measured.of(of_case).std / math.sqrt(len(of_case))
-        gain, noise = float(of_seed.mean()), 2 * math.hypot(case_error, np.nan_to_num(seed_error))
-        verdict = "within noise" if abs(gain) <= noise else "a gain" if gain > 0 else "a loss"
-        rows.append({"domain": name, "gain": gain, "seed_error": seed_error, "case_error": case_error, "noise": noise,
-                     "verdict": verdict})
-    return pd.DataFrame(rows)
-
-
-def step_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str = "sampled_999"
-               ) -> pd.DataFrame:
-    """Gains from each label of an experiment to the next, with the column ``step`` in front."""
-    labels = list(experiment)
-    parts = [gains(experiment[after], experiment[before], names, protocol).assign(step=after)
-             for before, after in zip(labels, labels[1:])]
-    return _first(pd.concat(parts, ignore_index=True), "step")
-
-
-def image_gains(controls: Mapping[tuple[str, float], Mapping[str, Sequence[Run]]]) -> pd.DataFrame:
-    """Gains of image fusion for each (scenario, visual_signal): the positive and the negative control."""
-    parts = [gains(runs["with images"], runs["without images"], DOMAIN_NAMES[scenario])
-             .assign(scenario=_unbroken("-".join(DOMAIN_NAMES[scenario])), visual_signal=signal)
-             for (scenario, signal), runs in controls.items()]
-    table = _first(pd.concat(parts, ignore_index=True), "scenario", "visual_signal")
-    return table.assign(visual_signal=_whole(table["visual_signal"]))
-
-
-def control_verdict(table: pd.DataFrame) -> str:
-    """What ``image_gains`` says, in sentences made of its numbers."""
-    sentences = []
-    for signal, part in table.groupby("visual_signal", sort=True):
-        counts = part["verdict"].value_counts()
-        sentences.append(
-            f"With `visual_signal` = {signal:g}, image fusion changes the MRR by {_signed(part['gain'].mean())} points "
-            f"on average over {len(part)} comparisons: {counts.get('a gain', 0)} of them show a gain beyond noise, "
-            f"{counts.get('a loss', 0)} a loss, {counts.get('within noise', 0)} are within noise.")
-    if table["seed_error"].isna().any():
-        sentences.append("With one seed the noise of training is not known and left out.")
-    negative, positive = table[table["visual_signal"] == 0], table[table["visual_signal"] > 0]
-    for part, name, gain_expected in ((negative, "negative", False), (positive, "positive", True)):
-        if len(part):
-            held = int(((part["verdict"] == "a gain") == gain_expected).sum())
-            word = "holds" if held == len(part) else f"holds in {held} of {len(part)} comparisons"
-            sentences.append(f"**The {name} control {word}.**")
-    return " ".join(sentences)
-
-
-def _case_means(runs: Sequence[Run], protocol: str, metric: str) -> np.ndarray:
-    """A metric per test case, averaged over runs, in percent, (cases,)."""
-    return 100 * np.mean([per_case(run.ranks[protocol].to_numpy(), metric) for run in runs], axis=0)
-
-
-def _check_same_cases(runs: Sequence[Run]) -> None:
-    columns = [name for name in ("user", "target_item", "target_domain") if name in runs[0].ranks]
-    for run in runs[1:]:
-        if not run.ranks[columns].equals(runs[0].ranks[columns]):
-            raise InputError(f"{run.folder.name} and {runs[0].folder.name} were tested on different cases: "
-                             "only runs on the same data can be compared")
-
-
-def _first(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    return table[[*columns, *(name for name in table.columns if name not in columns)]]
-
-
-def _signed(value: float) -> str:
-    return f"{value:+z.2f}".replace("-", "−")
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
@@ -377,6 +87,16 @@ def statistics_of(source: str, scenarios: Sequence[str]) -> dict[str, dict[str, 
     return {title(source, name): read_tables(load_summary(source, name)) for name in scenarios}
 
 
+def num_items(source: str, scenario: str) -> tuple[int, int]:
+    """Items of each domain, from the shipped statistics.
+
+    Raises:
+        InputError: there are none.
+    """
+    table = next(iter(statistics_of(source, [scenario]).values()))["table1"]
+    return tuple(int(count) for count in table["items"])
+
+
 def data_table(numbers: Mapping[str, Mapping[str, pd.DataFrame]], table: str) -> pd.DataFrame:
     """One table of ``statistics.TABLES`` for several data sets, one below the other, with readable headings.
 
@@ -389,20 +109,20 @@ def data_table(numbers: Mapping[str, Mapping[str, pd.DataFrame]], table: str) ->
         for heading in part.columns[part.columns.str.endswith("(%)")]:
             part[heading] = 100 * part[heading].astype(float)
         for heading in part.columns[~part.columns.str.endswith("(%)")]:
-            part[heading] = _whole(part[heading])
-        parts.append(part.assign(Data=_unbroken(name)))
-    return _first(pd.concat(parts, ignore_index=True), "Data")
+            part[heading] = whole(part[heading])
+        parts.append(part.assign(Data=unbroken(name)))
+    return first_columns(pd.concat(parts, ignore_index=True), "Data")
 
 
 def against_paper(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
     """Table 1 of the paper's own files beside the printed one, for data sets that have ``table1_against_paper``."""
-    table = pd.concat([given["table1_against_paper"].assign(data=_unbroken(name)) for name, given in numbers.items()],
+    table = pd.concat([given["table1_against_paper"].assign(data=unbroken(name)) for name, given in numbers.items()],
                       ignore_index=True)
     counts = table["quantity"] != "avg_length"
     for column in ("ours", "paper", "difference"):  # counts without decimals, in one column with averages
-        table[column] = _whole(table[column][counts]).combine_first(table[column].astype(object))
+        table[column] = whole(table[column][counts]).combine_first(table[column].astype(object))
     table["quantity"] = table["quantity"].replace("avg_length", "avg. length")
-    return _first(table.drop(columns="note"), "data").rename(columns=str.capitalize)
+    return first_columns(table.drop(columns="note"), "data").rename(columns=str.capitalize)
 
 
 def paper_remarks(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Markdown:
@@ -414,18 +134,6 @@ def paper_remarks(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Markdown
     lines = [f"- {escape(name)}, {escape(row.quantity.replace('avg_length', 'average length'))}: {escape(row.note)}."
              for name, row in noted]
     return Markdown("\n".join(lines) or "All quantities of the table could be counted.")
-
-
-def _unbroken(text: str) -> str:
-    """The title of a data set so that a narrow column breaks it before the bracket only."""
-    return text.replace("-", "\u2011").replace(" ", "\u00a0").replace("\u00a0(", " (")
-
-
-def _whole(column: pd.Series) -> pd.Series:
-    """Floats that are all whole or NaN as whole numbers, so that they show without decimals; else as it is."""
-    if column.dtype != float or not (column.dropna() % 1 == 0).all():
-        return column
-    return pd.Series([value if math.isnan(value) else int(value) for value in column], column.index, dtype=object)
 
 
 # --- picture features -------------------------------------------------------------------------------------------------
@@ -501,52 +209,3 @@ def zero_shot() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Pictures", "Asked for", "Accuracy (%)", "By chance (%)"])
 
 
-# --- on a page --------------------------------------------------------------------------------------------------------
-
-
-_GAIN_HEADINGS = {"step": "Step", "scenario": "Scenario (demo)", "visual_signal": "Visual signal", "domain": "Target",
-                  "gain": "Gain in MRR", "seed_error": "Std. error over seeds", "case_error": "Std. error over cases",
-                  "noise": "Noise (±)", "verdict": "Verdict"}
-
-
-def show(table: pd.DataFrame, caption: str, name: str | None = None, best: bool = False) -> Markdown:
-    """A table for a page, numbered and captioned in the book: a MyST table directive.
-
-    The cell that shows it carries the metadata ``mystnb: {markdown_format: myst}``. Text is set left, all else right.
-    What neighbouring rows have in common in the first column is said once.
-
-    Args:
-        table: an index with a name becomes the first column.
-        name: label for references, unique in the book.
-        best: set the largest number of each column bold, among the rows that share their first column.
-    """
-    from IPython.display import Markdown
-
-    table = (table.reset_index() if table.index.name else table).rename(columns=_GAIN_HEADINGS)
-    cells = table.map(_text).map(escape)
-    group = table.iloc[:, 0]
-    if best:
-        numbers = table.map(lambda cell: cell.mean if isinstance(cell, Measured) else cell).select_dtypes("number")
-        largest = numbers == numbers.groupby(group).transform("max")
-        cells[numbers.columns] = cells[numbers.columns].mask(largest, "**" + cells[numbers.columns] + "**")
-    cells.isetitem(0, cells.iloc[:, 0].where(group != group.shift(), ""))
-    rule = [":--" if table[heading].map(lambda cell: isinstance(cell, str)).any() else "--:" for heading in table]
-    lines = [[escape(heading) for heading in table.columns], rule, *cells.to_numpy().tolist()]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    option = f":name: {name}\n" if name else ""
-    return Markdown(f":::{{table}} {escape(caption)}\n{option}\n{body}\n\n:::")
-
-
-def escape(text: str) -> str:
-    """``text`` so that MyST shows it as it is, on one line."""
-    line = re.sub(r"[ \t\r\n]+", " ", text).strip()  # no-break spaces stay
-    special = r"\`*_{}[]<>|$~^&"
-    return "".join(f"\\{character}" if character in special else character for character in line)
-
-
-def _text(cell) -> str:
-    if isinstance(cell, float):
-        return "–" if math.isnan(cell) else f"{cell:z,.2f}".replace("-", "−")
-    if isinstance(cell, (int, np.integer)) and not isinstance(cell, bool):
-        return f"{cell:,}".replace("-", "−")
-    return "–" if cell is None else str(cell)

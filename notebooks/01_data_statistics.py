@@ -27,14 +27,14 @@ scenarios = "food_kitchen,movie_book"  # one or both
 train_file = False  # c2dsr only: also read the file of training sequences
 
 # %%
-from ifcdsr_core import experiments, plots, tables
+from ifcdsr_core import experiments, page, plots, tables
 from ifcdsr_core.sources import prepare
 from ifcdsr_core.statistics import read_tables, summary
 
 names = experiments.parse_scenarios(scenarios)
 options = experiments.source_options(source, train_file=train_file)
 worlds = [prepare(source, name, **options) for name in names]
-numbers = {tables.title(source, world.name): read_tables(summary(world))
+numbers = {page.title(source, world.name): read_tables(summary(world))
            for world in worlds}
 
 # %% [markdown]
@@ -45,7 +45,7 @@ numbers = {tables.title(source, world.name): read_tables(summary(world))
 # a split that this source does not have.
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(tables.data_table(numbers, "table1"),
+page.show(tables.data_table(numbers, "table1"),
             "Items and sequences of the data chosen on this page, "
             "counted as in Table 1 of the paper.", "tab-data")
 
@@ -57,7 +57,7 @@ tables.show(tables.data_table(numbers, "table1"),
 plots.save_figure(plots.lengths(numbers), "01_lengths")
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(tables.data_table(numbers, "lengths"),
+page.show(tables.data_table(numbers, "lengths"),
             "Lengths of the sequences in items, target included.", "tab-lengths")
 
 # %% [markdown]
@@ -71,7 +71,7 @@ tables.show(tables.data_table(numbers, "lengths"),
 plots.save_figure(plots.popularity(numbers), "01_popularity")
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(tables.data_table(numbers, "concentration"),
+page.show(tables.data_table(numbers, "concentration"),
             "How unequal popularity is, over all splits: items nobody touched, Gini "
             "coefficient, share of the interactions that the most popular fifth of "
             "the items has, interactions of the most popular item.",
@@ -91,7 +91,7 @@ paper = {title: {**shipped, **numbers.get(title, {})}
          for title, shipped in published.items()}
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(tables.against_paper(paper),
+page.show(tables.against_paper(paper),
             "Table 1 of the paper: our count of its files, the printed number, and "
             "the difference.", "tab-table1")
 
@@ -137,7 +137,7 @@ plots.save_figure(plots.overlap({**numbers, **paper, **contrast}), "01_overlap")
 # printed ones; the two columns on the right say what the number of targets in X could be if ties were broken otherwise.
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(tables.data_table({**numbers, **paper}, "order_ties"),
+page.show(tables.data_table({**numbers, **paper}, "order_ties"),
             "Order left open by equal times, and the number of targets in X under "
             "the order at hand and under other ones.", "tab-order-ties")
 
@@ -152,5 +152,5 @@ plots.save_figure(plots.order_ties({**numbers, **paper}), "01_order_ties")
 # in for it where the training file is missing. In the second case this share bounds what any ID-based model can reach.
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(tables.data_table({**numbers, **paper}, "unseen_targets"),
+page.show(tables.data_table({**numbers, **paper}, "unseen_targets"),
             "Targets that occur nowhere in the split trained on.", "tab-unseen")

@@ -27,7 +27,7 @@ scenario = "food_kitchen"  # or movie_book
 encoder = "small_clip"  # or such as ViT-B-32-quickgelu/openai
 
 # %%
-from ifcdsr_core import plots, tables
+from ifcdsr_core import page, plots, tables
 from ifcdsr_core.features import embed_images
 from ifcdsr_core.sources import prepare
 
@@ -42,8 +42,8 @@ in_x = (world.items["domain"] == "x").to_numpy()
 # of this domain" and no more; the table counts such cases.
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(tables.feature_counts(world, features.missing),
-            f"{tables.title(source, scenario)}: items with a picture; vectors of "
+page.show(tables.feature_counts(world, features.missing),
+            f"{page.title(source, scenario)}: items with a picture; vectors of "
             f"{features.matrix.shape[1]} numbers by {features.encoder}.",
             "tab-pictures")
 
@@ -59,7 +59,7 @@ plots.save_figure(plots.gallery(world), "02_gallery")
 # that training never showed or named together, so that they can't be known by heart.
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(tables.zero_shot(),
+page.show(tables.zero_shot(),
             "Zero-shot accuracy of the small CLIP on pictures it was not trained on; "
             "joint: kind, colour and pattern all at once.", "tab-zero-shot")
 
@@ -84,7 +84,7 @@ plots.save_figure(fig, "02_neighbours")
 # source that does not name such attributes the table is empty.)
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(tables.neighbour_agreement(world, features.matrix, k=5),
+page.show(tables.neighbour_agreement(world, features.matrix, k=5),
             "Share of the five nearest pictures that agree with the query, over all "
             "items, beside chance.", "tab-agreement")
 

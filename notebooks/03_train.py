@@ -33,7 +33,7 @@ visual_signal = 1.0  # demo only, 0 to 1: how much pictures explain
 cross_domain_signal = 1.0  # demo only, 0 to 1: how many tastes carry over
 
 # %%
-from ifcdsr_core import experiments, plots, tables
+from ifcdsr_core import experiments, page, plots, tables
 from ifcdsr_core.run import run
 from ifcdsr_core.sources import prepare
 
@@ -42,7 +42,7 @@ config = experiments.run_config(
     image_fusion=image_fusion, multiple_attention=multiple_attention,
     visual_signal=visual_signal, cross_domain_signal=cross_domain_signal)
 world = prepare(source, scenario, **config.source_options)
-title = tables.title(source, scenario)
+title = page.title(source, scenario)
 
 # %%
 finished = run(config)
@@ -54,7 +54,7 @@ finished = run(config)
 # out. The same table, and more about where the run was made, lies in its folder.
 
 # %% mystnb={"markdown_format": "myst"} tags=["hide-output"]
-tables.show(tables.run_settings(finished),
+page.show(tables.run_settings(finished),
             f"{title}: settings of this run and what it was made of.",
             f"tab-settings-{source}-{scenario}")
 
@@ -80,8 +80,8 @@ plots.save_figure(fig, f"03_{source}_{scenario}_{model}_training")
 # kinds of numbers must not be mixed; in a smaller domain both are the same.
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(tables.run_metrics(finished, world.domain_names),
-            f"{title}: test metrics of {tables.model_name(model)}, seed {seed}, "
+page.show(tables.run_metrics(finished, world.domain_names),
+            f"{title}: test metrics of {page.model_name(model)}, seed {seed}, "
             "in percent.",
             f"tab-metrics-{source}-{scenario}")
 

@@ -30,7 +30,7 @@ epochs = 0  # at most so many; 0: the book's number
 # %%
 from IPython.display import Markdown, display
 
-from ifcdsr_core import experiments, plots, tables
+from ifcdsr_core import comparisons, experiments, page, paper, plots
 from ifcdsr_core.metrics import PROTOCOLS
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
@@ -43,7 +43,7 @@ changes = {"epochs": epochs} if epochs else {}
 # The paper reports one number a column, for one domain, without repeats.
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(tables.PAPER_TABLE4,
+page.show(paper.PAPER_TABLE4,
             "Printed in the paper (its Table 4): ablation, MRR in percent.",
             "tab-paper-4")
 
@@ -61,14 +61,14 @@ for name in names:
 # %% mystnb={"markdown_format": "myst"}
 for protocol in PROTOCOLS:
     for name, runs in results.items():
-        display(tables.comparison(runs, source, name, protocol,
+        display(comparisons.comparison(runs, source, name, protocol,
                                   f"tab-ablation-{name}-{protocol}"))
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives of every run of the ablation; lines join runs of one seed, bars are means.", "name": "fig-ablation"}}
-values = {tables.title(source, name):
-          tables.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
+values = {page.title(source, name):
+          comparisons.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
           for name, runs in results.items()}
-plots.save_figure(plots.seeds(values, joined=True), "05_ablation")
+plots.save_figure(plots.steps(values), "05_ablation")
 
 # %% [markdown]
 # Each step is compared with the one before it, seed by seed and case by case. Two things make such a difference
@@ -78,8 +78,8 @@ plots.save_figure(plots.seeds(values, joined=True), "05_ablation")
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    display(tables.show(tables.step_gains(runs, DOMAIN_NAMES[name]),
-                        f"{tables.title(source, name)}: what each step adds to the "
+    display(page.show(comparisons.step_gains(runs, DOMAIN_NAMES[name]),
+                        f"{page.title(source, name)}: what each step adds to the "
                         "MRR against 999 negatives, in percentage points.",
                         f"tab-steps-{name}"))
 
@@ -97,14 +97,14 @@ for name in names:
     for signal in (0.0, 1.0):
         experiment = experiments.image_control(name, signal, seed_list, **changes)
         controls[name, signal] = experiments.run_all(experiment)
-gains = tables.image_gains(controls)
+gains = comparisons.image_gains(controls)
 
 # %% mystnb={"figure": {"caption": "Demo: what image fusion adds to the MRR against 999 negatives, where pictures explain nothing (left) and where they explain behaviour (right). Whiskers show the noise; grey: within it.", "name": "fig-control"}}
 plots.save_figure(plots.image_control(gains), "05_image_control")
 
 # %% mystnb={"markdown_format": "myst"}
-tables.show(gains, "Demo: gain of image fusion in MRR against 999 negatives, in "
+page.show(gains, "Demo: gain of image fusion in MRR against 999 negatives, in "
             "percentage points.", "tab-control")
 
 # %%
-Markdown(tables.control_verdict(gains))
+Markdown(comparisons.control_verdict(gains))

@@ -41,7 +41,7 @@ def test_prepare_says_what_is_there(capsys):
 @pytest.mark.parametrize("arguments, says", [
     (["train", "--scenario", "food_kitchn"], "unknown scenario 'food_kitchn': choose one of food_kitchen, movie_book"),
     (["train", "--source", "amazn"], "unknown source 'amazn': choose one of demo, c2dsr, llmcdsr"),
-    (["train", "--model", "sasrek"], "unknown model 'sasrek': choose one of gru4rec, sasrec, ifcdsr"),
+    (["train", "--model", "sasrek"], "unknown model 'sasrek': choose one of popularity, cooccurrence"),
     (["train", "--epoch", "many"], "invalid int value: 'many'"),
     (["train", "--epochs", "0"], "epochs is 0: it must be at least 1"),
     (["train", "--rate", "1"], "unrecognized arguments: --rate 1"),

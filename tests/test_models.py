@@ -10,7 +10,6 @@ import torch.nn.functional as F
 
 from ifcdsr_core.batches import IGNORE, Batch, encode
 from ifcdsr_core.models import MODELS, ModelInputs
-from ifcdsr_core.models.ifcdsr import IFCDSR
 from ifcdsr_core.models.sasrec import SASRec
 from worlds import NUM_X, NUM_Y, tiny
 
@@ -21,6 +20,7 @@ AUXILIARY = {"tricdr": {"contrastive_weight": 0.0, "triplet_weight": 0.0}, "c2ds
 VARIANTS = [
     *((name, {}) for name in COUNTING),
     ("gru4rec", {}), ("sasrec", {"num_layers": 2, "inner_size": 8}), ("srgnn", {}), ("srgnn", {"num_layers": 2}),
+    ("psjnet", {}), ("psjnet", {"num_layers": 2, "num_roles": 1}), ("mifn", {}), ("mifn", {"num_neighbours": 3}),
     ("tricdr", {}), ("tricdr", {"triplet_weight": 0.0}),
     ("c2dsr", {}), ("c2dsr", {"graph_layers": 2}),
     ("ifcdsr", {}), ("ifcdsr", {"image_fusion": False}),

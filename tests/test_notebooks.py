@@ -27,6 +27,7 @@ SMALL = {
     "02_clip_embedding": {},
     "03_train": {"epochs": 1},
     "04_comparison": {"scenarios": "food_kitchen", "seeds": "0", "epochs": 1},
+    "04b_protocol": {"scenarios": "food_kitchen", "seeds": "0", "epochs": 1},
     "05_ablation": {"scenarios": "food_kitchen", "seeds": "0", "epochs": 1},
 }
 

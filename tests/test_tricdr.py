@@ -7,7 +7,6 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from ifcdsr_core.batches import IGNORE
 from ifcdsr_core.models.tricdr import nt_xent

@@ -163,7 +163,7 @@ class _Target(nn.Module):
                                          for _ in (XY, "source", "target"))
 
     def summarise(self, states: Tensor, case: Tensor, seen: Tensor, newest: Tensor, interest: Tensor) -> Tensor:
-        """Weighted mean of first ``seen`` of the (B, L, D) states of each ``case``, (R, D); 0 where there are none."""
+        """Weighted mean of the first ``seen`` of each case's (B, L, D) states, (R, D); 0 where there are none."""
         visible = torch.arange(states.shape[1], device=seen.device) < seen[:, None]  # (R, L)
         # index_select where [case] would do: its gradient is the same to the bit whatever the threads
         facts = states.index_select(0, case)  # (R, L, D)

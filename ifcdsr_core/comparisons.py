@@ -1,0 +1,412 @@
+"""Runs compared: over seeds, with the paper, against rivals, under both protocols, and step by step.
+
+An experiment is, as ``experiments.run_all`` returns it, a dict from the label of a row to its finished runs, one per
+seed. Metrics are in percent, differences of them in percentage points.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.metrics import METRICS, per_case
+from ifcdsr_core.page import escape, first_columns, model_name, show, title, unbroken, whole
+from ifcdsr_core.paper import HEADLINE, PAPER_TABLE1
+from ifcdsr_core.paths import results_dir
+from ifcdsr_core.run import Run
+from ifcdsr_core.scenario import DOMAIN_NAMES
+from ifcdsr_core.significance import bootstrap_interval, holm, permutation_p
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
+
+LEVEL = 0.05  # of significance
+PROTOCOL_NAMES = {"sampled_999": "against 999 sampled negatives", "full": "against all items of the domain"}
+
+
+# --- runs over seeds --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mean over seeds with the sample standard deviation, NaN where there is one seed only; ``best`` sets it bold."""
+
+    mean: float
+    std: float
+    best: bool = False
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Measured":
+        return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" if math.isnan(self.std) else f"{self.mean:.2f}\u00a0±\u00a0{self.std:.2f}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The ends of a confidence interval."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:.2f}\u00a0to\u00a0{self.high:.2f}"
+
+
+@dataclass(frozen=True)
+class PValue:
+    """A p-value; what is below the resolution of the permutation test is shown as less than 0.001."""
+
+    value: float
+
+    def __str__(self) -> str:
+        return "–" if math.isnan(self.value) else "< 0.001" if self.value < 0.001 else f"{self.value:.3f}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference with the ends of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{_signed(self.value)} ({_signed(self.low)} to {_signed(self.high)})"
+
+
+def per_seed(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str) -> pd.DataFrame:
+    """Test metrics of every run: ``label``, ``seed``, ``domain`` (its name) and METRICS in percent."""
+    rows = []
+    for label, runs in experiment.items():
+        for run in runs:
+            metrics = run.metrics[run.metrics["protocol"] == protocol]
+            for row in metrics.to_dict("records"):
+                rows.append({"label": label, "seed": run.config["seed"], "domain": names["xy".index(row["domain"])],
+                             **{metric: 100 * row[metric] for metric in METRICS}})
+    return pd.DataFrame(rows, columns=["label", "seed", "domain", *METRICS])
+
+
+def over_seeds(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str,
+               metrics: Sequence[str] = HEADLINE) -> pd.DataFrame:
+    """Mean and standard deviation over seeds: ``Target``, ``Model`` and a column of ``Measured`` for each metric."""
+    values = per_seed(experiment, names, protocol)
+    rows = []
+    for name in names:
+        for label in experiment:
+            chosen = values[(values["label"] == label) & (values["domain"] == name)]
+            rows.append((name, label, *(Measured.of(chosen[metric]) for metric in metrics)))
+    return pd.DataFrame(rows, columns=["Target", "Model", *metrics])
+
+
+def with_intervals(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str) -> pd.DataFrame:
+    """``over_seeds`` with 95 % bootstrap intervals of the MRR over test cases, and what is best marked.
+
+    A mean is marked ``best`` only where it is the largest of its column and domain, and larger than each of the others
+    by a paired permutation test at the level of 5 % (Holm's correction for all tests of the column and domain).
+    """
+    table = over_seeds(experiment, names, protocol)
+    intervals = []
+    for name, code in zip(names, "xy"):
+        cases = {metric: {label: _case_means(runs, protocol, metric)[_is_target(runs[0], code)]
+                          for label, runs in experiment.items()} for metric in HEADLINE}  # (cases,) each
+        intervals += [Interval(*bootstrap_interval(values)) for values in cases["MRR"].values()]
+        for metric, values in cases.items():
+            best = max(values, key=lambda label: values[label].mean())
+            p = holm([permutation_p(values[best] - values[label], samples=1999) for label in values if label != best])
+            if len(p) and (p < LEVEL).all():
+                row = (table["Target"] == name) & (table["Model"] == best)
+                table.loc[row, metric] = table.loc[row, metric].map(lambda cell: replace(cell, best=True))
+    table.insert(3, "95 % interval", intervals)
+    return table
+
+
+def comparison(experiment: Mapping[str, Sequence[Run]], source: str, scenario: str, protocol: str, name: str
+               ) -> Markdown:
+    """The table of ``with_intervals`` for a page, captioned with what its runs have in common."""
+    runs = [run for group in experiment.values() for run in group]
+    seeds = sorted({run.config["seed"] for run in runs})
+    repeats = f"mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else \
+        f"seed {seeds[0]} alone"
+    caption = f"{title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats}; interval of " \
+              f"the MRR over test cases; bold where better than all others by a paired test. {training_data(runs[0])}"
+    return show(with_intervals(experiment, DOMAIN_NAMES[scenario], protocol), caption, name)
+
+
+def inventory(results: Mapping[str, Mapping[str, Sequence[Run]]]) -> Markdown:
+    """Which runs there are, by scenario, in a sentence each; one sentence if there are none."""
+    from IPython.display import Markdown
+
+    lines = [f"- {title(runs[0].config['source'], scenario)}: "
+             + ", ".join(f"{label} ({len(group)} runs)" for label, group in experiment.items())
+             for scenario, experiment in results.items() for runs in [next(iter(experiment.values()))]]
+    return Markdown("\n".join(lines) or "This version of the book ships no results on the paper's test sets.")
+
+
+def training_data(run: Run) -> str:
+    """What a run was trained on, in a sentence; on the paper's data also which share of the paper's that is."""
+    count, of_paper = run.provenance["cases"]["train"], ""
+    if run.config["source"] == "c2dsr":
+        paper = int(PAPER_TABLE1.loc[PAPER_TABLE1["scenario"] == run.config["scenario"], "train"].iloc[0])
+        of_paper = f", or {count / paper:.0%} of the number that the paper trains on"
+    return f"Trained on {run.provenance['trained_on']}: {count:,}{of_paper}."
+
+
+def beside_paper(experiment: Mapping[str, Sequence[Run]], printed: pd.DataFrame) -> pd.DataFrame:
+    """MRR of the models that are also in a printed table, printed values beside ours: only for the paper's own test set.
+
+    IFCDSR without images is none of the paper's models and is left out.
+
+    Args:
+        printed: ``PAPER_TABLE2``, ``PAPER_TABLE3`` or ``PUBLISHED``.
+    """
+    columns, names = ["Target", "Model"], tuple(printed["Target"].unique())
+    ours = over_seeds(experiment, names, "sampled_999", ("MRR",)).rename(columns={"MRR": "MRR here"})
+    return ours.merge(printed[[*columns, "MRR"]].rename(columns={"MRR": "MRR printed"}), on=columns)
+
+
+def grid_best(grid: pd.DataFrame) -> pd.DataFrame:
+    """A line for each model of ``experiments.load_grid``: its best point and how the others did."""
+    rows = []
+    for model, part in grid.groupby("model", sort=False):
+        best, score = part.iloc[part["validation_mrr"].argmax()], 100 * part["validation_mrr"]
+        rows.append((model_name(model), f"{best['learning_rate']:g}", f"{best['l2']:g}", int(best["best_epoch"]),
+                     score.max(), str(Interval(score.min(), score.max()))))
+    return pd.DataFrame(rows, columns=["Model", "Learning rate", "L2", "Best epoch", "Validation MRR", "All points"])
+
+
+def shipped_runs(source: str, scenario: str, folder: Path | None = None) -> dict[str, list[Run]]:
+    """The committed runs on a data set, by model, in the order of MODELS and of seeds; empty if there are none.
+
+    Raises:
+        InputError: a run folder is damaged.
+    """
+    from ifcdsr_core.models import MODELS
+    from ifcdsr_core.run import Run
+
+    found: dict[str, list[Run]] = {}
+    folders = sorted((folder or results_dir() / "runs").glob(f"{source}-{scenario}-*/"))
+    runs = sorted(map(Run.load, folders),
+                  key=lambda run: (list(MODELS).index(run.config["model"]), run.config["seed"]))
+    for run in runs:
+        without = "" if run.config["model_options"].get("image_fusion", True) else " (no images)"
+        found.setdefault(model_name(run.config["model"]) + without, []).append(run)
+    return found
+
+
+# --- against the rivals -----------------------------------------------------------------------------------------------
+
+
+def against_rivals(experiment: Mapping[str, Sequence[Run]], reference: str, names: tuple[str, str], protocol: str
+                   ) -> pd.DataFrame:
+    """``reference`` against every other label: is the difference in MRR more than chance?
+
+    The reciprocal rank of a case is averaged over seeds first, and cases are paired, since all runs rank the same ones.
+
+    Returns:
+        One row a domain and rival: ``Target``, ``Rival``, the ``Difference`` (95 % bootstrap interval over test cases) in
+        points, the p-value of a paired permutation test, ``Holm``'s correction of it for all rows, and a ``Verdict``.
+
+    Raises:
+        InputError: the runs were tested on different cases.
+    """
+    rows = []
+    for name, code in zip(names, "xy"):
+        chosen = _is_target(experiment[reference][0], code)
+        for label in (label for label in experiment if label != reference):
+            _check_same_cases([*experiment[reference], *experiment[label]])
+            values = (_case_means(experiment[reference], protocol, "MRR")
+                      - _case_means(experiment[label], protocol, "MRR"))[chosen]
+            rows.append((name, label, Difference(float(values.mean()), *bootstrap_interval(values)),
+                         permutation_p(values)))
+    table = pd.DataFrame(rows, columns=["Target", "Rival", "Difference", "p"])
+    corrected = holm(table["p"])
+    verdicts = ["no difference shown" if p >= LEVEL else "better" if difference.value > 0 else "worse"
+                for p, difference in zip(corrected, table["Difference"])]
+    return table.assign(p=table["p"].map(PValue), Holm=[PValue(p) for p in corrected], Verdict=verdicts)
+
+
+def rivals_verdict(table: pd.DataFrame, reference: str) -> str:
+    """What ``against_rivals`` says, in a sentence a domain."""
+    sentences = []
+    for name, part in table.groupby("Target", sort=False):
+        found = {verdict: list(rows["Rival"]) for verdict, rows in part.groupby("Verdict", sort=False)}
+        words = [f"{word} {_listed(found[verdict])}" for verdict, word in
+                 (("better", "better than"), ("worse", "worse than"), ("no difference shown", "not told apart from"))
+                 if verdict in found]
+        sentences.append(f"**{escape(name)}**: {escape(reference)} is {'; '.join(words)}.")
+    return " ".join(sentences)
+
+
+def _listed(words: Sequence[str]) -> str:
+    *front, end = map(escape, words)
+    return f"{', '.join(front)} and {end}" if front else end
+
+
+# --- what the protocol does to the numbers ----------------------------------------------------------------------------
+
+
+def expected_reciprocal_rank(rank: np.ndarray, num_items: int, num_negatives: int) -> np.ndarray:
+    """Mean reciprocal rank of a case over all draws of so many negatives, from its rank among all items, (cases,).
+
+    With ``a`` of the ``M`` other items above the target, the number of those among ``N`` drawn is hypergeometric, and
+
+        E[1 / (1 + H)] = (M + 1) / ((a + 1) (N + 1)) * (1 - C(M - a, N + 1) / C(M + 1, N + 1)).
+
+    Args:
+        rank: (cases,) ranks under ``full``; a tie's half counts as half an item.
+        num_items: items of the domain.
+        num_negatives: from 0 (nothing to lose against) to ``num_items - 1`` (``full``).
+    """
+    from scipy.special import gammaln
+
+    others, above, drawn = num_items - 1, np.asarray(rank, dtype=np.float64) - 1, num_negatives
+    free = others - above  # items below the target
+    possible = free >= drawn + 1
+    below = np.where(possible, free, drawn + 1)  # where all draws below are impossible, the term is 0
+    log_none = (gammaln(below + 1) - gammaln(below - drawn)) - (gammaln(others + 2) - gammaln(others + 1 - drawn))
+    return (others + 1) / ((above + 1) * (drawn + 1)) * (1 - np.where(possible, np.exp(log_none), 0.0))
+
+
+def over_candidates(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], num_items: tuple[int, int],
+                    points: int = 25) -> pd.DataFrame:
+    """Expected MRR by the number of negatives, from 9 to all: ``label``, ``domain``, ``negatives``, ``MRR`` (percent)."""
+    rows = []
+    for label, runs in experiment.items():
+        for name, code, count in zip(names, "xy", num_items):
+            chosen = _is_target(runs[0], code)
+            for negatives in np.unique(np.geomspace(9, count - 1, points).round().astype(int)):
+                values = [expected_reciprocal_rank(run.ranks["full"].to_numpy()[chosen], count, negatives).mean()
+                          for run in runs]
+                rows.append((label, name, int(negatives), 100 * float(np.mean(values))))
+    return pd.DataFrame(rows, columns=["label", "domain", "negatives", "MRR"])
+
+
+def both_protocols(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
+    """MRR and place of every model under both protocols, and the ratio of the two numbers."""
+    parts = {protocol: over_seeds(experiment, names, protocol, ("MRR",)) for protocol in ("sampled_999", "full")}
+    means = {protocol: table["MRR"].map(lambda cell: cell.mean) for protocol, table in parts.items()}
+    table = parts["full"][["Target", "Model"]].copy()
+    for protocol, heading in (("sampled_999", "999 negatives"), ("full", "All items")):
+        table[f"MRR, {heading.lower()}"] = parts[protocol]["MRR"]
+        table[f"Place, {heading.lower()}"] = means[protocol].groupby(table["Target"]).rank(ascending=False).astype(int)
+    table["Ratio"] = means["sampled_999"] / means["full"]
+    return table
+
+
+def protocol_verdict(table: pd.DataFrame) -> str:
+    """What ``both_protocols`` says, in a sentence a domain."""
+    from scipy.stats import kendalltau
+
+    sentences = []
+    for name, part in table.groupby("Target", sort=False):
+        places = part[[column for column in part if column.startswith("Place")]]
+        first = [part["Model"].iloc[places[column].argmin()] for column in places]
+        moved = int((places.iloc[:, 0] != places.iloc[:, 1]).sum())
+        same = escape(first[0]) + " is first under both" if first[0] == first[1] else \
+            f"{escape(first[0])} is first against 999 negatives, {escape(first[1])} among all items"
+        tau = kendalltau(places.iloc[:, 0], places.iloc[:, 1]).statistic
+        sentences.append(f"**{escape(name)}**: {same}; {moved} of {len(part)} models change their place "
+                         f"(rank correlation, Kendall's τ, {tau:.2f}); the numbers differ by a factor of "
+                         f"{part['Ratio'].min():.1f} to {part['Ratio'].max():.1f}.")
+    return " ".join(sentences)
+
+
+# --- paired differences -----------------------------------------------------------------------------------------------
+
+
+def gains(after: Sequence[Run], before: Sequence[Run], names: tuple[str, str], protocol: str = "sampled_999",
+          metric: str = "MRR") -> pd.DataFrame:
+    """What a change brings, per domain, paired by seed and by case, in points.
+
+    ``seed_error`` is the standard error of the gain over seeds (NaN with one seed), ``case_error`` that over test
+    cases, ``noise`` twice the root of the sum of their squares. ``verdict`` compares the gain with the noise.
+
+    Raises:
+        InputError: the runs differ in seeds or in test cases.
+    """
+    if [run.config["seed"] for run in after] != [run.config["seed"] for run in before]:
+        raise InputError("a gain is paired by seed: run both configurations with the same seeds")
+    _check_same_cases([*after, *before])
+    domain = after[0].ranks["target_domain"].to_numpy()
+    rows = []
+    for name, code in zip(names, "xy"):
+        differences = np.stack([_case_means([a], protocol, metric) - _case_means([b], protocol, metric)
+                                for a, b in zip(after, before)])[:, domain == code]  # (seeds, cases)
+        of_seed, of_case = differences.mean(axis=1), differences.mean(axis=0)
+        seed_error = Measured.of(of_seed).std / math.sqrt(len(of_seed))
+        case_error = Measured.of(of_case).std / math.sqrt(len(of_case))
+        gain, noise = float(of_seed.mean()), 2 * math.hypot(case_error, np.nan_to_num(seed_error))
+        verdict = "within noise" if abs(gain) <= noise else "a gain" if gain > 0 else "a loss"
+        rows.append({"domain": name, "gain": gain, "seed_error": seed_error, "case_error": case_error, "noise": noise,
+                     "verdict": verdict})
+    return pd.DataFrame(rows)
+
+
+def step_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str = "sampled_999"
+               ) -> pd.DataFrame:
+    """Gains from each label of an experiment to the next, with the column ``step`` in front."""
+    labels = list(experiment)
+    parts = [gains(experiment[after], experiment[before], names, protocol).assign(step=after)
+             for before, after in zip(labels, labels[1:])]
+    return first_columns(pd.concat(parts, ignore_index=True), "step")
+
+
+def image_gains(controls: Mapping[tuple[str, float], Mapping[str, Sequence[Run]]]) -> pd.DataFrame:
+    """Gains of image fusion for each (scenario, visual_signal): the positive and the negative control."""
+    parts = [gains(runs["with images"], runs["without images"], DOMAIN_NAMES[scenario])
+             .assign(scenario=unbroken("-".join(DOMAIN_NAMES[scenario])), visual_signal=signal)
+             for (scenario, signal), runs in controls.items()]
+    table = first_columns(pd.concat(parts, ignore_index=True), "scenario", "visual_signal")
+    return table.assign(visual_signal=whole(table["visual_signal"]))
+
+
+def control_verdict(table: pd.DataFrame) -> str:
+    """What ``image_gains`` says, in sentences made of its numbers."""
+    sentences = []
+    for signal, part in table.groupby("visual_signal", sort=True):
+        counts = part["verdict"].value_counts()
+        sentences.append(
+            f"With `visual_signal` = {signal:g}, image fusion changes the MRR by {_signed(part['gain'].mean())} points "
+            f"on average over {len(part)} comparisons: {counts.get('a gain', 0)} of them show a gain beyond noise, "
+            f"{counts.get('a loss', 0)} a loss, {counts.get('within noise', 0)} are within noise.")
+    if table["seed_error"].isna().any():
+        sentences.append("With one seed the noise of training is not known and left out.")
+    negative, positive = table[table["visual_signal"] == 0], table[table["visual_signal"] > 0]
+    for part, name, gain_expected in ((negative, "negative", False), (positive, "positive", True)):
+        if len(part):
+            held = int(((part["verdict"] == "a gain") == gain_expected).sum())
+            word = "holds" if held == len(part) else f"holds in {held} of {len(part)} comparisons"
+            sentences.append(f"**The {name} control {word}.**")
+    return " ".join(sentences)
+
+
+def _case_means(runs: Sequence[Run], protocol: str, metric: str) -> np.ndarray:
+    """A metric per test case, averaged over runs, in percent, (cases,)."""
+    return 100 * np.mean([per_case(run.ranks[protocol].to_numpy(), metric) for run in runs], axis=0)
+
+
+def _is_target(run: Run, domain: str) -> np.ndarray:
+    """Which test cases have their target in a domain, (cases,) bool."""
+    return run.ranks["target_domain"].to_numpy() == domain
+
+
+def _check_same_cases(runs: Sequence[Run]) -> None:
+    for run in runs[1:]:
+        columns = [name for name in ("user", "target_item", "target_domain") if name in runs[0].ranks and name in run.ranks]
+        if not run.ranks[columns].equals(runs[0].ranks[columns]):
+            raise InputError(f"{run.folder.name} and {runs[0].folder.name} were tested on different cases: "
+                             "only runs on the same data can be compared")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+z.2f}".replace("-", "−")
+
+

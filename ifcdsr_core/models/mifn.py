@@ -1,0 +1,317 @@
+"""MIFN: mixed information flow network (Ma, Ren, Chen, Ren, Zhao, Liu, Ma & de Rijke, ACM TKDD 2022).
+
+Its knowledge graph is not here. The authors' graph joins items by Amazon's relations (also bought, also viewed, bought
+together, ...) and categories; the book's data have none of these. In its place stands a graph counted in the training
+sequences: two items are neighbours as often as one came right after the other, of whichever domain; each item keeps its
+``num_neighbours`` strongest. What the model gains from this graph says little about a real knowledge graph.
+
+Two flows of information between the domains are mixed. The behaviour transfer unit (BTU) is that of PSJNet without
+roles: along each domain, a gate lets in of the two encoders' states h what the other domain should know, and a GRU
+makes a flow t of it. The knowledge transfer unit (KTU) works on a small subgraph of N nodes e_n around the history,
+with edges A (1 for neighbours and for n = m). With h and t at the newest item, the nodes of its domain ("in") and those
+of the other ("cross") are weighed apart, and what passes between them is gated:
+
+    a_n  = softmax over the in nodes of v_in . tanh(W_in h + U_in e_n); for cross nodes likewise with their own, and t
+    f_n  = sigmoid(W_f [h; t; e_n] + b_f),      in_n = f_n * a_n e_n,      cross_n = (1 - f_n) * a_n e_n + x_n
+    x_n  = sum over the in nodes m of (w . (e_n * e_m)) e_m
+    m_n  = [relu(B_in sum_m A_nm in_m + b_in); relu(B_cross sum_m A_nm cross_m + b_cross)],      e'_n = GRU(m_n, e_n)
+
+The next item of a domain is drawn from a mixture, with s = [its encoder's state h_d; the flow into the domain]:
+
+    P(i) = (1 - p) softmax_i(W_s s . item_i) + p softmax_n(v . tanh(W_h h_d + U_h e'_n))[n = i],
+    p = sigmoid(w_p . [s; sum_n e'_n] + b_p), with n over the subgraph's nodes of that domain.
+
+To -log P(target), the switch loss adds -log(1 - p) where the target is no node. The formulas are read from the authors'
+code (github.com/mamuyang/MIFN), since the text of the paper was not at hand; hence no equation numbers.
+
+Deviations. The graph, as said. The target of a training step came right after the newest item, so the graph would show
+it: this one occurrence is taken out of the counts of the step. The authors' subgraph has 200 nodes (the history's
+items, their neighbours, random ones to fill up); here its nodes are the ``num_neighbours`` items that the newest
+``WINDOW`` items of the history have the most edges to, those items themselves left out. The mixture is formed at every
+next item, the authors' only at the last of each domain. One relation instead of five takes one matrix B per flow; the
+two linear maps that the code puts before it (no function between them) are left out, and b is added once a node, not
+once an edge. Only nodes of the predicted domain get e'. Where there are none, p = 0. The items' scores are tied to the
+embedding through W_s, the authors have a matrix (2 D, items) per domain. Dropout falls on the GRUs' inputs and outputs
+and on s, not on recurrent states.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ifcdsr_core.batches import IGNORE, Batch
+from ifcdsr_core.loss import BUFFER_ELEMENTS, mixture_nll
+from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise, require
+from ifcdsr_core.models.psjnet import DOMAINS, BehaviourFlow
+
+WINDOW = 8  # newest items of the history whose neighbours make the subgraph
+
+
+class MIFN(SequenceModel):
+    @dataclass(frozen=True)
+    class Config(ModelConfig):
+        """Sizes as for GRU4Rec.
+
+        Attributes:
+            num_neighbours: neighbours that the graph keeps of each item, and nodes of a subgraph.
+            switch_weight: weight of the switch loss; 0 switches it off.
+        """
+
+        num_neighbours: int = 12
+        switch_weight: float = 1.0
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            require(self.num_neighbours >= 1, "num_neighbours", self.num_neighbours, "at least 1")
+            require(self.switch_weight >= 0, "switch_weight", self.switch_weight, "0 or more")
+
+    def __init__(self, config: Config, inputs: ModelInputs) -> None:
+        super().__init__(config, inputs)
+        self.item_embedding = nn.Embedding(inputs.num_items + 1, config.hidden_size, padding_idx=0)
+        self.graph = ItemGraph(inputs, config.num_neighbours)
+        # BTU: one role is no role; the authors' gate has the opposite sense and begins with letting in
+        self.behaviour = BehaviourFlow(config, num_roles=1, keep=-1.0)
+        self.knowledge = KnowledgeTransfer(config.hidden_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.decoders = nn.ModuleList(_Decoder(config.hidden_size) for _ in DOMAINS)
+        initialise(self)
+
+    def loss(self, batch: Batch) -> Tensor:
+        at = [self.in_domain(batch.labels, domain).nonzero(as_tuple=True) for domain in DOMAINS]  # case and position
+        targets = [batch.labels[where] for where in at]  # (R,) each
+        nodes = [self.nodes(batch, *where, target) for where, target in zip(at, targets)]  # (R, N) each
+        candidates = [self.candidates(target, *self.inputs.item_range(domain)) for domain, target in enumerate(targets)]
+        all_items = torch.arange(self.inputs.num_items + 1, device=self.device)
+        lookup = Lookup(self.item_embedding, batch.item_seq, *nodes, *(all_items[rows] for rows, *_ in candidates))
+        states, flows = self.encode(batch, lookup)
+        total = 0.0
+        for domain, (rows, place, log_weights) in enumerate(candidates):
+            if not len(place):
+                continue
+            mixture = self.mixture(batch, states, flows, *at[domain], nodes[domain], domain, lookup)
+            items = lookup(all_items[rows])  # (V', D)
+            hit = nodes[domain] == targets[domain][:, None]  # (R, N), at most one of a row
+            no, yes = (~hit.any(dim=1)).nonzero().squeeze(1), hit.any(dim=1).nonzero().squeeze(1)  # is it a node?
+            total = total - (1 + self.config.switch_weight) * mixture.log_not_p[no].sum()
+            total = total + mixture_nll([mixture.query[no]], [items], place[no], torch.zeros(1, device=self.device),
+                                        log_weights)
+            log_sequence = mixture.log_not_p[yes] + log_softmax_at(mixture.query[yes], items, place[yes], log_weights)
+            log_node = mixture.log_p[yes] + mixture.log_graph[hit]
+            total = total - torch.logaddexp(log_sequence, log_node).sum()
+        return total / (batch.labels != IGNORE).sum()
+
+    def score(self, batch: Batch, domain: int) -> Tensor:
+        """log P of all items of the domain, (B, its items)."""
+        states, flows = self.encode(batch, self.item_embedding)
+        length = (batch.item_seq != 0).sum(dim=1)
+        at = torch.arange(len(batch), device=length.device), (length - 1).clamp(min=0)
+        nodes = self.nodes(batch, *at)
+        mixture = self.mixture(batch, states, flows, *at, nodes, domain, self.item_embedding)
+        first, count = self.inputs.item_range(domain)
+        scores = mixture.query @ self.item_embedding.weight[first:first + count].T
+        scores = F.pad(scores.log_softmax(dim=1) + mixture.log_not_p[:, None], (0, 1))  # and a column to cut off
+        place = torch.where(self.in_domain(nodes, domain), nodes - first, count)  # (B, N)
+        log_node = mixture.log_p[:, None] + mixture.log_graph
+        return scores.scatter(1, place, torch.logaddexp(scores.gather(1, place), log_node))[:, :count]
+
+    def encode(self, batch: Batch, lookup: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Of each domain, at each merged position, its encoder's state and the flow from it, (B, L, D) each."""
+        member = [self.in_domain(batch.item_seq, domain) for domain in DOMAINS]
+        vectors = [lookup(item_seq) for item_seq in (batch.item_seq_x, batch.item_seq_y)]
+        states, flows = self.behaviour(vectors, member)
+        return tuple([as_of(hidden[domain], member[domain]) for domain in DOMAINS] for hidden in (states, flows))
+
+    def nodes(self, batch: Batch, case: Tensor, position: Tensor, target: Tensor | None = None) -> Tensor:
+        """Nodes of the subgraph of each ``case`` after ``position``, (R, N), 0 for none."""
+        back = position[:, None] - torch.arange(WINDOW, device=position.device)  # (R, WINDOW)
+        return self.graph.strongest(batch.item_seq[case[:, None], back.clamp(min=0)] * (back >= 0), target)
+
+    def mixture(self, batch: Batch, states: list[Tensor], flows: list[Tensor], case: Tensor, position: Tensor,
+                nodes: Tensor, domain: int, lookup: Callable[[Tensor], Tensor]) -> "Mixture":
+        """The next item in ``domain`` of each ``case`` after ``position``, (R,)."""
+        wanted = self.in_domain(nodes, domain)  # (R, N)
+        newest_is_y = self.in_domain(batch.item_seq[case, position], 1)[:, None]
+        state, flow = (torch.where(newest_is_y, parts[1][case, position], parts[0][case, position])
+                       for parts in (states, flows))  # h and t at the newest item, (R, D)
+        inside = torch.where(newest_is_y, self.in_domain(nodes, 1), self.in_domain(nodes, 0))
+        updated = self.knowledge(lookup, nodes, inside, self.graph.edges(nodes), wanted, state, flow)  # e', (P, D)
+
+        decoder, own = self.decoders[domain], states[domain][case, position]
+        sequence = self.dropout(torch.cat([own, flows[1 - domain][case, position]], dim=1))  # s, (R, 2 D)
+        row = wanted.nonzero()[:, 0]  # (P,), whose node it is
+        # index_select where [row] would do: its gradient is the same to the bit whatever the threads
+        energy = torch.tanh(decoder.of_state(own).index_select(0, row) + decoder.of_node(updated))
+        energy = decoder.weigh(energy).squeeze(1)  # (P,)
+        lowest = torch.finfo(energy.dtype).min
+        energy = energy.new_full(wanted.shape, lowest).masked_scatter(wanted, energy)  # (R, N)
+        in_sum = updated.new_zeros(len(nodes), updated.shape[1]).index_add(0, row, updated)  # (R, D)
+        logit = decoder.switch(torch.cat([sequence, in_sum], dim=1)).squeeze(1)
+        some = wanted.any(dim=1)
+        return Mixture(decoder.of_sequence(sequence), energy.log_softmax(dim=1).masked_fill(~wanted, lowest / 2),
+                       F.logsigmoid(logit).masked_fill(~some, lowest / 2), F.logsigmoid(-logit).masked_fill(~some, 0))
+
+
+class Mixture(NamedTuple):
+    """The parts of P for R predictions.
+
+    Attributes:
+        query: W_s s, (R, D).
+        log_graph: log-probabilities of the nodes in the graph's part, (R, N), very low for those of the other domain.
+        log_p, log_not_p: log p and log(1 - p), (R,).
+    """
+
+    query: Tensor
+    log_graph: Tensor
+    log_p: Tensor
+    log_not_p: Tensor
+
+
+class _Decoder(nn.Module):
+    """What is there once per predicted domain."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.of_sequence = nn.Linear(2 * size, size)  # W_s
+        self.of_state, self.of_node = nn.Linear(size, size, bias=False), nn.Linear(size, size, bias=False)  # W_h, U_h
+        self.weigh = nn.Linear(size, 1, bias=False)  # v
+        self.switch = nn.Linear(3 * size, 1)  # w_p
+
+
+class KnowledgeTransfer(nn.Module):
+    """KTU: the nodes of the docstring above, e to e'."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.attend_node = nn.ModuleList(nn.Linear(size, size, bias=False) for _ in ("in", "cross"))  # U
+        self.attend_state = nn.ModuleList(nn.Linear(size, size, bias=False) for _ in ("in", "cross"))  # W
+        self.weigh = nn.Linear(size, 2, bias=False)  # v_in and v_cross
+        self.gate_node, self.gate_state = nn.Linear(size, size), nn.Linear(2 * size, size, bias=False)  # W_f, in parts
+        self.match = nn.Parameter(nn.init.xavier_normal_(torch.empty(1, size)))  # w
+        self.spread = nn.ModuleList(nn.Linear(size, size) for _ in ("in", "cross"))  # B
+        self.update = nn.GRUCell(2 * size, size)
+
+    def forward(self, lookup: Callable[[Tensor], Tensor], nodes: Tensor, inside: Tensor, edges: Tensor, wanted: Tensor,
+                state: Tensor, flow: Tensor) -> Tensor:
+        """The P nodes marked by ``wanted`` after the transfer, row by row, (P, D).
+
+        Args:
+            nodes: (R, N) item ids; inside: which of them are of the newest item's domain; edges: A, (R, N, N).
+            state, flow: h and t, (R, D).
+        """
+        cross = (nodes > 0) & ~inside
+        # what depends on the item alone is computed once per item of the batch, not once per node
+        items, which = nodes.unique(return_inverse=True)
+        vectors = lookup(items)  # (I, D)
+        by_role = torch.cat([part(vectors) for part in self.attend_node])  # (2 I, D)
+        gate = F.embedding(which, self.gate_node(vectors)) + self.gate_state(torch.cat([state, flow], dim=1))[:, None]
+        node = F.embedding(which, vectors)  # e, (R, N, D)
+
+        asked = torch.where(inside[..., None], self.attend_state[0](state)[:, None],
+                            self.attend_state[1](flow)[:, None])
+        scores = self.weigh(torch.tanh(F.embedding(which + len(items) * ~inside, by_role) + asked))  # (R, N, 2)
+        weights = masked_softmax(scores[..., 0], inside) + masked_softmax(scores[..., 1], cross)  # a, (R, N)
+        # 1 - sigmoid(x) = sigmoid(-x): f for in nodes, 1 - f for cross nodes
+        sign = torch.where(inside, 1.0, -1.0)[..., None]
+        passed = torch.sigmoid(gate * sign) * (weights[..., None] * node)
+        match = (node * self.match) @ node.transpose(1, 2) * (cross[:, :, None] & inside[:, None])  # (R, N, N)
+        passed = passed + match @ node  # + x
+        messages = [(edges * role[:, None]) @ passed for role in (inside, cross)]  # (R, N, D) each
+        messages = [spread(message[wanted]).relu() for spread, message in zip(self.spread, messages)]  # (P, D) each
+        return self.update(torch.cat(messages, dim=1), node[wanted])
+
+
+class ItemGraph(nn.Module):
+    """The strongest neighbours of each item: those it stood next to most often in the training sequences."""
+
+    def __init__(self, inputs: ModelInputs, num_neighbours: int) -> None:
+        super().__init__()
+        size, follows = inputs.num_items + 1, inputs.train.labels != IGNORE
+        one, other = inputs.train.item_seq[follows], inputs.train.labels[follows]
+        pairs = torch.cat([one * size + other, other * size + one])
+        pairs, counts = pairs[pairs // size != pairs % size].unique(return_counts=True)
+        # among equals the more frequent item, then by lot: by number, all items of X would go before those of Y
+        frequency = torch.bincount(one, minlength=size) + torch.bincount(other, minlength=size)
+        lot = torch.randperm(size, generator=torch.Generator().manual_seed(0))
+        favour = (frequency * size + lot).argsort().argsort() / size  # (V + 1,), below 1
+        order = (counts + favour.double()[pairs % size]).argsort(descending=True)
+        order = order[(pairs[order] // size).argsort(stable=True)]
+        item, neighbour, counts = pairs[order] // size, pairs[order] % size, counts[order]
+        degree = torch.bincount(item, minlength=size)
+        rank = torch.arange(len(item)) - (degree.cumsum(dim=0) - degree)[item]
+        kept = rank < num_neighbours
+        self.register_buffer("favour", favour, persistent=False)
+        self.register_buffer("neighbours", torch.zeros(size, num_neighbours, dtype=torch.long), persistent=False)
+        self.register_buffer("counts", torch.zeros(size, num_neighbours), persistent=False)
+        self.neighbours[item[kept], rank[kept]] = neighbour[kept]  # (V + 1, K), 0 for none
+        self.counts[item[kept], rank[kept]] = counts[kept].float()
+
+    def strongest(self, history: Tensor, target: Tensor | None) -> Tensor:
+        """The K items with the most edges to those of the history, (R, W) to (R, K), 0 where there are fewer.
+
+        Args:
+            history: the newest item first, 0 where there is none.
+            target: (R,) what came next in training: one of its edges to the newest item is this very case.
+        """
+        ids, weights = [self.neighbours[history].flatten(1), history], [self.counts[history].flatten(1)]
+        weights.append(torch.full(history.shape, -torch.inf, device=history.device))  # no node itself
+        if target is not None:
+            ids.append(target[:, None])
+            weights.append(-(self.neighbours[history[:, 0]] == target[:, None]).any(dim=1, keepdim=True).float())
+        ids, order = torch.cat(ids, dim=1).sort(dim=1)  # (R, M)
+        weights = torch.cat(weights, dim=1).gather(1, order)
+        new = F.pad(ids[:, 1:] != ids[:, :-1], (1, 0), value=True)
+        group = new.cumsum(dim=1) - 1  # equal ids are one group
+        weights = torch.zeros_like(weights).scatter_add(1, group, weights)
+        ids = torch.zeros_like(ids).scatter(1, group, ids)
+        weights = torch.where(weights > 0, weights + self.favour[ids], 0)
+        weights, order = weights.sort(dim=1, descending=True, stable=True)
+        count = self.neighbours.shape[1]
+        return (ids.gather(1, order) * (weights > 0))[:, :count]
+
+    def edges(self, nodes: Tensor) -> Tensor:
+        """1 between nodes of which one is a neighbour of the other, and from each to itself, (R, N) to (R, N, N)."""
+        near = self.neighbours[nodes]  # (R, N, K)
+        joined = torch.stack([(near == nodes[:, other, None, None]).any(dim=2) for other in range(nodes.shape[1])],
+                             dim=2)
+        joined = (joined | joined.transpose(1, 2)) & (nodes > 0)[:, :, None] & (nodes > 0)[:, None]
+        return (joined | torch.eye(nodes.shape[1], dtype=torch.bool, device=nodes.device)).float()
+
+
+class Lookup:
+    """Vectors of the items that a step needs, taken from the embedding at once.
+
+    Each time that the embedding is used costs a gradient as large as all its items.
+    """
+
+    def __init__(self, item_embedding: nn.Embedding, *ids: Tensor) -> None:
+        self.ids = torch.cat([ids[0].new_zeros(1), *(i.flatten() for i in ids)]).unique()  # with padding
+        self.vectors = item_embedding(self.ids)
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        return F.embedding(torch.searchsorted(self.ids, ids), self.vectors)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax of each row over where ``mask`` holds, 0 elsewhere."""
+    return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=1) * mask
+
+
+def log_softmax_at(queries: Tensor, items: Tensor, targets: Tensor, log_weights: Tensor | None) -> Tensor:
+    """log softmax(queries @ items.T)[target] of each row, (R,): a mixture by row needs more than ``mixture_nll``'s sum.
+
+    By chunks of rows that are computed anew in the backward pass, so that no more than one chunk of scores is held.
+    """
+    def part(query: Tensor, target: Tensor) -> Tensor:
+        scores = (query @ items.T).float()
+        scores = scores if log_weights is None else scores + log_weights
+        return scores.gather(1, target[:, None]).squeeze(1) - scores.logsumexp(dim=1)
+
+    size = max(1, BUFFER_ELEMENTS // len(items))
+    return torch.cat([checkpoint(part, query, target, use_reentrant=False, preserve_rng_state=False)
+                      for query, target in zip(queries.split(size), targets.split(size))])

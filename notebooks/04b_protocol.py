@@ -1,0 +1,102 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: all,-papermill,-execution,-trusted
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-papermill
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What the protocol does
+#
+# The paper does not say among which candidates it ranks the right item. Two protocols are in use: against 999 random
+# items of the domain (`sampled_999`), and against all of them (`full`). This page takes the very same runs as
+# {doc}`04_comparison` and changes nothing but that.
+
+# %% tags=["parameters"]
+source = "demo"  # of the runs beside those on the paper's data
+scenarios = "food_kitchen,movie_book"  # one or both
+seeds = "0,1,2"
+epochs = 0  # at most so many; 0: the book's number
+
+# %%
+from IPython.display import Markdown, display
+
+from ifcdsr_core import comparisons, experiments, page, plots, tables
+from ifcdsr_core.scenario import DOMAIN_NAMES
+from ifcdsr_core.sources import prepare
+
+names, seed_list = experiments.parse_scenarios(scenarios), experiments.parse_seeds(seeds)
+changes = {"epochs": epochs} if epochs else {}
+
+# %%
+shipped = {name: runs for name in DOMAIN_NAMES
+           if (runs := comparisons.shipped_runs("c2dsr", name))}
+comparisons.inventory(shipped)
+
+# %% [markdown]
+# ## The paper's test sets
+
+# %% mystnb={"markdown_format": "myst"}
+for name, runs in shipped.items():
+    both = comparisons.both_protocols(runs, DOMAIN_NAMES[name])
+    display(page.show(both, f"{page.title('c2dsr', name)}: test MRR in percent and "
+                        "the place of each model under both protocols.",
+                        f"tab-protocols-c2dsr-{name}"))
+    display(Markdown(comparisons.protocol_verdict(both)))
+
+# %% [markdown]
+# Whether the places are more than luck, for the ranking among all items too:
+
+# %% mystnb={"markdown_format": "myst"}
+for name, runs in shipped.items():
+    display(comparisons.comparison(runs, "c2dsr", name, "full", f"tab-shipped-{name}-full"))
+
+# %% [markdown]
+# ### From ten candidates to all
+#
+# From the rank among all items follows what a case's reciprocal rank would be on average over all draws of so many
+# negatives, without drawing any (the number of better items in a draw is hypergeometric). So the whole way from one
+# protocol to the other can be seen. Curves that cross are models that a different number of negatives would put in
+# another order.
+
+# %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives, from ten candidates to all items of the domain, on the paper's test sets. The dotted line marks 999.", "name": "fig-candidates-c2dsr"}}
+values = {page.title("c2dsr", name):
+          comparisons.over_candidates(runs, DOMAIN_NAMES[name], tables.num_items("c2dsr", name))
+          for name, runs in shipped.items()}
+plots.save_figure(plots.candidates(values), "04b_candidates_c2dsr")
+
+# %% [markdown]
+# ## The demo
+#
+# Its domains have some thousand items, so that 999 negatives are most of them: the two protocols are close to one
+# another, and a reader of the demo's numbers should not take them for those of a catalogue of tens of thousands.
+
+# %%
+results = {}
+for name in names:
+    experiment = experiments.comparison(name, seed_list, source, **changes)
+    results[name] = experiments.run_all(experiment)
+
+# %% mystnb={"markdown_format": "myst"}
+for name, runs in results.items():
+    both = comparisons.both_protocols(runs, DOMAIN_NAMES[name])
+    display(page.show(both, f"{page.title(source, name)}: test MRR in percent and "
+                        "the place of each model under both protocols.",
+                        f"tab-protocols-{source}-{name}"))
+    display(Markdown(comparisons.protocol_verdict(both)))
+
+# %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives on the demo. The dotted line marks 999.", "name": "fig-candidates-demo"}}
+worlds = {name: prepare(source, name) for name in names} if source == "demo" else {}
+values = {page.title(source, name):
+          comparisons.over_candidates(results[name], world.domain_names,
+                                 (world.num_items_x, world.num_items_y))
+          for name, world in worlds.items()}
+plots.save_figure(plots.candidates(values), f"04b_candidates_{source}")

@@ -1,0 +1,252 @@
+"""Runs compared: from hand-made ranks to hand-computed numbers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ifcdsr_core import comparisons, paper
+from ifcdsr_core.comparisons import Difference, Measured, PValue
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.metrics import summarise
+from ifcdsr_core.run import Run
+
+NAMES = ("Food", "Kitchen")
+
+
+def made_run(ranks_x: list[float], ranks_y: list[float], seed: int = 0, first_user: int = 0, **config) -> Run:
+    """A finished run with these ranks under both protocols."""
+    ranks = [*ranks_x, *ranks_y]
+    frame = pd.DataFrame({
+        "user": [f"u{first_user + number}" for number in range(len(ranks))],
+        "target_item": range(1, len(ranks) + 1),
+        "target_domain": ["x"] * len(ranks_x) + ["y"] * len(ranks_y),
+        "sampled_999": ranks, "full": [2 * rank for rank in ranks],
+    })
+    config = {"source": "demo", "scenario": "food_kitchen", "model": "ifcdsr", "seed": seed, "source_options": {},
+              "model_options": {}, **config}
+    provenance = {"trained_on": "training sequences", "cases": {"train": 10, "valid": 2, "test": len(ranks)},
+                  "parameters": 1234}
+    history = pd.DataFrame({"epoch": [1, 2, 3], "selection": [0.1, 0.3, 0.2]})
+    return Run(Path("runs") / f"run{seed}", config, provenance, history, frame, summarise(frame))
+
+
+@pytest.fixture
+def experiment() -> dict[str, list[Run]]:
+    """MRR of Food: SASRec 50 and 75 %, IFCDSR 75 and 100 %. Of Kitchen: 25 and 25 %, 20 and 30 %."""
+    return {
+        "SASRec": [made_run([2, 2], [4, 4], seed=0), made_run([2, 1], [4, 4], seed=1)],
+        "IFCDSR": [made_run([1, 2], [5, 5], seed=0), made_run([1, 1], [2, 10], seed=1)],
+    }
+
+
+# --- what the paper prints ---
+
+
+@pytest.mark.parametrize("table, model, target, numbers", [
+    (paper.PAPER_TABLE2, "IFCDSR", "Food", [9.05, 8.85, 9.92]),
+    (paper.PAPER_TABLE2, "GRU4Rec", "Kitchen", [3.06, 2.55, 3.10]),
+    (paper.PAPER_TABLE3, "PSJNet", "Movie", [4.63, 4.06, 4.76]),
+    (paper.PAPER_TABLE3, "IFCDSR", "Book", [2.75, 2.37, 2.65]),
+])
+def test_paper_numbers(table, model, target, numbers):
+    row = table[(table["Model"] == model) & (table["Target"] == target)]
+    assert row[list(paper.HEADLINE)].to_numpy().tolist() == [numbers]
+
+
+def test_paper_tables_are_complete():
+    assert paper.PAPER_TABLE2.shape == (12, 5) and paper.PAPER_TABLE3.shape == (14, 5)
+    assert paper.PAPER_TABLE4.to_numpy().tolist() == [[5.03, 5.63, 6.08]]
+
+
+# --- over seeds ---
+
+
+def test_means_and_deviations_are_those_computed_by_hand(experiment):
+    table = comparisons.over_seeds(experiment, NAMES, "sampled_999").set_index(["Target", "Model"])
+    cell = table.at[("Food", "SASRec"), "MRR"]
+    assert cell.mean == pytest.approx(62.5) and cell.std == pytest.approx(math.sqrt(2) * 12.5)
+    assert str(cell).replace("\u00a0", " ") == "62.50 ± 17.68"
+    assert table.at[("Kitchen", "SASRec"), "MRR"] == Measured(25.0, 0.0)
+    assert table.at[("Kitchen", "IFCDSR"), "NDCG@5"].mean == pytest.approx(
+        100 * (1 / math.log2(6) + (1 / math.log2(3) + 0) / 2) / 2)
+    full = comparisons.over_seeds(experiment, NAMES, "full").set_index(["Target", "Model"])
+    assert full.at[("Food", "IFCDSR"), "MRR"].mean == pytest.approx(43.75)
+
+
+def test_one_seed_has_no_deviation():
+    table = comparisons.over_seeds({"IFCDSR": [made_run([2], [4])]}, NAMES, "sampled_999")
+    assert [str(cell) for cell in table["MRR"]] == ["50.00", "25.00"]
+
+
+def test_comparison_says_what_it_is(experiment):
+    text = comparisons.comparison(experiment, "demo", "food_kitchen", "sampled_999", "tab-x").data
+    caption = "Food-Kitchen (demo), test metrics in percent against 999 sampled negatives: mean ± standard " \
+              "deviation over seeds 0, 1; interval of the MRR over test cases; bold where better than all others by a " \
+              "paired test. Trained on training sequences: 10."
+    assert text.startswith(f":::{{table}} {caption}\n:name: tab-x\n")
+    assert "| Food | SASRec | 62.50\u00a0±\u00a017.68 | 50.00\u00a0to\u00a075.00 |" in text
+    assert "|  | IFCDSR | 87.50\u00a0±\u00a017.68 |" in text  # the better, but not by a test: two cases can't tell
+
+
+def test_bold_is_what_beats_all_others_beyond_chance():
+    random = np.random.default_rng(0)
+    ranks = random.integers(20, 60, 300).astype(float)
+    same = made_run(ranks, ranks)
+    better = made_run(ranks - random.integers(5, 15, 300), ranks)  # in Food alone
+    table = comparisons.with_intervals({"a": [same], "b": [better], "c": [made_run(ranks + 1, ranks)]}, NAMES, "sampled_999")
+    table = table.set_index(["Target", "Model"])
+    assert [cell.best for cell in table["MRR"]] == [False, True, False, False, False, False]
+    interval = table.at[("Food", "b"), "95 % interval"]
+    assert interval.low < table.at[("Food", "b"), "MRR"].mean < interval.high
+    second = comparisons.with_intervals({"a": [same], "b": [better], "twin": [better]}, NAMES, "sampled_999")
+    assert not any(cell.best for cell in second["MRR"])  # a tie for the first place is no first place
+
+
+def test_training_data_names_the_share_of_the_papers():
+    run = made_run([1], [1], source="c2dsr")
+    run.provenance["cases"]["train"] = 7356
+    assert comparisons.training_data(run).endswith("7,356, or 22% of the number that the paper trains on.")
+
+
+def test_beside_paper_takes_only_models_of_the_paper():
+    runs = {"SASRec": [made_run([2], [4])], "IFCDSR (no images)": [made_run([1], [1])]}
+    table = comparisons.beside_paper(runs, paper.PAPER_TABLE2)
+    assert table["Model"].unique().tolist() == ["SASRec"]
+    assert table["MRR printed"].tolist() == [7.30, 3.79]
+    assert [cell.mean for cell in table["MRR here"]] == [50.0, 25.0]
+
+
+def test_shipped_runs_are_found_by_model_and_seed(tmp_path):
+    for seed, model, options in ((1, "ifcdsr", {"image_fusion": False}), (0, "ifcdsr", {"image_fusion": False}),
+                                 (0, "gru4rec", {})):
+        run = made_run([2], [4], seed, source="c2dsr", model=model, model_options=options)
+        folder = tmp_path / f"c2dsr-food_kitchen-{model}-seed{seed}-0123"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(run.config))
+        (folder / "provenance.json").write_text(json.dumps(run.provenance))
+        run.history.to_csv(folder / "history.csv", index=False)
+        run.ranks.to_parquet(folder / "ranks.parquet")
+    found = comparisons.shipped_runs("c2dsr", "food_kitchen", tmp_path)
+    assert {label: [run.config["seed"] for run in runs] for label, runs in found.items()} == \
+        {"GRU4Rec": [0], "IFCDSR (no images)": [0, 1]}
+    assert list(found) == ["GRU4Rec", "IFCDSR (no images)"]
+    assert comparisons.shipped_runs("c2dsr", "movie_book", tmp_path) == {}
+    assert "ships no results" in comparisons.inventory({}).data
+    assert "IFCDSR (no images) (2 runs)" in comparisons.inventory({"food_kitchen": found}).data
+    (folder / "ranks.parquet").write_bytes(b"no table")
+    with pytest.raises(InputError, match="ranks.parquet can't be read"):
+        comparisons.shipped_runs("c2dsr", "food_kitchen", tmp_path)
+
+
+# --- differences ---
+
+
+def test_against_rivals_by_hand(experiment):
+    table = comparisons.against_rivals(experiment, "IFCDSR", NAMES, "sampled_999")
+    assert table[["Target", "Rival"]].to_numpy().tolist() == [["Food", "SASRec"], ["Kitchen", "SASRec"]]
+    food, kitchen = table["Difference"]
+    assert food.value == pytest.approx(25.0)  # cases: 100 - 50 and 75 - 75
+    assert (food.low, food.high) == (0.0, 50.0)
+    assert kitchen.value == pytest.approx(0.0) and kitchen.low <= 0 <= kitchen.high
+    assert [p.value for p in table["p"]] == [1.0, 1.0]  # one case that differs, or two that cancel: either sign is as far
+    assert table["Verdict"].tolist() == ["no difference shown"] * 2
+    assert str(Difference(0.001, -1.5, 2)) == "+0.00 (−1.50 to +2.00)"
+    assert [str(PValue(value)) for value in (math.nan, 0.0004, 0.0123, 1.0)] == ["–", "< 0.001", "0.012", "1.000"]
+
+
+def test_a_difference_beyond_chance_is_told_with_its_direction_and_corrected_for_the_number_of_tests():
+    random = np.random.default_rng(1)
+    base = random.integers(2, 50, 400).astype(float)
+    runs = {"Ours": [made_run(base, base)], "weak": [made_run(base + 10, base)], "strong": [made_run(base - 1, base)],
+            "alike": [made_run(random.permutation(base), base)]}
+    table = comparisons.against_rivals(runs, "Ours", NAMES, "sampled_999")
+    verdicts = table.set_index(["Target", "Rival"])["Verdict"].to_dict()
+    assert verdicts == {("Food", "weak"): "better", ("Food", "strong"): "worse", ("Food", "alike"): "no difference shown",
+                        **{("Kitchen", name): "no difference shown" for name in ("weak", "strong", "alike")}}
+    assert all(adjusted.value >= p.value for adjusted, p in zip(table["Holm"], table["p"]))
+    text = comparisons.rivals_verdict(table, "Ours")
+    assert text.startswith("**Food**: Ours is better than weak; worse than strong; not told apart from alike.")
+    assert "**Kitchen**: Ours is not told apart from weak, strong and alike." in text
+
+
+@pytest.mark.parametrize("others, negatives", [(8, 0), (8, 1), (8, 3), (8, 8), (5, 4)])
+def test_expected_reciprocal_rank_is_the_mean_over_all_draws(others, negatives):
+    for above in range(others + 1):
+        draws = itertools.combinations([1] * above + [0] * (others - above), negatives)
+        expected = np.mean([1 / (1 + sum(drawn)) for drawn in draws])
+        ours = comparisons.expected_reciprocal_rank(np.array([above + 1.0]), others + 1, negatives)
+        assert ours[0] == pytest.approx(expected)
+
+
+def test_expected_mrr_at_999_negatives_agrees_with_drawn_ones():
+    from ifcdsr_core.protocol import negatives
+
+    random = np.random.default_rng(0)
+    rank = random.integers(1, 100, 4000)
+    drawn = negatives(rank - 1, 5000, seed=0)  # let the target of rank r stand at position r - 1
+    sampled = 1 + (drawn < (rank - 1)[:, None]).sum(axis=1)
+    assert (1 / sampled).mean() == pytest.approx(comparisons.expected_reciprocal_rank(rank, 5000, 999).mean(), rel=0.05)
+
+
+def test_both_protocols_and_what_they_say(experiment):
+    for run in experiment["IFCDSR"]:
+        run.ranks["full"] = 50.0 + np.arange(4)
+        run.metrics.update(summarise(run.ranks))
+    table = comparisons.both_protocols(experiment, NAMES)
+    places = table.set_index(["Target", "Model"])
+    assert places.at[("Food", "IFCDSR"), "Place, 999 negatives"] == 1
+    assert places.at[("Food", "IFCDSR"), "Place, all items"] == 2
+    assert places.at[("Food", "SASRec"), "Ratio"] == pytest.approx(2.0)
+    text = comparisons.protocol_verdict(table)
+    assert "**Food**: IFCDSR is first against 999 negatives, SASRec among all items; 2 of 2 models" in text
+    curves = comparisons.over_candidates(experiment, NAMES, (100, 200), points=5)
+    assert curves.groupby("domain")["negatives"].max().to_dict() == {"Food": 99, "Kitchen": 199}
+    last = curves[(curves["negatives"] == 99) & (curves["label"] == "SASRec")]["MRR"].iloc[0]
+    assert last == pytest.approx(31.25)  # with all as negatives: what full says
+
+
+def test_runs_on_other_cases_are_not_compared(experiment):
+    experiment["SASRec"] = [made_run([2, 2], [4, 4], first_user=5)]
+    with pytest.raises(InputError, match="tested on different cases"):
+        comparisons.against_rivals(experiment, "IFCDSR", NAMES, "sampled_999")
+
+
+def test_gains_are_paired_by_seed_and_case(experiment):
+    food, kitchen = comparisons.gains(experiment["IFCDSR"], experiment["SASRec"], NAMES).to_dict("records")
+    # Food: both seeds gain 25 points; cases gain 50 and 0 on average
+    assert food["gain"] == pytest.approx(25) and food["seed_error"] == pytest.approx(0)
+    assert food["case_error"] == pytest.approx(25) and food["noise"] == pytest.approx(50)
+    assert food["verdict"] == "within noise"
+    # Kitchen: seeds gain -5 and +5; cases +10 and -10
+    assert kitchen["gain"] == pytest.approx(0) and kitchen["seed_error"] == pytest.approx(5)
+    assert kitchen["noise"] == pytest.approx(2 * math.hypot(5, 10))
+    with pytest.raises(InputError, match="same seeds"):
+        comparisons.gains(experiment["IFCDSR"], experiment["SASRec"][:1], NAMES)
+
+
+def test_verdicts_follow_the_numbers():
+    base, better, worse = (made_run([rank] * 4, [rank] * 4) for rank in (2, 1, 4))
+    assert comparisons.gains([better], [base], NAMES)["verdict"].tolist() == ["a gain"] * 2
+    assert comparisons.gains([worse], [base], NAMES)["verdict"].tolist() == ["a loss"] * 2
+    controls = {("food_kitchen", 0.0): {"without images": [base], "with images": [base]},
+                ("food_kitchen", 1.0): {"without images": [base], "with images": [better]}}
+    text = comparisons.control_verdict(comparisons.image_gains(controls))
+    assert "The negative control holds." in text and "The positive control holds." in text and "one seed" in text
+    controls["food_kitchen", 0.0]["with images"] = [better]
+    text = comparisons.control_verdict(comparisons.image_gains(controls))
+    assert "The negative control holds in 0 of 2 comparisons." in text
+    assert "+50.00 points on average over 2 comparisons: 2 of them show a gain" in text
+
+
+def test_step_gains_go_from_label_to_label(experiment):
+    table = comparisons.step_gains({"a": experiment["SASRec"], "b": experiment["IFCDSR"], "c": experiment["IFCDSR"]}, NAMES)
+    assert table[["step", "domain"]].to_numpy().tolist() == [["b", "Food"], ["b", "Kitchen"], ["c", "Food"],
+                                                             ["c", "Kitchen"]]
+    assert table["gain"].tolist() == pytest.approx([25, 0, 0, 0])

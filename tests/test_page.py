@@ -1,0 +1,41 @@
+"""A table on a page: numbered, and what is in it shown as it is."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from ifcdsr_core import page
+from ifcdsr_core.comparisons import Measured
+
+def test_show_makes_a_numbered_table():
+    table = pd.DataFrame({"Name": ["a|b", "c_d"], "Count": [1234, 5], "Share": [-0.5, math.nan]})
+    assert page.show(table, "All *of* it\nat once", "tab-x").data == (
+        ":::{table} All \\*of\\* it at once\n:name: tab-x\n\n"
+        "| Name | Count | Share |\n| :-- | --: | --: |\n| a\\|b | 1,234 | −0.50 |\n| c\\_d | 5 | – |\n\n:::")
+
+
+def test_show_sets_bold_what_is_marked():
+    table = pd.DataFrame({"Target": ["Food", "Food"], "MRR": [Measured(1.0, math.nan), Measured(2.0, 0.1, best=True)]})
+    lines = page.show(table, "c").data.splitlines()
+    assert lines[4:6] == ["| Food | 1.00 |", "|  | **2.00\u00a0±\u00a00.10** |"]
+
+
+@pytest.mark.parametrize("text", ["a|b", "*x* _y_ **z**", "`code` $math$", "[link](http://x.org)", "{numref}`tab-x`",
+                                  "<script>alert(1)</script>", "a & b &amp; c", "back\\slash", "~~gone~~ ^up^"])
+def test_escaped_text_is_shown_as_it_is(text):
+    """Escaped, parsed by the parser of the book, and read again."""
+    from myst_parser.config.main import MdParserConfig
+    from myst_parser.mdit_to_docutils.base import DocutilsRenderer
+    from myst_parser.parsers.mdit import create_md_parser
+
+    config = MdParserConfig(enable_extensions={"dollarmath", "colon_fence", "attrs_inline", "substitution"})
+    shown = page.show(pd.DataFrame({"Name": [text], "Other": ["x"]}), "caption").data
+    tokens = create_md_parser(config, DocutilsRenderer).parse("\n".join(shown.splitlines()[2:-1]))
+    cells = [token for token in tokens if token.type == "inline"]
+    assert len(cells) == 4
+    parts = cells[2].children
+    assert {part.type for part in parts} <= {"text", "text_special"}
+    assert "".join(part.content for part in parts) == text
