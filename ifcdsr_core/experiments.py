@@ -23,7 +23,7 @@ from ifcdsr_core.sweep import sweep
 Experiment = dict[str, list[RunConfig]]
 
 # What one needs to know to redo the numbers: small models for the small demo, the paper's sizes for the paper's data.
-DEMO = dict(source="demo", epochs=20, patience=4, batch_size=64, learning_rate=5e-3)
+DEMO = dict(source="demo", epochs=30, patience=8, batch_size=64, learning_rate=1e-2)
 DEMO_SIZE = dict(hidden_size=64, inner_size=64)
 REAL = dict(patience=3, batch_size=128, learning_rate=1e-3, train_negatives=8192, precision="bfloat16")
 REAL_EPOCHS = {"c2dsr": 8, "llmcdsr": 2}  # chosen for two processors; the paper trains 100 on a GPU
