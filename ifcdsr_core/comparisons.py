@@ -16,6 +16,7 @@ import pandas as pd
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import METRICS, per_case
+from ifcdsr_core.models import COUNTING, MODELS
 from ifcdsr_core.page import escape, first_columns, model_name, show, title, unbroken, whole
 from ifcdsr_core.paper import HEADLINE, PAPER_TABLE1
 from ifcdsr_core.paths import results_dir
@@ -178,24 +179,26 @@ def grid_best(grid: pd.DataFrame) -> pd.DataFrame:
     for model, part in grid.groupby("model", sort=False):
         best, score = part.iloc[part["validation_mrr"].argmax()], 100 * part["validation_mrr"]
         rows.append((model_name(model), f"{best['learning_rate']:g}", f"{best['l2']:g}", int(best["best_epoch"]),
-                     score.max(), str(Interval(score.min(), score.max()))))
-    return pd.DataFrame(rows, columns=["Model", "Learning rate", "L2", "Best epoch", "Validation MRR", "All points"])
+                     score.max(), len(part), score.min()))
+    return pd.DataFrame(rows, columns=["Model", "Learning rate", "L2", "Best epoch", "Validation MRR", "Points", "Worst"])
 
 
-def shipped_runs(source: str, scenario: str, folder: Path | None = None) -> dict[str, list[Run]]:
+def shipped_runs(source: str, scenario: str, folder: Path | None = None, exact: bool = False) -> dict[str, list[Run]]:
     """The committed runs on a data set, by model, in the order of MODELS and of seeds; empty if there are none.
+
+    Args:
+        exact: those trained with the exact loss, in place of those with sampled negatives.
 
     Raises:
         InputError: a run folder is damaged.
     """
-    from ifcdsr_core.models import MODELS
-    from ifcdsr_core.run import Run
-
     found: dict[str, list[Run]] = {}
     folders = sorted((folder or results_dir() / "runs").glob(f"{source}-{scenario}-*/"))
     runs = sorted(map(Run.load, folders),
                   key=lambda run: (list(MODELS).index(run.config["model"]), run.config["seed"]))
     for run in runs:
+        if run.config["model"] not in COUNTING and bool(run.config.get("train_negatives")) == exact:
+            continue
         without = "" if run.config["model_options"].get("image_fusion", True) else " (no images)"
         found.setdefault(model_name(run.config["model"]) + without, []).append(run)
     return found
@@ -231,6 +234,26 @@ def against_rivals(experiment: Mapping[str, Sequence[Run]], reference: str, name
     verdicts = ["no difference shown" if p >= LEVEL else "better" if difference.value > 0 else "worse"
                 for p, difference in zip(corrected, table["Difference"])]
     return table.assign(p=table["p"].map(PValue), Holm=[PValue(p) for p in corrected], Verdict=verdicts)
+
+
+def exact_against_sampled(exact: Mapping[str, Sequence[Run]], sampled: Mapping[str, Sequence[Run]],
+                          names: tuple[str, str], protocol: str) -> pd.DataFrame:
+    """MRR after training with the exact loss and with sampled negatives, for the models that have runs of both.
+
+    Returns:
+        ``Target``, ``Model``, the MRRs, their ``Difference`` (exact minus sampled, 95 % bootstrap interval over test
+        cases) and the p-value of a paired permutation test.
+    """
+    rows = []
+    for name, code in zip(names, "xy"):
+        for label in (label for label in exact if label in sampled and exact[label][0].config["model"] not in COUNTING):
+            _check_same_cases([*exact[label], *sampled[label]])
+            one, other = (_case_means(runs[label], protocol, "MRR")[_is_target(runs[label][0], code)]
+                          for runs in (exact, sampled))
+            rows.append((name, label, one.mean(), other.mean(),
+                         Difference(float((one - other).mean()), *bootstrap_interval(one - other)),
+                         PValue(permutation_p(one - other))))
+    return pd.DataFrame(rows, columns=["Target", "Model", "Exact loss", "Sampled loss", "Difference", "p"])
 
 
 def rivals_verdict(table: pd.DataFrame, reference: str) -> str:

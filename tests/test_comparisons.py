@@ -125,8 +125,9 @@ def test_beside_paper_takes_only_models_of_the_paper():
 
 def test_shipped_runs_are_found_by_model_and_seed(tmp_path):
     for seed, model, options in ((1, "ifcdsr", {"image_fusion": False}), (0, "ifcdsr", {"image_fusion": False}),
-                                 (0, "gru4rec", {})):
-        run = made_run([2], [4], seed, source="c2dsr", model=model, model_options=options)
+                                 (0, "sasrec", {}), (0, "gru4rec", {})):
+        run = made_run([2], [4], seed, source="c2dsr", model=model, model_options=options,
+                       train_negatives=0 if model == "sasrec" else 8)
         folder = tmp_path / f"c2dsr-food_kitchen-{model}-seed{seed}-0123"
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps(run.config))
@@ -137,6 +138,7 @@ def test_shipped_runs_are_found_by_model_and_seed(tmp_path):
     assert {label: [run.config["seed"] for run in runs] for label, runs in found.items()} == \
         {"GRU4Rec": [0], "IFCDSR (no images)": [0, 1]}
     assert list(found) == ["GRU4Rec", "IFCDSR (no images)"]
+    assert list(comparisons.shipped_runs("c2dsr", "food_kitchen", tmp_path, exact=True)) == ["SASRec"]
     assert comparisons.shipped_runs("c2dsr", "movie_book", tmp_path) == {}
     assert "ships no results" in comparisons.inventory({}).data
     assert "IFCDSR (no images) (2 runs)" in comparisons.inventory({"food_kitchen": found}).data
@@ -250,3 +252,13 @@ def test_step_gains_go_from_label_to_label(experiment):
     assert table[["step", "domain"]].to_numpy().tolist() == [["b", "Food"], ["b", "Kitchen"], ["c", "Food"],
                                                              ["c", "Kitchen"]]
     assert table["gain"].tolist() == pytest.approx([25, 0, 0, 0])
+
+
+def test_exact_against_sampled_pairs_the_runs_of_a_model():
+    exact = {"SASRec": [made_run([1, 2], [4, 4], model="sasrec")], "Popularity": [made_run([9, 9], [9, 9], model="popularity")]}
+    sampled = {"SASRec": [made_run([2, 2], [4, 2], model="sasrec")], "Popularity": exact["Popularity"],
+               "SR-GNN": [made_run([1, 1], [1, 1], model="srgnn")]}
+    table = comparisons.exact_against_sampled(exact, sampled, NAMES, "sampled_999")
+    assert table["Model"].tolist() == ["SASRec", "SASRec"]
+    assert table["Exact loss"].tolist() == [75.0, 25.0] and table["Sampled loss"].tolist() == [50.0, 37.5]
+    assert [cell.value for cell in table["Difference"]] == [25.0, -12.5]
