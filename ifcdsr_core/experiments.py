@@ -36,7 +36,8 @@ GRID_LEARNING_RATES = {"demo": (1e-2, 5e-3, 1e-3), "c2dsr": (1e-3, 5e-4, 1e-4), 
 def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
     """Run settings and model options of the book for a source, a scenario and a model.
 
-    Learning rate and L2 are those that ``grid`` found, where its outcome is shipped.
+    Learning rate and L2 are those that ``grid`` found, where its outcome is shipped: that of the scenario, or else of the
+    source's other one.
     """
     tuned = _chosen(source, scenario, model)
     if source == "demo":
@@ -194,12 +195,13 @@ def _grid_file(source: str, scenario: str) -> Path:
 
 
 def _chosen(source: str, scenario: str, model: str) -> dict:
-    table = load_grid(source, scenario)
-    rows = table[table["model"] == model] if table is not None else []
-    if not len(rows):
-        return {}
-    best = rows.iloc[rows["validation_mrr"].argmax()]
-    return {"learning_rate": float(best["learning_rate"]), "l2": float(best["l2"])}
+    for name in (scenario, *(other for other in DOMAIN_NAMES if other != scenario)):
+        table = load_grid(source, name)
+        rows = table[table["model"] == model] if table is not None else ()
+        if len(rows):
+            best = rows.iloc[rows["validation_mrr"].argmax()]
+            return {"learning_rate": float(best["learning_rate"]), "l2": float(best["l2"])}
+    return {}
 
 
 # --- parameters of notebooks and of the command line -----------------------------------------------------------------

@@ -211,7 +211,8 @@ for name, runs in results.items():
 #
 # Learning rate and L2 of the demo come from a grid like the paper's, searched for each model with seed 0 and chosen by
 # validation MRR alone; all else is the same for all. The demo has a hundredth of the paper's training steps, so its
-# learning rates are ten times the paper's; how many of the nine points were searched, the table says. The real runs
+# learning rates are ten times the paper's; how many of the nine points were searched, the table says. A scenario without
+# a table here takes what was found on the other. The real runs
 # above were not tuned: all have the same learning rate and L2, from the paper's grid. The constants of the demo's world
 # were settled while looking at test MRRs of seed 0: its numbers illustrate, and are no evidence about unseen data.
 

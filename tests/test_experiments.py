@@ -53,7 +53,10 @@ def test_the_grid_is_the_papers_and_its_outcome_is_chosen_on_validation_alone():
     experiments.keep_grid(experiments.grid_table(runs), "demo", "food_kitchen")
     after = experiments.settings("demo", "food_kitchen", "sasrec")[0]
     assert after == before | {"learning_rate": 0.005, "l2": 5e-5}
-    assert experiments.settings("demo", "movie_book", "sasrec")[0] == before  # each scenario its own
+    assert experiments.settings("demo", "movie_book", "sasrec")[0] == after  # which has no grid of its own
+    assert experiments.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] != 0.005  # another source
+    experiments.keep_grid(experiments.grid_table([made_run("sasrec", 0.02, 1e-4, 0.1)]), "demo", "movie_book")
+    assert experiments.settings("demo", "movie_book", "sasrec")[0]["learning_rate"] == 0.02  # now it has
 
     experiments.keep_grid(experiments.grid_table([made_run("gru4rec", 0.01, 1e-5, 0.4)]), "demo", "food_kitchen")
     assert experiments.settings("demo", "food_kitchen", "sasrec")[0] == after  # others' rows stay
