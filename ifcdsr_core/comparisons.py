@@ -146,7 +146,7 @@ def inventory(results: Mapping[str, Mapping[str, Sequence[Run]]]) -> Markdown:
     from IPython.display import Markdown
 
     lines = [f"- {title(runs[0].config['source'], scenario)}: "
-             + ", ".join(f"{label} ({len(group)} runs)" for label, group in experiment.items())
+             + ", ".join(f"{label} ({len(group)} run{'s' if len(group) > 1 else ''})" for label, group in experiment.items())
              for scenario, experiment in results.items() for runs in [next(iter(experiment.values()))]]
     return Markdown("\n".join(lines) or "This version of the book ships no results on the paper's test sets.")
 
@@ -171,6 +171,28 @@ def beside_paper(experiment: Mapping[str, Sequence[Run]], printed: pd.DataFrame)
     columns, names = ["Target", "Model"], tuple(printed["Target"].unique())
     ours = over_seeds(experiment, names, "sampled_999", ("MRR",)).rename(columns={"MRR": "MRR here"})
     return ours.merge(printed[[*columns, "MRR"]].rename(columns={"MRR": "MRR printed"}), on=columns)
+
+
+def baselines_verdict(experiment: Mapping[str, Sequence[Run]], printed: pd.DataFrame) -> str:
+    """How far counting leads, beside the printed MRRs of models that learn, in a sentence a domain; empty without runs.
+
+    Args:
+        printed: of the same test set, such as ``PAPER_TABLE2``.
+    """
+    counting = {label: runs for label, runs in experiment.items() if runs[0].config["model"] in COUNTING}
+    if not counting:
+        return ""
+    sentences = []
+    ours = over_seeds(counting, tuple(printed["Target"].unique()), "sampled_999", ("MRR",))
+    for name, part in ours.groupby("Target", sort=False):
+        best = part.iloc[part["MRR"].map(lambda cell: cell.mean).argmax()]
+        rows = printed[printed["Target"] == name]
+        below = rows[rows["MRR"] < best["MRR"].mean]
+        last = rows.iloc[-1]
+        sentences.append(f"**{escape(name)}**: {escape(best['Model'])}, which learns nothing, has an MRR of {best['MRR']}; "
+                         f"{len(below)} of the {len(rows)} printed ones are lower, that of {escape(last['Model'])} "
+                         f"({last['MRR']:.2f}) {'among them' if last['Model'] in set(below['Model']) else 'is not'}.")
+    return " ".join(sentences)
 
 
 def grid_best(grid: pd.DataFrame) -> pd.DataFrame:
