@@ -68,7 +68,7 @@ class PValue:
     value: float
 
     def __str__(self) -> str:
-        return "–" if math.isnan(self.value) else "< 0.001" if self.value < 0.001 else f"{self.value:.3f}"
+        return "–" if math.isnan(self.value) else "<\u00a00.001" if self.value < 0.001 else f"{self.value:.3f}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Difference:
     high: float
 
     def __str__(self) -> str:
-        return f"{_signed(self.value)} ({_signed(self.low)} to {_signed(self.high)})"
+        return f"{_signed(self.value)} ({_signed(self.low)} to {_signed(self.high)})".replace(" ", "\u00a0")
 
 
 def per_seed(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str) -> pd.DataFrame:
@@ -253,9 +253,16 @@ def against_rivals(experiment: Mapping[str, Sequence[Run]], reference: str, name
                          permutation_p(values)))
     table = pd.DataFrame(rows, columns=["Target", "Rival", "Difference", "p"])
     corrected = holm(table["p"])
-    verdicts = ["no difference shown" if p >= LEVEL else "better" if difference.value > 0 else "worse"
+    verdicts = ["undecided" if p >= LEVEL else "better" if difference.value > 0 else "worse"
                 for p, difference in zip(corrected, table["Difference"])]
     return table.assign(p=table["p"].map(PValue), Holm=[PValue(p) for p in corrected], Verdict=verdicts)
+
+
+def training_course(experiment: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """How far the training of each model went: epochs (of those allowed), the best of them, minutes on this device."""
+    rows = [(label, f"{len(run.history)} of {run.config['epochs']}", run.best_epoch, run.history["seconds"].sum() / 60)
+            for label, runs in experiment.items() for run in runs if run.config["model"] not in COUNTING]
+    return pd.DataFrame(rows, columns=["Model", "Epochs", "Best epoch", "Minutes"])
 
 
 def exact_against_sampled(exact: Mapping[str, Sequence[Run]], sampled: Mapping[str, Sequence[Run]],
@@ -284,7 +291,7 @@ def rivals_verdict(table: pd.DataFrame, reference: str) -> str:
     for name, part in table.groupby("Target", sort=False):
         found = {verdict: list(rows["Rival"]) for verdict, rows in part.groupby("Verdict", sort=False)}
         words = [f"{word} {_listed(found[verdict])}" for verdict, word in
-                 (("better", "better than"), ("worse", "worse than"), ("no difference shown", "not told apart from"))
+                 (("better", "better than"), ("worse", "worse than"), ("undecided", "not told apart from"))
                  if verdict in found]
         sentences.append(f"**{escape(name)}**: {escape(reference)} is {'; '.join(words)}.")
     return " ".join(sentences)

@@ -39,7 +39,8 @@ from IPython.display import Markdown, display
 from ifcdsr_core import comparisons, experiments, page, paper, plots
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
-names, seed_list = experiments.parse_scenarios(scenarios), experiments.parse_seeds(seeds)
+names = experiments.parse_scenarios(scenarios)
+seed_list = experiments.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 
 # %% [markdown]
@@ -87,10 +88,11 @@ for name, runs in shipped.items():
 for name, runs in shipped.items():
     reference = list(runs)[-1]
     rivals = comparisons.against_rivals(runs, reference, DOMAIN_NAMES[name],
-                                   "sampled_999")
-    display(page.show(rivals, f"{page.title('c2dsr', name)}: MRR of {reference} "
-                        "minus that of each rival, in percentage points against 999 "
-                        "negatives.", f"tab-rivals-c2dsr-{name}"))
+                                        "sampled_999")
+    display(page.show(rivals, f"{page.title('c2dsr', name)}: MRR of "
+                      f"{reference} minus that of each rival, in percentage "
+                      "points against 999 negatives.",
+                      f"tab-rivals-c2dsr-{name}"))
     display(Markdown(comparisons.rivals_verdict(rivals, reference)))
 
 # %% [markdown]
@@ -98,10 +100,10 @@ for name, runs in shipped.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    display(page.show(comparisons.beside_paper(runs, paper.PAPER_COMPARISON[name]),
-                        f"{page.title('c2dsr', name)}: MRR in percent, here and in "
-                        "the paper, on the same test sequences but after training on "
-                        "other ones.", f"tab-beside-{name}"))
+    beside = comparisons.beside_paper(runs, paper.PAPER_COMPARISON[name])
+    display(page.show(beside, f"{page.title('c2dsr', name)}: MRR in percent, "
+                      "here and in the paper, on the same test sequences but "
+                      "after training on other ones.", f"tab-beside-{name}"))
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives on the paper's test sets: every run of ours, and the printed value of the same model. Training data differ.", "name": "fig-shipped"}}
 values = {page.title("c2dsr", name):
@@ -116,10 +118,10 @@ plots.save_figure(plots.models(values, printed), "04_paper_data")
 
 # %% mystnb={"markdown_format": "myst"}
 if "food_kitchen" in shipped:
-    display(page.show(comparisons.beside_paper(shipped["food_kitchen"], paper.PUBLISHED),
-                        "Food-Kitchen (the paper's data): MRR in percent, here and in "
-                        "the paper of C2DSR, whose authors trained on the training "
-                        "file.", "tab-authors"))
+    beside = comparisons.beside_paper(shipped["food_kitchen"], paper.PUBLISHED)
+    display(page.show(beside, "Food-Kitchen (the paper's data): MRR in percent, "
+                      "here and in the paper of C2DSR, whose authors trained on "
+                      "the training file.", "tab-authors"))
 
 # %% [markdown]
 # How these differences come about, as far as it can be told from here:
@@ -145,7 +147,23 @@ if "food_kitchen" in shipped:
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    display(Markdown(comparisons.baselines_verdict(runs, paper.PAPER_COMPARISON[name])))
+    printed = paper.PAPER_COMPARISON[name]
+    display(Markdown(comparisons.baselines_verdict(runs, printed)))
+
+# %% [markdown]
+# ### How far training went
+#
+# Training stops when a few epochs bring no better validation MRR. On Movie-Book that happened early: there, the first
+# epochs teach a model what is popular, and what comes after is not seen within the patience given. A model whose best
+# epoch is one of the first stands in the tables as hardly trained; a longer budget for all is needed before it is called
+# worse than another.
+
+# %% mystnb={"markdown_format": "myst"}
+for name, runs in shipped.items():
+    display(page.show(comparisons.training_course(runs),
+                      f"{page.title('c2dsr', name)}: epochs until training "
+                      "stopped, the one whose weights were tested, and minutes.",
+                      f"tab-course-{name}"))
 
 # %% [markdown]
 # ### What the short cut costs
@@ -159,11 +177,11 @@ for name, runs in shipped.items():
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
     exact = comparisons.shipped_runs("c2dsr", name, exact=True)
-    display(page.show(comparisons.exact_against_sampled(exact, runs, DOMAIN_NAMES[name],
-                                                        "sampled_999"),
-                      f"{page.title('c2dsr', name)}: MRR in percent against 999 "
-                      "negatives after training with the exact loss and with sampled "
-                      "negatives.", f"tab-exact-{name}"))
+    differences = comparisons.exact_against_sampled(
+        exact, runs, DOMAIN_NAMES[name], "sampled_999")
+    display(page.show(differences, f"{page.title('c2dsr', name)}: MRR in percent "
+                      "against 999 negatives after training with the exact loss "
+                      "and with sampled negatives.", f"tab-exact-{name}"))
 
 # %% [markdown]
 # ### LLMCDSR's data
@@ -175,14 +193,16 @@ for name, runs in shipped.items():
 other = comparisons.shipped_runs("llmcdsr", "food_kitchen")
 if other:
     reference = list(other)[-1]
-    display(comparisons.comparison(other, "llmcdsr", "food_kitchen", "sampled_999",
-                              "tab-shipped-llmcdsr"))
-    rivals = comparisons.against_rivals(other, reference, DOMAIN_NAMES["food_kitchen"],
-                                   "sampled_999")
+    display(comparisons.comparison(other, "llmcdsr", "food_kitchen",
+                                   "sampled_999", "tab-shipped-llmcdsr"))
+    rivals = comparisons.against_rivals(
+        other, reference, DOMAIN_NAMES["food_kitchen"], "sampled_999")
     display(page.show(rivals, f"{page.title('llmcdsr', 'food_kitchen')}: MRR of "
-                        f"{reference} minus that of each rival, in percentage points "
-                        "against 999 negatives.", "tab-rivals-llmcdsr"))
+                      f"{reference} minus that of each rival, in percentage "
+                      "points against 999 negatives.", "tab-rivals-llmcdsr"))
     display(Markdown(comparisons.rivals_verdict(rivals, reference)))
+else:
+    display(Markdown("This version of the book ships no runs on these data."))
 
 # %% [markdown]
 # ## On the demo
@@ -214,10 +234,11 @@ plots.save_figure(plots.models(values), f"04_{source}")
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
     reference = list(runs)[-1]
-    rivals = comparisons.against_rivals(runs, reference, DOMAIN_NAMES[name], "sampled_999")
+    rivals = comparisons.against_rivals(runs, reference, DOMAIN_NAMES[name],
+                                        "sampled_999")
     display(page.show(rivals, f"{page.title(source, name)}: MRR of {reference} "
-                        "minus that of each rival, in percentage points against 999 "
-                        "negatives.", f"tab-rivals-{source}-{name}"))
+                      "minus that of each rival, in percentage points against "
+                      "999 negatives.", f"tab-rivals-{source}-{name}"))
     display(Markdown(comparisons.rivals_verdict(rivals, reference)))
 
 # %% [markdown]
@@ -234,6 +255,7 @@ for name, runs in results.items():
 for name in names:
     if (grid := experiments.load_grid(source, name)) is not None:
         display(page.show(comparisons.grid_best(grid),
-                            f"{page.title(source, name)}: the best point of the grid "
-                            "for each model, by validation MRR (percent), and the "
-                            "range of the others.", f"tab-grid-{source}-{name}"))
+                          f"{page.title(source, name)}: the best point of the "
+                          "grid for each model by validation MRR (percent), how "
+                          "many points were searched, and the worst of them.",
+                          f"tab-grid-{source}-{name}"))

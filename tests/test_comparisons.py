@@ -158,9 +158,9 @@ def test_against_rivals_by_hand(experiment):
     assert (food.low, food.high) == (0.0, 50.0)
     assert kitchen.value == pytest.approx(0.0) and kitchen.low <= 0 <= kitchen.high
     assert [p.value for p in table["p"]] == [1.0, 1.0]  # one case that differs, or two that cancel: either sign is as far
-    assert table["Verdict"].tolist() == ["no difference shown"] * 2
-    assert str(Difference(0.001, -1.5, 2)) == "+0.00 (−1.50 to +2.00)"
-    assert [str(PValue(value)) for value in (math.nan, 0.0004, 0.0123, 1.0)] == ["–", "< 0.001", "0.012", "1.000"]
+    assert table["Verdict"].tolist() == ["undecided"] * 2
+    assert str(Difference(0.001, -1.5, 2)).replace("\u00a0", " ") == "+0.00 (−1.50 to +2.00)"
+    assert [str(PValue(value)).replace("\u00a0", " ") for value in (math.nan, 0.0004, 0.0123, 1.0)] == ["–", "< 0.001", "0.012", "1.000"]
 
 
 def test_a_difference_beyond_chance_is_told_with_its_direction_and_corrected_for_the_number_of_tests():
@@ -170,8 +170,8 @@ def test_a_difference_beyond_chance_is_told_with_its_direction_and_corrected_for
             "alike": [made_run(random.permutation(base), base)]}
     table = comparisons.against_rivals(runs, "Ours", NAMES, "sampled_999")
     verdicts = table.set_index(["Target", "Rival"])["Verdict"].to_dict()
-    assert verdicts == {("Food", "weak"): "better", ("Food", "strong"): "worse", ("Food", "alike"): "no difference shown",
-                        **{("Kitchen", name): "no difference shown" for name in ("weak", "strong", "alike")}}
+    assert verdicts == {("Food", "weak"): "better", ("Food", "strong"): "worse", ("Food", "alike"): "undecided",
+                        **{("Kitchen", name): "undecided" for name in ("weak", "strong", "alike")}}
     assert all(adjusted.value >= p.value for adjusted, p in zip(table["Holm"], table["p"]))
     text = comparisons.rivals_verdict(table, "Ours")
     assert text.startswith("**Food**: Ours is better than weak; worse than strong; not told apart from alike.")
@@ -274,3 +274,10 @@ def test_how_far_counting_leads_beside_printed_numbers():
     better = {"Popularity": [made_run([10], [30], model="popularity")]}
     assert comparisons.baselines_verdict(better, paper.PAPER_TABLE3).count("among them") == 2
     assert comparisons.baselines_verdict({"SASRec": counted["SASRec"]}, paper.PAPER_TABLE2) == ""
+
+
+def test_training_course_says_how_far_each_model_got():
+    run = made_run([1], [1], model="sasrec", epochs=8)
+    run.history["seconds"] = 60.0
+    table = comparisons.training_course({"SASRec": [run], "Popularity": [made_run([1], [1], model="popularity")]})
+    assert table.to_numpy().tolist() == [["SASRec", "3 of 8", 2, 3.0]]
