@@ -126,6 +126,8 @@ def with_intervals(experiment: Mapping[str, Sequence[Run]], names: tuple[str, st
                 row = (table["Target"] == name) & (table["Model"] == best)
                 table.loc[row, metric] = table.loc[row, metric].map(lambda cell: replace(cell, best=True))
     table.insert(3, "95 % interval", intervals)
+    for metric in HEADLINE[1:]:  # the spread of the MRR tells enough, and a page is narrow
+        table[metric] = table[metric].map(lambda cell: replace(cell, std=math.nan))
     return table
 
 
@@ -134,7 +136,7 @@ def comparison(experiment: Mapping[str, Sequence[Run]], source: str, scenario: s
     """The table of ``with_intervals`` for a page, captioned with what its runs have in common."""
     runs = [run for group in experiment.values() for run in group]
     seeds = sorted({run.config["seed"] for run in runs})
-    repeats = f"mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else \
+    repeats = f"means over seeds {', '.join(map(str, seeds))}, the MRR ± standard deviation" if len(seeds) > 1 else \
         f"seed {seeds[0]} alone"
     caption = f"{title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats}; interval of " \
               f"the MRR over test cases; bold where better than all others by a paired test. {training_data(runs[0])}"

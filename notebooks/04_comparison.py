@@ -101,9 +101,9 @@ for name, runs in shipped.items():
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
     beside = comparisons.beside_paper(runs, paper.PAPER_COMPARISON[name])
-    display(page.show(beside, f"{page.title('c2dsr', name)}: MRR in percent, "
-                      "here and in the paper, on the same test sequences but "
-                      "after training on other ones.", f"tab-beside-{name}"))
+    caption = (f"{page.title('c2dsr', name)}: MRR in percent, here and in the "
+               "paper, on the same test sequences but after training on others.")
+    display(page.show(beside, caption, f"tab-beside-{name}"))
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives on the paper's test sets: every run of ours, and the printed value of the same model. Training data differ.", "name": "fig-shipped"}}
 values = {page.title("c2dsr", name):
@@ -133,10 +133,10 @@ if "food_kitchen" in shipped:
 # - *Another loss.* SASRec's and GRU4Rec's authors train on a few sampled negatives with a binary or pairwise loss. Here
 #   every model has a softmax, on the real data over thousands of items a step, which is known to help
 #   {cite:p}`klenitskiy2023`. The authors of C2DSR use the softmax over all items, too.
-# - *One epoch for both domains, chosen on few cases.* A tenth of the validation file selects the epoch. With another
-#   draw of that tenth another epoch would have been tested.
-# - *Other tie rules and negatives.* Ties are averaged here, and the negatives are drawn once; neither moves an MRR of a
-#   trained model by much.
+# - *One epoch for both domains, chosen on few cases.* A tenth of the validation file selects the epoch; another draw of
+#   that tenth might have selected another.
+# - *Other tie rules and negatives.* Ties are averaged here, and the negatives are drawn once for all models. What the
+#   authors' choices would change has not been measured yet.
 # - *Other implementations.* All models are written anew for this book, from papers and authors' code; each file of
 #   `ifcdsr_core/models/` begins with where it deviates.
 #
@@ -160,9 +160,9 @@ for name, runs in shipped.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    display(page.show(comparisons.training_course(runs),
-                      f"{page.title('c2dsr', name)}: epochs until training "
-                      "stopped, the one whose weights were tested, and minutes.",
+    caption = (f"{page.title('c2dsr', name)}: epochs until training stopped, "
+               "the one whose weights were tested, and minutes.")
+    display(page.show(comparisons.training_course(runs), caption,
                       f"tab-course-{name}"))
 
 # %% [markdown]
@@ -186,8 +186,8 @@ for name, runs in shipped.items():
 # %% [markdown]
 # ### LLMCDSR's data
 #
-# The same domains, cut by other authors, complete with their training file. Their sequences are longer, their test
-# users fewer; no number of the paper belongs here.
+# The same domains, cut by other authors, complete with their training files. Most users of these have a history in one
+# domain only, and the users to test on are few; no number of the paper belongs here.
 
 # %% mystnb={"markdown_format": "myst"}
 other = comparisons.shipped_runs("llmcdsr", "food_kitchen")

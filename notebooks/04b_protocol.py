@@ -69,7 +69,7 @@ for name, runs in shipped.items():
 # protocol to the other can be seen. Curves that cross are models that a different number of negatives would put in
 # another order.
 
-# %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives, from ten candidates to all items of the domain, on the paper's test sets. The dotted line marks 999.", "name": "fig-candidates-c2dsr"}}
+# %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives, from ten candidates to all items of the domain, on the paper's test sets, as a multiple of the geometric mean of the models. The dotted line marks 999.", "name": "fig-candidates-c2dsr"}}
 values = {page.title("c2dsr", name):
           comparisons.over_candidates(runs, DOMAIN_NAMES[name],
                                       tables.num_items("c2dsr", name))
@@ -96,7 +96,7 @@ for name, runs in results.items():
                       f"tab-protocols-{source}-{name}"))
     display(Markdown(comparisons.protocol_verdict(both)))
 
-# %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives on the demo. The dotted line marks 999.", "name": "fig-candidates-demo"}}
+# %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives on the demo, as a multiple of the geometric mean of the models. The dotted line marks 999.", "name": "fig-candidates-demo"}}
 worlds = {name: prepare(source, name)
           for name in names if source == "demo"}
 values = {page.title(source, name):

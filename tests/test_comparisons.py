@@ -87,8 +87,8 @@ def test_one_seed_has_no_deviation():
 
 def test_comparison_says_what_it_is(experiment):
     text = comparisons.comparison(experiment, "demo", "food_kitchen", "sampled_999", "tab-x").data
-    caption = "Food-Kitchen (demo), test metrics in percent against 999 sampled negatives: mean ± standard " \
-              "deviation over seeds 0, 1; interval of the MRR over test cases; bold where better than all others by a " \
+    caption = "Food-Kitchen (demo), test metrics in percent against 999 sampled negatives: means over " \
+              "seeds 0, 1, the MRR ± standard deviation; interval of the MRR over test cases; bold where better than all others by a " \
               "paired test. Trained on training sequences: 10."
     assert text.startswith(f":::{{table}} {caption}\n:name: tab-x\n")
     assert "| Food | SASRec | 62.50\u00a0±\u00a017.68 | 50.00\u00a0to\u00a075.00 |" in text
