@@ -24,7 +24,7 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.run import Run, RunConfig, assemble, code_fingerprint, find, model_config, run
 
-# glibc gives big buffers back to the system and asks for them anew at every step; kept, training is a third faster.
+# Left to itself, glibc gives big buffers back to the system after every step and asks for them anew, page by page.
 _KEEP_BUFFERS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000", "MALLOC_TOP_PAD_": "1000000"}
 
 
