@@ -112,7 +112,11 @@ def with_intervals(experiment: Mapping[str, Sequence[Run]], names: tuple[str, st
 
     A mean is marked ``best`` only where it is the largest of its column and domain, and larger than each of the others
     by a paired permutation test at the level of 5 % (Holm's correction for all tests of the column and domain).
+
+    Raises:
+        InputError: the runs were tested on different cases.
     """
+    _check_same_cases([run for runs in experiment.values() for run in runs])
     table = over_seeds(experiment, names, protocol)
     intervals = []
     for name, code in zip(names, "xy"):

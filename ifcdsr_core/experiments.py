@@ -110,13 +110,20 @@ def named_list(what: str, scenario: str, source: str, seeds: list[int], models: 
     """
     if what.endswith(".json"):
         return _listed(Path(what))
-    choose("experiment", what, ("comparison", "ablation", "grid"))
+    choose("experiment", what, ("comparison", "ablation", "control", "grid"))
+    if models and what in ("ablation", "control"):
+        raise InputError(f"{what} is about IFCDSR alone: it takes no models")
     if what == "grid":
         experiment = grid(scenario, source, models or None, seeds[0], **changes)
     elif what == "comparison":
         experiment = comparison(scenario, seeds, source, models or None, **changes)
-    else:
+    elif what == "ablation":
         experiment = ablation(scenario, seeds, source, **changes)
+    elif source != "demo" or changes.pop("source_options", None):
+        raise InputError("control sets visual_signal itself, on the demo: it takes no other source and no source options")
+    else:
+        experiment = {f"{label}, {signal:g}": configs for signal in (0.0, 1.0)
+                      for label, configs in image_control(scenario, signal, seeds, **changes).items()}
     return [config for configs in experiment.values() for config in configs]
 
 

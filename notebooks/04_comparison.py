@@ -62,7 +62,8 @@ page.show(paper.PAPER_TABLE3, "Printed in the paper (its Table 3): "
 # %% [markdown]
 # Our own runs use the same test sequences. Three things differ, and the captions say how much: where the file of
 # training sequences can't be had, the validation sequences are trained on instead; there are no pictures of these
-# items, so that IFCDSR runs without them; and training was cut short, to fit two processors. All are handicaps.
+# items, so that IFCDSR runs without them; and training was cut short, to fit two processors. The
+# last two are handicaps.
 
 # %%
 shipped = {name: runs for name in DOMAIN_NAMES

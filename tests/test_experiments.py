@@ -99,6 +99,14 @@ def test_a_wrong_list_is_refused_in_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+def test_the_control_is_a_list_too_and_what_does_not_apply_is_refused():
+    configs = experiments.named_list("control", "movie_book", "demo", [0, 1], [], source_options={})
+    assert len(configs) == 8 and {config.source_options["visual_signal"] for config in configs} == {0.0, 1.0}
+    for what, source, models in (("control", "demo", ["sasrec"]), ("ablation", "demo", ["sasrec"]), ("control", "c2dsr", [])):
+        with pytest.raises(InputError, match="takes no"):
+            experiments.named_list(what, "movie_book", source, [0], models)
+
+
 def test_an_unknown_experiment_is_refused():
     with pytest.raises(InputError, match="unknown experiment 'compare'"):
         experiments.named_list("compare", "movie_book", "demo", [0], [])
