@@ -15,8 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ifcdsr_core.errors import InputError
 from ifcdsr_core.scenario import PAD_ID
 
+SECONDS_A_DAY = 86_400
 IGNORE = -100  # a position with nothing to predict
 
 
@@ -75,6 +77,29 @@ def encode(sequences: pd.DataFrame, num_items_x: int, max_seq_len: int) -> Batch
         tensors["labels" + suffix] = torch.from_numpy(follows[:, :width].copy())
     return Batch(**tensors, target_item=torch.from_numpy(target),
                  target_domain=torch.from_numpy((target > num_items_x).astype(np.int64)))
+
+
+def shuffle_days(sequences: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Shuffle the items of the same day in each history (gap 5: their order is unknown); targets stay where they are.
+
+    Args:
+        sequences: a split of a Scenario whose timestamps are unix seconds.
+
+    Returns:
+        The same rows with ``items`` in a new order.
+
+    Raises:
+        InputError: the sequences have no timestamps.
+    """
+    if sequences["timestamps"].isna().any():
+        raise InputError("shuffle_days needs timestamps: this source has none")
+    length = sequences["items"].map(len).to_numpy(dtype=np.int64)
+    ends = length.cumsum()
+    items, day = np.concatenate([*sequences["items"]]), np.concatenate([*sequences["timestamps"]]) // SECONDS_A_DAY
+    day[ends - 1] = np.iinfo(day.dtype).max  # the target stays last
+    random = np.random.default_rng(seed).random(len(items))
+    order = np.lexsort((random, day, np.repeat(np.arange(len(length)), length)))
+    return sequences.assign(items=np.split(items[order], ends[:-1]))
 
 
 def _compact(whole: np.ndarray, member: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ifcdsr_core.batches import Batch
 from ifcdsr_core.errors import InputError
+from ifcdsr_core.metrics import PROTOCOLS
 
 NUM_NEGATIVES = 999
 _STREAM = 999  # first word of the seed, so that no other generator of the project draws the same numbers
@@ -38,11 +39,15 @@ def negatives(target: np.ndarray, num_items: int, seed: int) -> np.ndarray:
     return drawn + (drawn >= target[:, None])  # skip the target
 
 
-def rank_among(target_score: Tensor, other_scores: Tensor) -> Tensor:
-    """Rank of the target among others: 1 + those above + half of those equal (ties averaged), (B,) float64."""
+def rank_among(target_score: Tensor, other_scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Rank of the target among others, (B,) float64: 1 + those above + half of those equal; and how many are equal.
+
+    Ties are averaged, so that a model that scores all items alike is ranked as chance would have it. Any other rule
+    follows from the two: ``rank - equal / 2`` puts the target before its equals, ``rank + equal / 2`` behind them.
+    """
     above = (other_scores > target_score[:, None]).sum(dim=1)
     equal = (other_scores == target_score[:, None]).sum(dim=1)
-    return 1.0 + above.double() + equal.double() / 2
+    return 1.0 + above.double() + equal.double() / 2, equal
 
 
 @torch.no_grad()
@@ -55,14 +60,16 @@ def rank_cases(model, cases: Batch, seed: int, batch_size: int = 256) -> pd.Data
         seed: seed of the sampled negatives.
 
     Returns:
-        One row a case in the given order: ``target_item``, ``target_domain`` ('x', 'y'), ``sampled_999``, ``full``.
+        One row a case in the given order: ``target_item``, ``target_domain`` ('x', 'y'), the ranks ``sampled_999`` and
+        ``full``, and ``sampled_999_ties`` and ``full_ties``: how many others score as the target does.
 
     Raises:
         InputError: the model scores a target with NaN (it diverged).
     """
     was_training, device = model.training, model.device
     model.eval()
-    ranks = {protocol: np.empty(len(cases)) for protocol in ("sampled_999", "full")}
+    ranks = {protocol: np.empty(len(cases)) for protocol in PROTOCOLS}
+    ties = {f"{protocol}_ties": np.empty(len(cases), dtype=np.int32) for protocol in PROTOCOLS}
     for domain in (0, 1):
         rows = torch.nonzero(cases.target_domain.cpu() == domain).squeeze(1)
         offset, num_items = model.inputs.item_range(domain)
@@ -75,9 +82,11 @@ def rank_cases(model, cases: Batch, seed: int, batch_size: int = 256) -> pd.Data
             if wanted.isnan().any():
                 raise InputError("the model scores a target with NaN: it diverged; lower learning_rate")
             where = rows[part].numpy()
-            ranks["full"][where] = (rank_among(wanted, scores) - 0.5).cpu().numpy()  # the target equals itself
-            sampled = scores.gather(1, drawn[part].to(device))
-            ranks["sampled_999"][where] = rank_among(wanted, sampled).cpu().numpy()
+            for protocol, among in (("full", scores), ("sampled_999", scores.gather(1, drawn[part].to(device)))):
+                itself = int(protocol == "full")  # there the target is one of those it is compared with
+                rank, equal = rank_among(wanted, among)
+                ranks[protocol][where] = (rank - itself / 2).cpu().numpy()
+                ties[f"{protocol}_ties"][where] = (equal - itself).cpu().numpy()
     model.train(was_training)
     domain_name = np.where(cases.target_domain.cpu().numpy() == 0, "x", "y")
-    return pd.DataFrame({"target_item": cases.target_item.cpu().numpy(), "target_domain": domain_name, **ranks})
+    return pd.DataFrame({"target_item": cases.target_item.cpu().numpy(), "target_domain": domain_name, **ranks, **ties})

@@ -30,9 +30,10 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 import ifcdsr_core
-from ifcdsr_core.batches import Batch, encode
+from ifcdsr_core.batches import Batch, encode, shuffle_days
 from ifcdsr_core.errors import InputError, choose, usable_device
 from ifcdsr_core.metrics import PROTOCOLS, summarise
 from ifcdsr_core.models import MODELS, ModelInputs, SequenceModel
@@ -67,9 +68,14 @@ class RunConfig:
     learning_rate: float = _setting(1e-3, "of Adam; the paper's grid is 1e-3, 5e-4, 1e-4")
     l2: float = _setting(1e-5, "L2 coefficient; the paper's grid is 1e-4, 5e-5, 1e-5")
     max_seq_len: int = _setting(50, "newest items of a history that are used", minimum=1)
+    shuffle_days: int = _setting(0, "seed to shuffle the items of a day in each history with; 0: as the source has them",
+                                 minimum=0)
+    shuffle_pictures: int = _setting(0, "seed to deal the pictures out anew within each domain with; 0: each item its own",
+                                     minimum=0)
     train_on: str = _setting("train", "split to train on; 'valid' for c2dsr without its training file")
     holdout: float = _setting(0.1, "with train_on=valid: share of its sequences kept for selection")
     select_protocol: str = _setting("sampled_999", f"protocol of the validation MRR: {' or '.join(PROTOCOLS)}")
+    select_domain: str = _setting("both", "select by the mean of both domains, or by x or y alone")
     candidate_seed: int = _setting(0, "seed of the 999 negatives, the same for all models")
     train_negatives: int = _setting(0, "items that the training loss draws a step; 0: all, the exact loss", minimum=0)
     encoder: str = _setting("small_clip", "image encoder: small_clip, or <open_clip model>/<weights>")
@@ -88,6 +94,7 @@ class RunConfig:
         choose("model", self.model, MODELS)
         choose("train_on", self.train_on, ("train", "valid"))
         choose("select_protocol", self.select_protocol, PROTOCOLS)
+        choose("select_domain", self.select_domain, ("both", "x", "y"))
         choose("precision", self.precision, ("float32", "bfloat16"))
         if not 0 < self.holdout < 1:
             raise InputError(f"holdout is {self.holdout}: it must lie between 0 and 1")
@@ -210,8 +217,9 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
 
     history = fit(model, cases["train"], cases["valid"], epochs=config.epochs, batch_size=config.batch_size,
                   learning_rate=config.learning_rate, l2=config.l2, patience=config.patience,
-                  select_protocol=config.select_protocol, seed=config.seed, candidate_seed=config.candidate_seed, precision=config.precision,
-                  checkpoint_folder=unfinished, report=line)
+                  select_protocol=config.select_protocol, select_domain=config.select_domain, seed=config.seed,
+                  candidate_seed=config.candidate_seed, precision=config.precision, checkpoint_folder=unfinished,
+                  report=line)
     ranks = rank_cases(model, cases["test"], config.candidate_seed)
     ranks.insert(0, "user", scenario.split("test")["user"].astype(str).to_numpy())
     provenance = {
@@ -247,7 +255,9 @@ def find(config: RunConfig, fingerprints: dict, shipped: bool = False) -> Run | 
     name = _folder_name(config, fingerprints)
     for parent in (runs_dir(), shipped_dir())[:1 + shipped]:
         if (parent / name).is_dir():
-            return Run.load(parent / name)
+            finished = Run.load(parent / name)
+            if RunConfig(**finished.config) == config:  # the name does not spell out defaults, and these may change
+                return finished
     return None
 
 
@@ -265,8 +275,8 @@ def ship(finished: Run, to: Path | None = None) -> Path:
     with new_folder(target) as staging:
         for name in ("config.json", "provenance.json", "history.csv", "metrics.csv"):
             shutil.copyfile(finished.folder / name, staging / name)
-        finished.ranks[["target_domain", *PROTOCOLS]].to_parquet(staging / "ranks.parquet", index=False,
-                                                                 compression="zstd")
+        finished.ranks.drop(columns=["user", "target_item"]).to_parquet(staging / "ranks.parquet", index=False,
+                                                                        compression="zstd")
     return target
 
 
@@ -302,6 +312,8 @@ def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch]
     """Scenario, model inputs, encoded cases per split, and the fingerprints that identify them."""
     scenario = prepare(config.source, config.scenario, **config.source_options)
     splits = training_splits(scenario, config)
+    if config.shuffle_days:
+        splits = {name: shuffle_days(part, config.shuffle_days) for name, part in splits.items()}
     cases = {name: encode(part, scenario.num_items_x, config.max_seq_len) for name, part in splits.items()}
     settings = model_config(config.model, config.model_options)
     features, features_fingerprint = {}, None
@@ -310,11 +322,20 @@ def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch]
 
         embedded = embed_images(scenario, config.encoder, device=config.device)
         features[modality], features_fingerprint = torch.from_numpy(embedded.matrix), embedded.fingerprint
+        if config.shuffle_pictures:
+            features[modality] = features[modality][_dealt_out(scenario, config.shuffle_pictures)]
     inputs = ModelInputs(scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"],
                          config.train_negatives)
     fingerprints = {"scenario_fingerprint": scenario.fingerprint, "features_fingerprint": features_fingerprint,
                     "code_fingerprint": code_fingerprint(config.model)}
     return scenario, inputs, cases, fingerprints
+
+
+def _dealt_out(scenario: Scenario, seed: int) -> Tensor:
+    """A random order of the items within each domain, (V,) rows."""
+    random, border = np.random.default_rng(seed), scenario.num_items_x
+    return torch.from_numpy(np.concatenate([random.permutation(border),
+                                            border + random.permutation(scenario.num_items_y)]))
 
 
 def training_splits(scenario: Scenario, config: RunConfig) -> dict[str, pd.DataFrame]:
@@ -378,9 +399,22 @@ def code_version() -> dict[str, str]:
 
 
 def _folder_name(config: RunConfig, fingerprints: dict) -> str:
-    identity = json.dumps([dataclasses.asdict(config), fingerprints], sort_keys=True)
+    """Source, scenario, model, seed, and a hash of the fingerprints and of what is not left at its default.
+
+    So a setting, an option or a dial that is added later changes no name.
+    """
+    defaults = {spec.name: spec.default for spec in dataclasses.fields(config)} | {
+        "source_options": complete_options(config.source, {}),
+        "model_options": dataclasses.asdict(model_config(config.model, {}))}
+    identity = json.dumps([_changes(dataclasses.asdict(config), defaults), fingerprints], sort_keys=True)
     return f"{config.source}-{config.scenario}-{config.model}-seed{config.seed}-" \
            f"{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+def _changes(values: dict, defaults: dict) -> dict:
+    """Those of ``values`` that are not the defaults, likewise within dicts."""
+    return {name: _changes(value, defaults[name]) if isinstance(value, dict) else value
+            for name, value in values.items() if value != defaults[name]}
 
 
 def _trained_on(config: RunConfig) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from ifcdsr_core.batches import IGNORE, encode
+from ifcdsr_core.batches import IGNORE, encode, shuffle_days
+from ifcdsr_core.errors import InputError
 from worlds import NUM_X, tiny
 
 
@@ -33,3 +35,24 @@ def test_full_length_sequences_keep_every_item():
 def test_selecting_rows_keeps_fields_together():
     batch = encode(tiny().sequences, NUM_X, 20)
     assert len(batch[:5]) == 5 and batch[[3]].target_item.item() == batch.target_item[3].item()
+
+
+def test_days_are_shuffled_within_and_the_target_stays():
+    sequences = tiny(200).sequences.copy()
+    days = [np.sort(np.random.default_rng(row).integers(0, 3, size=len(items))) for row, items in enumerate(sequences["items"])]
+    sequences["timestamps"] = [day * 86_400 + 5 for day in days]
+    mixed = shuffle_days(sequences, seed=1)
+    moved = 0
+    for day, before, after in zip(days, sequences["items"], mixed["items"]):
+        assert after[-1] == before[-1] and len(after) == len(before)
+        for one in range(3):
+            assert sorted(np.asarray(after)[:-1][day[:-1] == one]) == sorted(np.asarray(before)[:-1][day[:-1] == one])
+        moved += list(after) != list(before)
+    assert moved > len(sequences) / 2
+    assert shuffle_days(sequences, seed=1)["items"].map(tuple).equals(mixed["items"].map(tuple))
+    assert not shuffle_days(sequences, seed=2)["items"].map(tuple).equals(mixed["items"].map(tuple))
+
+
+def test_days_of_a_source_without_times_are_refused():
+    with pytest.raises(InputError, match="timestamps"):
+        shuffle_days(tiny().sequences.assign(timestamps=None), seed=1)

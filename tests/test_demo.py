@@ -12,8 +12,8 @@ from ifcdsr_core.sources import demo
 def build(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "_draw_pictures", lambda *a: None)  # drawn in test_pictures; behaviour does not see them
 
-    def make(scenario="food_kitchen", seed=0, visual_signal=1.0, cross_domain_signal=1.0):
-        return demo.build(scenario, tmp_path, seed, visual_signal, cross_domain_signal)
+    def make(scenario="food_kitchen", seed=0, visual_signal=1.0, cross_domain_signal=1.0, missing_pictures=0.0):
+        return demo.build(scenario, tmp_path, seed, visual_signal, cross_domain_signal, missing_pictures)
 
     return make
 
@@ -74,3 +74,10 @@ def test_taste_carries_across_domains_only_if_the_dial_says_so(build):
 def test_the_dials_change_behaviour_but_not_the_catalogue(build):
     one, other = build(visual_signal=1.0), build(visual_signal=0.0)
     assert one.items.equals(other.items) and one.fingerprint != other.fingerprint
+
+
+def test_lost_pictures_change_nothing_else(build):
+    whole, part = build(), build(missing_pictures=0.4)
+    assert part.items.drop(columns="image").equals(whole.items.drop(columns="image"))
+    assert part.sequences["items"].map(tuple).equals(whole.sequences["items"].map(tuple))
+    assert whole.items["image"].notna().all() and abs(part.items["image"].isna().mean() - 0.4) < 0.04

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from ifcdsr_core.batches import IGNORE, Batch, encode
 from ifcdsr_core.models import MODELS, ModelInputs
+from ifcdsr_core.models.attention import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.sasrec import SASRec
 from worlds import NUM_X, NUM_Y, tiny
 
@@ -25,6 +26,7 @@ VARIANTS = [
     ("c2dsr", {}), ("c2dsr", {"graph_layers": 2}),
     ("ifcdsr", {}), ("ifcdsr", {"image_fusion": False}),
     ("ifcdsr", {"multiple_attention": False}), ("ifcdsr", {"image_projection": "linear"}),
+    ("ifcdsr", {"positions": False, "inner_size": 0, "num_layers": 2}),
     ("ifcdsr", {"source_branch": "zero", "target": "x"}), ("ifcdsr", {"learn_temperature": True, "target": "y"}),
 ]
 
@@ -116,7 +118,7 @@ def test_one_batch_can_be_overfitted(trained):
 
 def test_every_option_of_the_config_is_read():
     """Each field changes the loss, the scores or the parameters; a flag that nothing reads would not."""
-    changes = {"hidden_size": 16, "num_layers": 2, "dropout": 0.5, "num_heads": 1, "inner_size": 9, "alpha": 0.2,
+    changes = {"hidden_size": 16, "num_layers": 2, "dropout": 0.5, "num_heads": 1, "inner_size": 9, "positions": False, "alpha": 0.2,
                "lambda_1": 0.7, "lambda_2": 0.9, "image_fusion": False, "multiple_attention": False,
                "temperature": 0.5, "learn_temperature": True, "source_branch": "zero", "target": "x",
                "image_projection": "linear", "graph_layers": 2, "infomax_weight": 0.8,
@@ -231,3 +233,18 @@ def test_popularity_and_co_occurrence_counted_by_hand():
                          for other in history if other != item)
             assert scores[row, item - 1].item() == pytest.approx(cosine, abs=0.03)  # the order of ties is added
             assert scores[row, item - 1].item() >= cosine - 1e-5
+
+
+def test_attention_weights_are_those_the_encoder_uses():
+    """Values mixed with the weights that are shown, written out, give the encoder's own output."""
+    torch.manual_seed(0)
+    encoder = CausalEncoder(8, 20, AttentionConfig(hidden_size=8, num_layers=2, num_heads=2, inner_size=6)).eval()
+    vectors = torch.randn(3, 5, 8)
+    weights = encoder.attention(vectors)  # (B, heads, L, L)
+    assert torch.equal(weights, weights.tril()) and torch.allclose(weights.sum(dim=-1), torch.ones(3, 2, 5))
+    block, hidden = encoder.blocks[-1], encoder.blocks[0](encoder.placed(vectors))
+    value = block.heads(hidden)[2]
+    mixed = torch.stack([weights[:, head] @ value[:, head] for head in (0, 1)], dim=2).reshape(3, 5, 8)
+    hidden = hidden + block.output(mixed)
+    wanted = encoder.norm(hidden + block.inner(block.inner_norm(hidden)))
+    torch.testing.assert_close(encoder(vectors), wanted)

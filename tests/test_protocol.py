@@ -51,8 +51,8 @@ def test_a_small_domain_gives_all_others():
 
 
 def test_ties_are_averaged():
-    rank = rank_among(torch.tensor([1.0, 1.0, 0.0]), torch.tensor([[1.0, 1.0, 2.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
-    assert rank.tolist() == [3.0, 1.0, 2.5]
+    rank, equal = rank_among(torch.tensor([1.0, 1.0, 0.0]), torch.tensor([[1.0, 1.0, 2.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    assert rank.tolist() == [3.0, 1.0, 2.5] and equal.tolist() == [2, 0, 3]
 
 
 def test_a_constant_scorer_gets_the_middle_rank():
@@ -60,6 +60,8 @@ def test_a_constant_scorer_gets_the_middle_rank():
     ranks = rank_cases(Fixed((torch.zeros(NUM_X), torch.zeros(NUM_Y))), cases, seed=0)
     middle = ranks["target_domain"].map({"x": (NUM_X + 1) / 2, "y": (NUM_Y + 1) / 2})
     assert np.array_equal(ranks["full"], middle) and np.array_equal(ranks["sampled_999"], middle)
+    others = ranks["target_domain"].map({"x": NUM_X - 1, "y": NUM_Y - 1})
+    assert np.array_equal(ranks["full_ties"], others) and np.array_equal(ranks["sampled_999_ties"], others)
 
 
 def test_first_and_last_item_of_each_domain_are_ranked():

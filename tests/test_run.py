@@ -61,6 +61,25 @@ def test_a_finished_run_is_found_by_its_configuration(monkeypatch):
     assert again.folder == first.folder and again.ranks.equals(first.ranks)
 
 
+def test_a_new_default_or_setting_never_passes_off_an_old_run(monkeypatch):
+    """Names leave defaults out, so that a new setting changes none; what the old default made must not be found."""
+    first = run(config())
+    record = json.loads((first.folder / "config.json").read_text())
+    del record["shuffle_days"]  # as if written before there was such a setting
+    (first.folder / "config.json").write_text(json.dumps(record))
+    assert run(config()).provenance == first.provenance
+    (first.folder / "config.json").write_text(json.dumps({**record, "patience": 3}))  # as if that had been the default
+    assert run(config()).config["patience"] == 10
+
+
+def test_the_names_of_runs_tell_all_settings_apart():
+    names = [run_module._folder_name(one, {}) for one in (
+        config(), config(patience=3), config(shuffle_days=1), config(model_options={**SMALL, "alpha": 0.2}),
+        config(model_options={**SMALL, "lambda_1": 0.2}), config(source_options={"visual_signal": 0.2}),
+        config(source_options={"cross_domain_signal": 0.2}))]
+    assert len(set(names)) == len(names)
+
+
 def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, monkeypatch):
     whole = run(config())
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "other"))
@@ -126,7 +145,7 @@ def test_damaged_weights_are_refused():
 
 def test_a_shipped_run_has_no_weights_and_no_data(tmp_path):
     shipped = Run.load(ship(run(config(epochs=1)), tmp_path / "shipped"))
-    assert set(shipped.ranks.columns) == {"target_domain", *PROTOCOLS}
+    assert set(shipped.ranks.columns) == {"target_domain", *PROTOCOLS, *(f"{name}_ties" for name in PROTOCOLS)}
     assert not (shipped.folder / "weights.safetensors").exists()
 
 
@@ -147,3 +166,12 @@ def test_the_configuration_on_disk_is_the_configuration():
     finished = run(config(epochs=1))
     assert RunConfig(**json.loads((finished.folder / "config.json").read_text())) == config(epochs=1)
     assert np.isfinite(finished.history["loss"]).all()
+
+
+def test_pictures_are_dealt_out_anew_within_each_domain():
+    scenario = tiny()
+    order = run_module._dealt_out(scenario, seed=1).numpy()
+    border = scenario.num_items_x
+    assert sorted(order) == list(range(scenario.num_items)) and (order[:border] < border).all()
+    assert (order != np.arange(len(order))).mean() > 0.7
+    assert not np.array_equal(order, run_module._dealt_out(scenario, seed=2).numpy())

@@ -1,13 +1,15 @@
 """Attention(.) of equation (1): a small causal self-attention encoder, shared by all attention models.
 
 The paper gives no details (gap 7). The choice here is the block of SASRec (Kang & McAuley, ICDM 2018) with the
-normalisation before each part: learned positions, causal multi-head attention, a feed-forward part, residuals.
+normalisation before each part: learned positions, causal multi-head attention, a feed-forward part, residuals. It has to
+be causal: (6) predicts every item of a sequence from those before it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,14 +18,20 @@ from ifcdsr_core.models.base import ModelConfig, initialise, require
 
 @dataclass(frozen=True)
 class AttentionConfig(ModelConfig):
-    """Shape of the attention encoders (gap 7); ``inner_size`` is the width of the feed-forward part."""
+    """Shape of the attention encoders (gap 7).
+
+    Attributes:
+        inner_size: width of the feed-forward part; 0 for none.
+        positions: add a learned vector for each position.
+    """
 
     num_heads: int = 2
     inner_size: int = 256
+    positions: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.inner_size >= 1, "inner_size", self.inner_size, "at least 1")
+        require(self.inner_size >= 0, "inner_size", self.inner_size, "0 or more")
         require(self.num_heads >= 1 and self.hidden_size % self.num_heads == 0, "num_heads", self.num_heads,
                 f"a divisor of hidden_size ({self.hidden_size})")
 
@@ -36,17 +44,33 @@ class CausalEncoder(nn.Module):
 
     def __init__(self, width: int, max_seq_len: int, config: AttentionConfig) -> None:
         super().__init__()
-        self.position_embedding = nn.Embedding(max_seq_len, width)
+        self.position_embedding = nn.Embedding(max_seq_len, width) if config.positions else None
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(width, config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(width)
         initialise(self)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        hidden = self.dropout(vectors + self.position_embedding.weight[:vectors.shape[1]])  # (B, L, D)
+        hidden = self.placed(vectors)  # (B, L, D)
         for block in self.blocks:
             hidden = block(hidden)
         return self.norm(hidden)
+
+    def placed(self, vectors: Tensor) -> Tensor:
+        """Item vectors with their positions, (B, L, D)."""
+        if self.position_embedding is not None:
+            vectors = vectors + self.position_embedding.weight[:vectors.shape[1]]
+        return self.dropout(vectors)
+
+    @torch.no_grad()
+    def attention(self, vectors: Tensor) -> Tensor:
+        """What the last layer looks at: weights of the earlier positions (columns) for each (rows), (B, heads, L, L)."""
+        hidden = self.placed(vectors)
+        for block in self.blocks[:-1]:
+            hidden = block(hidden)
+        query, key, _ = self.blocks[-1].heads(hidden)
+        future = torch.ones(query.shape[2], query.shape[2], dtype=torch.bool, device=query.device).triu(diagonal=1)
+        return (query @ key.mT / query.shape[-1]**0.5).masked_fill(future, -torch.inf).softmax(dim=-1)
 
 
 class _Block(nn.Module):
@@ -56,16 +80,21 @@ class _Block(nn.Module):
         self.attention_norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
-        self.inner_norm = nn.LayerNorm(width)
-        self.inner = nn.Sequential(nn.Linear(width, config.inner_size), nn.GELU(), nn.Dropout(config.dropout),
-                                   nn.Linear(config.inner_size, width))
         self.dropout = nn.Dropout(config.dropout)
+        if config.inner_size:
+            self.inner_norm = nn.LayerNorm(width)
+            self.inner = nn.Sequential(nn.Linear(width, config.inner_size), nn.GELU(), nn.Dropout(config.dropout),
+                                       nn.Linear(config.inner_size, width))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        batch, length, width = hidden.shape
+        mixed = F.scaled_dot_product_attention(*self.heads(hidden), is_causal=True)  # (B, heads, L, D / heads)
+        hidden = hidden + self.dropout(self.output(mixed.transpose(1, 2).flatten(start_dim=2)))
+        if hasattr(self, "inner"):
+            hidden = hidden + self.dropout(self.inner(self.inner_norm(hidden)))
+        return hidden
+
+    def heads(self, hidden: Tensor) -> Tensor:
+        """Queries, keys and values of all heads, (3, B, heads, L, D / heads)."""
+        batch, length, _ = hidden.shape
         split = self.query_key_value(self.attention_norm(hidden)).view(batch, length, 3, self.num_heads, -1)
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # each (B, heads, L, D / heads)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        mixed = self.output(mixed.transpose(1, 2).reshape(batch, length, width))
-        hidden = hidden + self.dropout(mixed)
-        return hidden + self.dropout(self.inner(self.inner_norm(hidden)))
+        return split.permute(2, 0, 3, 1, 4)

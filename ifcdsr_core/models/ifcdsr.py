@@ -23,7 +23,11 @@ X, Y, XY = "x", "y", "xy"  # the three branches: S^X, S^Y, S^{X+Y}
 
 
 class IFCDSR(SequenceModel):
-    """Six sequence representations (three sub-sequences, two modalities), each scored by cosine, mixed as in (5), (8)."""
+    """Six sequence representations (three sub-sequences, two modalities), each scored by cosine, mixed as in (5), (8).
+
+    Nothing below ``mixing`` counts the modalities: a subclass that names another one has another representation of each
+    sub-sequence.
+    """
 
     @dataclass(frozen=True)
     class Config(AttentionConfig):
@@ -67,18 +71,19 @@ class IFCDSR(SequenceModel):
 
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
         super().__init__(config, inputs)
-        self.item_embedding = nn.Embedding(inputs.num_items + 1, config.hidden_size, padding_idx=0)  # E_id
-        initialise(self)
-        mixing, width = {"id": 1.0}, {"id": config.hidden_size}
-        if config.image_fusion:
-            features = inputs.features["image"]  # E_img, frozen
-            self.register_buffer("image_features", F.pad(features, (0, 0, 1, 0)), persistent=False)  # row 0: padding
-            mixing, width["image"] = {"id": config.alpha, "image": 1 - config.alpha}, features.shape[1]
-            if config.image_projection == "linear":
-                self.projection = nn.Linear(features.shape[1], config.hidden_size, bias=False)
-                width["image"] = config.hidden_size
+        mixing = self.mixing(config)
         self.modalities = tuple(mixing)
         self.register_buffer("log_mixing", torch.tensor(list(mixing.values())).log(), persistent=False)  # (M,)
+        self.item_embedding = nn.Embedding(inputs.num_items + 1, config.hidden_size, padding_idx=0)  # E_id
+        initialise(self)
+        width, self.projections = {"id": config.hidden_size}, nn.ModuleDict()
+        for modality in self.modalities[1:]:
+            features = inputs.features[modality]  # E_img, frozen
+            self.register_buffer(f"{modality}_features", F.pad(features, (0, 0, 1, 0)), persistent=False)  # row 0: padding
+            width[modality] = features.shape[1]
+            if config.image_projection == "linear":
+                self.projections[modality] = nn.Linear(features.shape[1], config.hidden_size, bias=False)
+                width[modality] = config.hidden_size
         self.log_scale = nn.Parameter(torch.full((len(mixing),), -math.log(config.temperature)),
                                       requires_grad=config.learn_temperature)
         self.encoders = nn.ModuleDict({
@@ -86,8 +91,13 @@ class IFCDSR(SequenceModel):
             for branch in self.branches for modality in self.modalities})
 
     @classmethod
+    def mixing(cls, config: Config) -> dict[str, float]:
+        """The modalities and their weights in (5), the ID first."""
+        return {"id": config.alpha, "image": 1 - config.alpha} if config.image_fusion else {"id": 1.0}
+
+    @classmethod
     def required_features(cls, config: Config) -> tuple[str, ...]:
-        return ("image",) if config.image_fusion else ()
+        return tuple(cls.mixing(config))[1:]
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -95,11 +105,9 @@ class IFCDSR(SequenceModel):
 
     def item_matrices(self) -> list[Tensor]:
         """E_id and E_img with row 0 for padding, (V+1, D_m) each."""
-        matrices = [self.item_embedding.weight]
-        if self.config.image_fusion:
-            matrices.append(self.projection(self.image_features) if hasattr(self, "projection")
-                            else self.image_features)
-        return matrices
+        frozen = {modality: getattr(self, f"{modality}_features") for modality in self.modalities[1:]}
+        return [self.item_embedding.weight, *(self.projections[modality](matrix) if modality in self.projections
+                                              else matrix for modality, matrix in frozen.items())]
 
     def encode(self, item_seq: Tensor, branch: str, matrices: list[Tensor]) -> list[Tensor]:
         """(1): H_m = Attention(F_m) for each modality of one sub-sequence, (B, L, D_m) each."""

@@ -14,6 +14,7 @@ chance of item j as the next item of its domain, among those that are out and no
   so image fusion must not help.
 - ``cross_domain_signal`` (0 to 1) is the share of users whose taste and theme in Y are those they have in X; the others
   draw both anew. At 0 the history in one domain tells nothing about the other.
+- ``missing_pictures`` (0 to 1) is the share of items that have no picture, as for many of Amazon's; behaviour stays.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 
 VERSION = 1
-OPTIONS = {"seed": 0, "visual_signal": 1.0, "cross_domain_signal": 1.0}
+OPTIONS = {"seed": 0, "visual_signal": 1.0, "cross_domain_signal": 1.0, "missing_pictures": 0.0}
 
 POPULARITY, COLOUR, PATTERN, KIND, THEME, STAGE = 0.4, 3.5, 3.0, 3.0, 1.5, 1.5
 NUM_STAGES = 6
@@ -60,15 +61,19 @@ _WORLDS = {
 SCENARIOS = tuple(_WORLDS)
 
 
-def build(scenario: str, folder: Path, seed: int, visual_signal: float, cross_domain_signal: float) -> Scenario:
+def build(scenario: str, folder: Path, seed: int, visual_signal: float, cross_domain_signal: float,
+          missing_pictures: float) -> Scenario:
     """Generate the scenario and draw its pictures into ``folder/images``. Same arguments, same files."""
-    for name, value in (("visual_signal", visual_signal), ("cross_domain_signal", cross_domain_signal)):
+    for name, value in (("visual_signal", visual_signal), ("cross_domain_signal", cross_domain_signal),
+                        ("missing_pictures", missing_pictures)):
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}: it must lie between 0 and 1")
     world = _WORLDS[scenario]
     stream = [seed, SCENARIOS.index(scenario)]  # names the random streams, which do not depend on the dials
     items = _catalogue(scenario, world, np.random.default_rng([*stream, 0]))
-    _draw_pictures(items, scenario, folder, stream)
+    lost = np.random.default_rng([*stream, 3]).random(len(items)) < missing_pictures
+    items.loc[lost, "image"] = None
+    _draw_pictures(items[~lost], scenario, folder, stream)
     sequences = _behaviour(items, world, np.random.default_rng([*stream, 2]), visual_signal, cross_domain_signal)
     return Scenario(scenario, "demo", items, sequences, {"generated": True})
 
