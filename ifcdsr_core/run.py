@@ -226,7 +226,7 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
         **fingerprints, **code_version(), "trained_on": _trained_on(config), "best_epoch": best_epoch(history),
         "cases": {split: len(part) for split, part in cases.items()},
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "device": device_name(device),
         "seconds": round(time.perf_counter() - started, 1),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
@@ -382,6 +382,13 @@ def code_fingerprint(model: str) -> str:
                 node.body = node.body[1:] or [ast.Pass()]
         parsed[name] = ast.unparse(tree)
     return hashlib.sha256(json.dumps(parsed, sort_keys=True).encode()).hexdigest()
+
+
+def device_name(device: str) -> str:
+    """What the last digits of a number depend on: the GPU, or the processor's kind and the instructions torch uses."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 @cache
