@@ -289,6 +289,18 @@ def evaluate(folder: Path) -> pd.DataFrame:
     Raises:
         InputError: the folder is no run, or data or features are not those it was trained on.
     """
+    model, scenario, cases = restore(folder)
+    ranks = rank_cases(model, cases["test"], Run.load(folder).config["candidate_seed"])
+    ranks.insert(0, "user", scenario.split("test")["user"].astype(str).to_numpy())
+    return ranks
+
+
+def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
+    """A run's model with its saved weights, ready to score; its scenario; its encoded cases by split.
+
+    Raises:
+        InputError: the folder is no run, it has no weights, or data or features are not those it was trained on.
+    """
     finished = Run.load(folder)
     config = RunConfig(**finished.config)
     torch.set_num_threads(config.threads)
@@ -303,9 +315,7 @@ def evaluate(folder: Path) -> pd.DataFrame:
     except Exception as error:
         raise InputError(f"{Path(folder) / 'weights.safetensors'} can't be read ({type(error).__name__}): "
                          "run the configuration again with --force") from error
-    ranks = rank_cases(model.to(usable_device(config.device)), cases["test"], config.candidate_seed)
-    ranks.insert(0, "user", scenario.split("test")["user"].astype(str).to_numpy())
-    return ranks
+    return model.to(usable_device(config.device)).eval(), scenario, cases
 
 
 def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch], dict[str, str | None]]:
