@@ -7,6 +7,7 @@ one out; finished runs are found again, so it can be killed and continued.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable
 
@@ -30,6 +31,7 @@ REAL_EPOCHS = {"c2dsr": 8, "llmcdsr": 2}  # chosen for two processors; the paper
 
 # The paper's grid. The demo has a hundredth of the paper's training steps, so its learning rates are ten times larger.
 GRID_L2 = (1e-4, 5e-5, 1e-5)
+SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
 GRID_LEARNING_RATES = {"demo": (1e-2, 5e-3, 1e-3), "c2dsr": (1e-3, 5e-4, 1e-4), "llmcdsr": (1e-3, 5e-4, 1e-4)}
 
 
@@ -85,10 +87,106 @@ def ablation(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "dem
 
 
 def image_control(scenario: str, visual_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
-    """The controls: IFCDSR with and without images where pictures explain behaviour (1) or nothing of it (0)."""
+    """IFCDSR without images, with them, and with those of other items, where pictures explain so much of behaviour.
+
+    Images of other items are a placebo: as many parameters and as many distinct vectors, but nothing to be learned from
+    them about an item. What they bring is not owed to pictures.
+    """
+    arms = {"without images": ({"image_fusion": False}, {}), "with images": ({}, {}),
+            "with other items' images": ({}, {"shuffle_pictures": 1})}
     return {label: configurations("ifcdsr", scenario, seeds, source_options={"visual_signal": visual_signal},
-                                  model_options={"image_fusion": fusion}, **changes)
-            for label, fusion in (("without images", False), ("with images", True))}
+                                  model_options=options, **{**changes, **settings})
+            for label, (options, settings) in arms.items()}
+
+
+def domain_control(scenario: str, cross_domain_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
+    """IFCDSR on the merged sequence alone, on each domain alone, and on all three, where so many tastes carry over."""
+    arms = {"merged sequence alone": {"multiple_attention": False},
+            "own domain alone": {"lambda_1": 0.0, "lambda_2": 0.0}, "multiple attention": {}}
+    return {label: configurations("ifcdsr", scenario, seeds, source_options={"cross_domain_signal": cross_domain_signal},
+                                  model_options=options, **changes) for label, options in arms.items()}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Another way to read a place where the papers are silent.
+
+    Attributes:
+        gap: its number in the ledger.
+        label: what is different, in words.
+        changes: to IFCDSR's configuration, as ``configurations`` takes them.
+        changes_y: those for target domain Y, where each domain has a run of its own.
+        sources: data on which the reading can be told from ours.
+    """
+
+    gap: int
+    label: str
+    changes: dict
+    changes_y: dict | None = None
+    sources: tuple[str, ...] = ("demo", "c2dsr")
+
+
+def _options(**options) -> dict:
+    return {"model_options": options}
+
+
+OURS = "as in this book"
+READINGS = (
+    Reading(1, "temperature 1, the formula as printed", _options(temperature=1.0)),
+    Reading(1, "temperature 0.2", _options(temperature=0.2)),
+    Reading(1, "temperature 0.03", _options(temperature=0.03)),
+    Reading(1, "temperature learned", _options(learn_temperature=True)),
+    Reading(2, "the source domain's branch gives nothing", _options(source_branch="zero")),
+    Reading(5, "items of the same day in random order", {"shuffle_days": 1}),
+    Reading(5, "histories cut to the last 5 items", {"max_seq_len": 5}),
+    Reading(7, "2 layers", _options(num_layers=2)),
+    Reading(7, "1 head", _options(num_heads=1)),
+    Reading(7, "no positions", _options(positions=False)),
+    Reading(7, "bare attention: no positions, no feed-forward part", _options(positions=False, inner_size=0)),
+    Reading(8, "half of the items without a picture", {"source_options": {"missing_pictures": 0.5}}, sources=("demo",)),
+    Reading(9, "a learned projection of the images", _options(image_projection="linear"), sources=("demo",)),
+    Reading(10, "a model of its own for each target domain", _options(target="x"), _options(target="y")),
+    Reading(11, "each domain at its own best epoch", {"select_domain": "x"}, {"select_domain": "y"}),
+    Reading(11, "epoch chosen by the rank among all items", {"select_protocol": "full"}),
+    Reading(15, "loss from 256 sampled items a step", {"train_negatives": 256}, sources=("demo",)),
+    Reading(15, "exact loss", {"train_negatives": 0}, sources=("c2dsr",)),
+)
+
+
+def readings(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+    """The ledger's runs: IFCDSR as in this book, and under each other reading that the data can tell from it.
+
+    A reading with a run for each target domain has two rows, its label followed by the domain's letter.
+    """
+    rows = {OURS: {}}
+    for reading in READINGS:
+        if source in reading.sources and reading.changes_y is None:
+            rows[reading.label] = reading.changes
+        elif source in reading.sources:
+            rows |= {f"{reading.label}, x": reading.changes, f"{reading.label}, y": reading.changes_y}
+    return {label: _ifcdsr(scenario, seeds, source, {**changes, **changed}) for label, changed in rows.items()}
+
+
+# The paper's alpha, lambdas and size are among the values; its learning rates are GRID_LEARNING_RATES of its data.
+SENSITIVITY = {
+    "alpha": (0.0, 0.3, 0.5, 0.7, 0.9, 1.0), "lambda_1": (0.0, 0.1, 0.4, 1.0), "lambda_2": (0.0, 0.1, 0.4, 1.0),
+    "learning_rate": (1e-3, 2e-3, 5e-3, 1e-2, 2e-2), "hidden_size": (16, 32, 64, 128, 256),
+}
+
+
+def sensitivity(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes
+                ) -> dict[str, dict[float, list[RunConfig]]]:
+    """IFCDSR with one hyperparameter at a time at other values: by its name and its value."""
+    return {name: {value: _ifcdsr(scenario, seeds, source, {**changes, **({name: value} if name == "learning_rate" else
+                                                                          _options(**{name: value}))})
+                   for value in values} for name, values in SENSITIVITY.items()}
+
+
+def _ifcdsr(scenario: str, seeds: Iterable[int], source: str, changes: dict) -> list[RunConfig]:
+    """The book's configuration of IFCDSR with changes; real data have no pictures here, so it runs without."""
+    images = {} if source == "demo" else {"image_fusion": False}
+    return configurations("ifcdsr", scenario, seeds, source,
+                          **{**changes, "model_options": {**images, **changes.get("model_options", {})}})
 
 
 def grid(scenario: str, source: str = "demo", models: Iterable[str] | None = None, seed: int = 0, **changes
@@ -102,6 +200,9 @@ def grid(scenario: str, source: str = "demo", models: Iterable[str] | None = Non
             for label in comparison(scenario, [seed], source, [model])}
 
 
+NAMED = ("comparison", "ablation", "control", "readings", "sensitivity", "grid")
+
+
 def named_list(what: str, scenario: str, source: str, seeds: list[int], models: list[str], **changes) -> list[RunConfig]:
     """The configurations of an experiment of the book by its name, or of a JSON file that lists them.
 
@@ -110,21 +211,32 @@ def named_list(what: str, scenario: str, source: str, seeds: list[int], models: 
     """
     if what.endswith(".json"):
         return _listed(Path(what))
-    choose("experiment", what, ("comparison", "ablation", "control", "grid"))
-    if models and what in ("ablation", "control"):
-        raise InputError(f"{what} is about IFCDSR alone: it takes no models")
+    choose("experiment", what, NAMED)
     if what == "grid":
-        experiment = grid(scenario, source, models or None, seeds[0], **changes)
+        parts = [grid(scenario, source, models or None, seeds[0], **changes)]
     elif what == "comparison":
-        experiment = comparison(scenario, seeds, source, models or None, **changes)
+        parts = [comparison(scenario, seeds, source, models or None, **changes)]
+    elif models:
+        raise InputError(f"{what} is about IFCDSR alone: it takes no models")
     elif what == "ablation":
-        experiment = ablation(scenario, seeds, source, **changes)
-    elif source != "demo" or changes.pop("source_options", None):
-        raise InputError("control sets visual_signal itself, on the demo: it takes no other source and no source options")
+        parts = [ablation(scenario, seeds, source, **changes)]
+    elif changes.get("source_options"):
+        raise InputError(f"{what} sets the source's options itself: it takes none")
+    elif what == "readings":
+        parts = [readings(scenario, seeds, source, **_without_sources(changes))]
+    elif what == "sensitivity":
+        parts = list(sensitivity(scenario, seeds, source, **_without_sources(changes)).values())
+    elif source != "demo":
+        raise InputError("control turns the dials of the demo: it takes no other source")
     else:
-        experiment = {f"{label}, {signal:g}": configs for signal in (0.0, 1.0)
-                      for label, configs in image_control(scenario, signal, seeds, **changes).items()}
-    return [config for configs in experiment.values() for config in configs]
+        parts = [make(scenario, signal, seeds, **_without_sources(changes)) for make in (image_control, domain_control)
+                 for signal in SIGNALS]
+    flat = [config for part in parts for configs in part.values() for config in configs]
+    return [config for position, config in enumerate(flat) if config not in flat[:position]]
+
+
+def _without_sources(changes: dict) -> dict:
+    return {name: value for name, value in changes.items() if name != "source_options"}
 
 
 def _listed(path: Path) -> list[RunConfig]:
