@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Mapping, Sequence
+from typing import TYPE_CHECKING, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError
+from ifcdsr_core.experiments import readings, shipped
 from ifcdsr_core.metrics import METRICS, per_case
 from ifcdsr_core.models import COUNTING, MODELS
 from ifcdsr_core.page import escape, first_columns, model_name, show, title, unbroken, whole
 from ifcdsr_core.paper import HEADLINE, PAPER_TABLE1
-from ifcdsr_core.paths import results_dir
-from ifcdsr_core.run import Run
+from ifcdsr_core.run import Run, shipped_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES
 from ifcdsr_core.significance import bootstrap_interval, holm, permutation_p
 
@@ -80,7 +79,7 @@ class Difference:
     high: float
 
     def __str__(self) -> str:
-        return f"{_signed(self.value)} ({_signed(self.low)} to {_signed(self.high)})".replace(" ", "\u00a0")
+        return f"{signed(self.value)} ({signed(self.low)} to {signed(self.high)})".replace(" ", "\u00a0")
 
 
 def per_seed(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str) -> pd.DataFrame:
@@ -120,7 +119,7 @@ def with_intervals(experiment: Mapping[str, Sequence[Run]], names: tuple[str, st
     table = over_seeds(experiment, names, protocol)
     intervals = []
     for name, code in zip(names, "xy"):
-        cases = {metric: {label: _case_means(runs, protocol, metric)[_is_target(runs[0], code)]
+        cases = {metric: {label: case_means(runs, protocol, metric)[is_target(runs[0], code)]
                           for label, runs in experiment.items()} for metric in HEADLINE}  # (cases,) each
         intervals += [Interval(*bootstrap_interval(values)) for values in cases["MRR"].values()]
         for metric, values in cases.items():
@@ -155,6 +154,24 @@ def inventory(results: Mapping[str, Mapping[str, Sequence[Run]]]) -> Markdown:
              + ", ".join(f"{label} ({len(group)} run{'s' if len(group) > 1 else ''})" for label, group in experiment.items())
              for scenario, experiment in results.items() for runs in [next(iter(experiment.values()))]]
     return Markdown("\n".join(lines) or "This version of the book ships no results on the paper's test sets.")
+
+
+def origin(runs: Iterable[Run], command: str) -> Markdown:
+    """Where runs come from: shipped with the checkout or made here, by which code, and the command that makes them anew.
+
+    Args:
+        runs: any, some perhaps twice.
+        command: what to type after ``python -m ifcdsr_core``.
+    """
+    from IPython.display import Markdown
+
+    different = {run.folder: run for run in runs}.values()
+    shipped = [run for run in different if run.folder.parent == shipped_dir()]
+    commits = sorted({run.provenance["commit"][:7] for run in shipped})
+    minutes = sum(run.provenance["seconds"] for run in different) / 60
+    came = f"{len(shipped)} of them shipped with this book (code of {', '.join(commits)})" if shipped else "all made here"
+    return Markdown(f"*{len(different)} runs, {came}; {minutes:.0f} minutes of training in all. To make them anew:* "
+                    f"`python -m ifcdsr_core {command} --recompute`")
 
 
 def training_data(run: Run) -> str:
@@ -211,24 +228,19 @@ def grid_best(grid: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Model", "Learning rate", "L2", "Best epoch", "Validation MRR", "Points", "Worst"])
 
 
-def shipped_runs(source: str, scenario: str, folder: Path | None = None, exact: bool = False) -> dict[str, list[Run]]:
-    """The committed runs on a data set, by model, in the order of MODELS and of seeds; empty if there are none.
-
-    Args:
-        exact: those trained with the exact loss, in place of those with sampled negatives.
+def exact_runs(source: str, scenario: str) -> dict[str, list[Run]]:
+    """The committed runs of the comparison's models that were trained with the exact loss, whatever their other settings.
 
     Raises:
         InputError: a run folder is damaged.
     """
     found: dict[str, list[Run]] = {}
-    folders = sorted((folder or results_dir() / "runs").glob(f"{source}-{scenario}-*/"))
-    runs = sorted(map(Run.load, folders),
-                  key=lambda run: (list(MODELS).index(run.config["model"]), run.config["seed"]))
-    for run in runs:
-        if run.config["model"] not in COUNTING and bool(run.config.get("train_negatives")) == exact:
-            continue
-        without = "" if run.config["model_options"].get("image_fusion", True) else " (no images)"
-        found.setdefault(model_name(run.config["model"]) + without, []).append(run)
+    listed = {run.folder for group in shipped(readings(scenario, range(10), source)).values() for run in group}
+    for folder in sorted(shipped_dir().glob(f"{source}-{scenario}-*/")):
+        run = Run.load(folder)
+        if run.folder not in listed and run.config["model"] not in COUNTING and not run.config.get("train_negatives"):
+            without = "" if run.config["model_options"].get("image_fusion", True) else " (no images)"
+            found.setdefault(model_name(run.config["model"]) + without, []).append(run)
     return found
 
 
@@ -250,11 +262,11 @@ def against_rivals(experiment: Mapping[str, Sequence[Run]], reference: str, name
     """
     rows = []
     for name, code in zip(names, "xy"):
-        chosen = _is_target(experiment[reference][0], code)
+        chosen = is_target(experiment[reference][0], code)
         for label in (label for label in experiment if label != reference):
             _check_same_cases([*experiment[reference], *experiment[label]])
-            values = (_case_means(experiment[reference], protocol, "MRR")
-                      - _case_means(experiment[label], protocol, "MRR"))[chosen]
+            values = (case_means(experiment[reference], protocol, "MRR")
+                      - case_means(experiment[label], protocol, "MRR"))[chosen]
             rows.append((name, label, Difference(float(values.mean()), *bootstrap_interval(values)),
                          permutation_p(values)))
     table = pd.DataFrame(rows, columns=["Target", "Rival", "Difference", "p"])
@@ -283,7 +295,7 @@ def exact_against_sampled(exact: Mapping[str, Sequence[Run]], sampled: Mapping[s
     for name, code in zip(names, "xy"):
         for label in (label for label in exact if label in sampled and exact[label][0].config["model"] not in COUNTING):
             _check_same_cases([*exact[label], *sampled[label]])
-            one, other = (_case_means(runs[label], protocol, "MRR")[_is_target(runs[label][0], code)]
+            one, other = (case_means(runs[label], protocol, "MRR")[is_target(runs[label][0], code)]
                           for runs in (exact, sampled))
             rows.append((name, label, one.mean(), other.mean(),
                          Difference(float((one - other).mean()), *bootstrap_interval(one - other)),
@@ -339,7 +351,7 @@ def over_candidates(experiment: Mapping[str, Sequence[Run]], names: tuple[str, s
     rows = []
     for label, runs in experiment.items():
         for name, code, count in zip(names, "xy", num_items):
-            chosen = _is_target(runs[0], code)
+            chosen = is_target(runs[0], code)
             for negatives in np.unique(np.geomspace(9, count - 1, points).round().astype(int)):
                 values = [expected_reciprocal_rank(run.ranks["full"].to_numpy()[chosen], count, negatives).mean()
                           for run in runs]
@@ -396,7 +408,7 @@ def gains(after: Sequence[Run], before: Sequence[Run], names: tuple[str, str], p
     domain = after[0].ranks["target_domain"].to_numpy()
     rows = []
     for name, code in zip(names, "xy"):
-        differences = np.stack([_case_means([a], protocol, metric) - _case_means([b], protocol, metric)
+        differences = np.stack([case_means([a], protocol, metric) - case_means([b], protocol, metric)
                                 for a, b in zip(after, before)])[:, domain == code]  # (seeds, cases)
         of_seed, of_case = differences.mean(axis=1), differences.mean(axis=0)
         seed_error = Measured.of(of_seed).std / math.sqrt(len(of_seed))
@@ -417,41 +429,86 @@ def step_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], 
     return first_columns(pd.concat(parts, ignore_index=True), "step")
 
 
-def image_gains(controls: Mapping[tuple[str, float], Mapping[str, Sequence[Run]]]) -> pd.DataFrame:
-    """Gains of image fusion for each (scenario, visual_signal): the positive and the negative control."""
-    parts = [gains(runs["with images"], runs["without images"], DOMAIN_NAMES[scenario])
-             .assign(scenario=unbroken("-".join(DOMAIN_NAMES[scenario])), visual_signal=signal)
-             for (scenario, signal), runs in controls.items()]
-    table = first_columns(pd.concat(parts, ignore_index=True), "scenario", "visual_signal")
-    return table.assign(visual_signal=whole(table["visual_signal"]))
+# Of the arms of the controls: what is compared, the arm with it, the arm without it.
+IMAGE_STEPS = (("images", "with images", "without images"),
+               ("other items' images", "with other items' images", "without images"),
+               ("images over those of other items", "with images", "with other items' images"))
+DOMAIN_STEPS = (("over the merged sequence alone", "multiple attention", "merged sequence alone"),
+                ("over each domain alone", "multiple attention", "own domain alone"))
 
 
-def control_verdict(table: pd.DataFrame) -> str:
-    """What ``image_gains`` says, in sentences made of its numbers."""
+def control_gains(controls: Mapping[float, Mapping[str, Sequence[Run]]], steps: Sequence[tuple[str, str, str]],
+                  names: tuple[str, str]) -> pd.DataFrame:
+    """Gains between the arms of a control, for each position of its dial.
+
+    Args:
+        controls: by signal, the runs of ``experiments.image_control`` or ``domain_control``.
+        steps: ``IMAGE_STEPS`` or ``DOMAIN_STEPS``.
+
+    Returns:
+        The columns of ``gains``, with ``compared`` and ``signal`` in front.
+    """
+    parts = [gains(runs[after], runs[before], names).assign(compared=label, signal=signal)
+             for label, after, before in steps for signal, runs in sorted(controls.items())]
+    return first_columns(pd.concat(parts, ignore_index=True), "compared", "signal")
+
+
+def control_table(table: pd.DataFrame) -> pd.DataFrame:
+    """``control_gains`` for a page: a column for each position of the dial, gain ± noise in its cells."""
+    cells = table.assign(cell=[f"{signed(row.gain)} ± {row.noise:.2f}".replace(" ", "\u00a0") for row in table.itertuples()],
+                         signal=table["signal"].map("{:g}".format))
+    order = list(dict.fromkeys(zip(cells["compared"], cells["domain"])))
+    wide = cells.pivot(index=["compared", "domain"], columns="signal", values="cell").loc[order]
+    return wide.reset_index().rename(columns={"compared": "What is gained", "domain": "Target"}).rename_axis(columns=None)
+
+
+def image_verdict(table: pd.DataFrame) -> str:
+    """What ``control_gains`` of the images says: the controls that must hold for the gain to be owed to pictures."""
+    own, other, over = (table[table["compared"] == label] for label, *_ in IMAGE_STEPS)
+    none, full = over["signal"] == 0, over["signal"] == 1
+    return " ".join([
+        _held("the pictures explain nothing", "its own pictures must not beat those of other items", over[none], "a gain", False),
+        _held("pictures explain behaviour", "those of other items must bring nothing", other[other["signal"] == 1],
+              "a gain", False),
+        _held("pictures explain behaviour", "its own must beat those of other items", over[full], "a gain", True),
+        *_course(own)])
+
+
+def domain_verdict(table: pd.DataFrame) -> str:
+    """What ``control_gains`` of the domains says: does the gain grow with what the domains have in common?"""
+    return " ".join(sentence for label, *_ in DOMAIN_STEPS for sentence in (
+        f"*Multiple attention {escape(label)}.*", *_course(table[table["compared"] == label])))
+
+
+def _held(where: str, expected: str, part: pd.DataFrame, verdict: str, wanted: bool) -> str:
+    """One control in a sentence: in how many target domains it holds."""
+    if part.empty:
+        return ""
+    held = part[(part["verdict"] == verdict) == wanted]
+    numbers = ", ".join(f"{signed(row.gain)} ± {row.noise:.2f} for {escape(row.domain)}" for row in part.itertuples())
+    word = "**holds**" if len(held) == len(part) else f"**holds in {len(held)} of {len(part)} domains**"
+    return f"Where {where}, {expected}: this {word} ({numbers})."
+
+
+def _course(part: pd.DataFrame) -> list[str]:
+    """How a gain goes with the dial, in a sentence a domain."""
     sentences = []
-    for signal, part in table.groupby("visual_signal", sort=True):
-        counts = part["verdict"].value_counts()
-        sentences.append(
-            f"With `visual_signal` = {signal:g}, image fusion changes the MRR by {_signed(part['gain'].mean())} points "
-            f"on average over {len(part)} comparisons: {counts.get('a gain', 0)} of them show a gain beyond noise, "
-            f"{counts.get('a loss', 0)} a loss, {counts.get('within noise', 0)} are within noise.")
-    if table["seed_error"].isna().any():
-        sentences.append("With one seed the noise of training is not known and left out.")
-    negative, positive = table[table["visual_signal"] == 0], table[table["visual_signal"] > 0]
-    for part, name, gain_expected in ((negative, "negative", False), (positive, "positive", True)):
-        if len(part):
-            held = int(((part["verdict"] == "a gain") == gain_expected).sum())
-            word = "holds" if held == len(part) else f"holds in {held} of {len(part)} comparisons"
-            sentences.append(f"**The {name} control {word}.**")
-    return " ".join(sentences)
+    for domain, rows in part.groupby("domain", sort=False):
+        first, last = rows.iloc[0], rows.iloc[-1]
+        rise, noise = last["gain"] - first["gain"], math.hypot(first["noise"], last["noise"])
+        word = "rises" if rise > noise else "falls" if rise < -noise else "changes within noise"
+        sentences.append(f"{escape(domain)}: from the dial at {first['signal']:g} to {last['signal']:g} the gain {word}, from "
+                         f"{signed(first['gain'])} ± {first['noise']:.2f} to {signed(last['gain'])} ± {last['noise']:.2f} "
+                         "points.")
+    return sentences
 
 
-def _case_means(runs: Sequence[Run], protocol: str, metric: str) -> np.ndarray:
+def case_means(runs: Sequence[Run], protocol: str, metric: str) -> np.ndarray:
     """A metric per test case, averaged over runs, in percent, (cases,)."""
     return 100 * np.mean([per_case(run.ranks[protocol].to_numpy(), metric) for run in runs], axis=0)
 
 
-def _is_target(run: Run, domain: str) -> np.ndarray:
+def is_target(run: Run, domain: str) -> np.ndarray:
     """Which test cases have their target in a domain, (cases,) bool."""
     return run.ranks["target_domain"].to_numpy() == domain
 
@@ -464,7 +521,7 @@ def _check_same_cases(runs: Sequence[Run]) -> None:
                              "only runs on the same data can be compared")
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     return f"{value:+z.2f}".replace("-", "−")
 
 

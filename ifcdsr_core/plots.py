@@ -25,6 +25,8 @@ from ifcdsr_core.scenario import Scenario
 if TYPE_CHECKING:
     from IPython.display import Image
 
+    from ifcdsr_core.inspection import View
+
 WIDTH = 6.8  # inches of a page's column
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#6B7280"
 DOMAIN_COLOURS = TEAL, AMBER = "#2A7F86", "#C66A24"  # X, Y
@@ -369,23 +371,309 @@ def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
     return fig
 
 
-def image_control(table: pd.DataFrame) -> Figure:
-    """Gains of image fusion with their noise, a panel for each value of ``visual_signal``.
+def control_curves(table: pd.DataFrame, dial: str) -> Figure:
+    """Gains by the position of a dial, a panel for each target domain; bands show the noise.
 
     Args:
-        table: of ``comparisons.image_gains``.
+        table: of ``comparisons.control_gains``.
+        dial: its name, for the axis.
     """
-    signals = sorted(table["visual_signal"].unique())
-    fig, axes = _panels(len(signals), height=2.8, sharey=True)
-    span = 1.25 * (table["gain"].abs() + table["noise"]).max()
-    for ax, signal in zip(axes, signals):
-        part = table[table["visual_signal"] == signal].reset_index(drop=True)
-        ax.axvline(0, color="#111827", linewidth=1)
-        for row in part.itertuples():
-            beyond = row.verdict != "within noise"
-            colour = GREY if not beyond else GREEN if row.gain > 0 else ORANGE
-            ax.errorbar(row.gain, row.Index, xerr=row.noise, fmt="o", color=colour, capsize=3, markersize=7)
-        ax.set(title=f"visual_signal = {signal:g} (demo)", xlabel="gain in MRR by image fusion (points)",
-               yticks=range(len(part)), yticklabels=part["domain"], xlim=(-span, span), ylim=(len(part) - 0.5, -0.5))
-        ax.grid(False, axis="y")
+    domains = list(table["domain"].unique())
+    fig, axes = _panels(len(domains), height=3.1, sharey=True)
+    styles = [(BLUE, "o", "-"), (GREY, "s", "--"), (GREEN, "^", ":")]
+    for ax, domain in zip(axes, domains):
+        ax.axhline(0, color="#111827", linewidth=1)
+        for (colour, marker, line), (label, part) in zip(
+                styles, table[table["domain"] == domain].groupby("compared", sort=False)):
+            ax.fill_between(part["signal"], part["gain"] - part["noise"], part["gain"] + part["noise"], color=colour,
+                            alpha=0.14, linewidth=0)
+            ax.plot(part["signal"], part["gain"], color=colour, marker=marker, linestyle=line, label=label)
+        ax.set(title=domain, xlabel=dial, xticks=sorted(table["signal"].unique()))
+    axes[0].set_ylabel("gain in MRR (points)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=min(2, len(labels)))
     return fig
+
+
+def sensitivity(values: Mapping[str, pd.DataFrame], names: Mapping[str, str], marked: Mapping[str, float]) -> Figure:
+    """MRR by the value of one hyperparameter at a time: means over seeds, whiskers of one standard deviation.
+
+    Args:
+        values: by hyperparameter, a table with ``value``, ``domain``, ``mean`` and ``std`` (percent).
+        names: how the axis calls each; marked: the paper's value, where it is one number.
+    """
+    fig, axes = _panels(len(values), height=2.5)
+    for ax, (parameter, table) in zip(axes, values.items()):
+        points = sorted(table["value"].unique())
+        places = {value: place for place, value in enumerate(points)}
+        for colour, marker, (domain, part) in zip(DOMAIN_COLOURS, "os", table.groupby("domain", sort=False)):
+            ax.errorbar(part["value"].map(places), part["mean"], yerr=part["std"], color=colour, marker=marker, capsize=2.5,
+                        label=domain)
+        if marked.get(parameter) in places:
+            ax.axvline(places[marked[parameter]], color=GREY, linestyle=":", linewidth=1.4, zorder=0)
+        ax.set(xlabel=names.get(parameter, parameter), xticks=range(len(points)), ylabel="MRR",
+               xticklabels=[f"{value:g}" for value in points])
+        ax.set_ylim(bottom=0)
+        _percent(ax.yaxis)
+    axes[0].legend(loc="lower right")
+    return fig
+
+
+# --- what the model looks at ------------------------------------------------------------------------------------------
+
+SLATE, VIOLET = "#4A5A74", "#6F5BC4"  # by ID and by image, as in the drawings of the introduction
+_BLACK = "#111827"
+
+
+def attention_views(scenario: Scenario, views: Sequence[View]) -> Figure:
+    """Each case's history as pictures, oldest first, with the target apart; below, where every encoder looks, in percent.
+
+    Args:
+        views: of ``inspection.views``.
+    """
+    label, gap, line, row = 1.15, 0.22, 0.2, 0.185  # inches: encoder names, before the target, a title, a row of cells
+    longest = max((len(view.items) for view in views), default=1)
+    side = min(0.5, (WIDTH - label - gap - 0.05) / (longest + 1))
+    heights = [line + side + 0.22 + row * len(view.attention) + 0.25 for view in views]
+    ax = _sheet(sum(heights))
+    for name, colour, x in zip(scenario.domain_names, DOMAIN_COLOURS, (WIDTH - 1.3, WIDTH - 0.65)):
+        ax.text(x, line / 2, f"\u25a0 {name}", fontsize=8, color=colour, va="center")
+    top = 0.0
+    for view, height in zip(views, heights):
+        ax.text(0, top + line / 2, view.title, fontsize=9.5, fontweight="bold", va="center")
+        start, under = label + side * (longest - len(view.items)), top + line + side + 0.2
+        for number, item in enumerate(view.items):
+            _thumbnail(ax, scenario, item - 1, start + number * side, top + line, side)
+        _thumbnail(ax, scenario, view.target - 1, label + side * longest + gap, top + line, side)
+        for at, text in ((label + side * (longest - 0.5), "newest"), (label + side * (longest + 0.5) + gap, "target")):
+            ax.text(at, under - 0.1, text, fontsize=7, color="#4B5563", ha="center", va="center")
+        for number, (encoder, weights) in enumerate(view.attention.iterrows()):
+            y = under + row * number + 0.04 * (number // 2)  # a little apart, pair by pair
+            ax.text(label - 0.08, y + row / 2, encoder, fontsize=8, ha="right", va="center",
+                    color=VIOLET if "image" in encoder else SLATE)
+            for place, weight in enumerate(weights):
+                if not np.isnan(weight):
+                    colour = VIOLET if "image" in encoder else SLATE
+                    ax.add_patch(plt.Rectangle((start + place * side, y), side, row, facecolor=colour, linewidth=0,
+                                               alpha=min(1.0, 0.04 + weight)))
+                    ax.text(start + (place + 0.5) * side, y + row / 2, f"{100 * weight:.0f}", fontsize=7, ha="center",
+                            va="center", color="white" if weight > 0.75 else _BLACK)
+        top += height
+    return ax.figure
+
+
+def top_views(scenario: Scenario, views: Sequence[View]) -> Figure:
+    """What each encoder would recommend first, a row an encoder, and last all together; the target framed black.
+
+    What is in the history already has a dotted frame. At the left the rank of the target in that row, at the right the
+    target itself.
+
+    Args:
+        views: of ``inspection.views``.
+    """
+    label, gap, line = 2.3, 0.3, 0.24  # inches: names and ranks, before the target, a title
+    count = max((view.top.shape[1] for view in views), default=1)
+    side = min(0.34, (WIDTH - label - gap) / (count + 1))
+    heights = [line + side * len(view.top) + 0.25 for view in views]
+    ax = _sheet(sum(heights))
+    top = 0.0
+    for view, height in zip(views, heights):
+        ax.text(0, top + line / 2, view.title, fontsize=9.5, fontweight="bold", va="center")
+        for number, (scorer, items) in enumerate(view.top.iterrows()):
+            y = top + line + side * number
+            colour = VIOLET if "image" in scorer else SLATE if "ID" in scorer else _BLACK
+            ax.text(label - 1.05, y + side / 2, scorer, fontsize=8, ha="right", va="center", color=colour)
+            ax.text(label - 0.08, y + side / 2, f"{view.ranks[scorer]:,g} of {view.num_items:,}", fontsize=7.5, ha="right",
+                    va="center", color="#4B5563")
+            for place, item in enumerate(items[items > 0]):
+                frame = {"edgecolor": _BLACK, "linewidth": 2.2} if item == view.target else \
+                    {"edgecolor": GREY, "linewidth": 1.2, "linestyle": ":"} if item in view.items else None
+                _thumbnail(ax, scenario, item - 1, label + place * side, y, side, frame or {"linewidth": 0})
+        x = label + count * side + gap
+        _thumbnail(ax, scenario, view.target - 1, x, top + line, side, {"edgecolor": _BLACK, "linewidth": 2.2})
+        ax.text(x + side / 2, top + line + side + 0.08, "target", fontsize=7, color="#4B5563", ha="center", va="center")
+        top += height
+    return ax.figure
+
+
+def _sheet(height: float):
+    """One axis over a whole figure of the page's width, with inches as its units and y downwards."""
+    fig = plt.figure(figsize=(WIDTH, height), layout="none")
+    ax = fig.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, WIDTH), ylim=(height, 0))
+    ax.set_axis_off()
+    return ax
+
+
+def _thumbnail(ax, scenario: Scenario, row: int, x: float, y: float, side: float, frame: dict | None = None) -> None:
+    """A picture with its left upper corner at (x, y), framed in the colour of its domain unless told otherwise."""
+    domain = "xy".index(scenario.items["domain"].iloc[row])
+    frame, inset = frame or {"edgecolor": DOMAIN_COLOURS[domain], "linewidth": 1.3}, 0.07 * side
+    box = (x + inset, x + side - inset, y + side - inset, y + inset)
+    ax.imshow(_pixels(scenario, row), extent=box, interpolation="hamming", aspect="auto", zorder=2)
+    ax.add_patch(plt.Rectangle((box[0], box[3]), box[1] - box[0], box[2] - box[3], facecolor="none", zorder=3, **frame))
+    width, height = ax.figure.get_size_inches()
+    ax.set(xlim=(0, width), ylim=(height, 0))  # imshow moves them
+
+
+def attention_by_lag(lags: pd.DataFrame, words: Mapping[str, str]) -> Figure:
+    """Mean attention by distance from the newest item beside the even share, a panel a sub-sequence.
+
+    Args:
+        lags: of ``inspection.by_lag``.
+        words: names of the encoders.
+    """
+    branches = list(dict.fromkeys(encoder.rpartition("_")[0] for encoder in lags["encoder"]))
+    fig, axes = _panels(len(branches), columns=3, height=2.5, sharey=True)
+    for ax, branch in zip(axes, branches):
+        for modality, colour in (("id", SLATE), ("image", VIOLET)):
+            part = lags[lags["encoder"] == f"{branch}_{modality}"]
+            ax.plot(part["lag"], 100 * part["weight"], marker="o", color=colour, label="ID" if modality == "id" else "image")
+        ax.plot(part["lag"], 100 * part["even"], color=_BLACK, linewidth=1, linestyle=":", label="even share")
+        ax.set(title=words[f"{branch}_id"].removesuffix(" by ID"), xlabel="steps back (0: newest)", ylim=(0, None))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _percent(ax.yaxis)
+    axes[0].set_ylabel("attention, mean of the cases")
+    axes[-1].legend(loc="upper right")
+    return fig
+
+
+def attention_sharing(table: pd.DataFrame, words: Mapping[str, str]) -> Figure:
+    """Attention on items that share an attribute, as a multiple of what is expected; a row of panels a reference.
+
+    Args:
+        table: of ``inspection.sharing``, one or more below each other.
+        words: names of the encoders.
+    """
+    references, attributes = list(table["reference"].unique()), list(table["attribute"].unique())
+    encoders = list(table["encoder"].unique())
+    fig, axes = plt.subplots(len(references), len(attributes), figsize=(WIDTH, 2.2 * len(references) + 0.4), sharey=True,
+                             sharex="row", squeeze=False)
+    for row, reference in zip(axes, references):
+        for ax, attribute in zip(row, attributes):
+            part = table[(table["reference"] == reference) & (table["attribute"] == attribute)].set_index("encoder")
+            for y, encoder in enumerate(encoders):
+                cell, colour = part.loc[encoder], VIOLET if encoder.endswith("image") else SLATE
+                for name, offset, style in (("even", -0.16, {"markerfacecolor": "white", "alpha": 0.55}), ("usual", 0.16, {})):
+                    ax.plot([cell[f"{name}_low"], cell[f"{name}_high"]], [y + offset] * 2, color=colour, linewidth=1.4,
+                            alpha=style.get("alpha"))
+                    ax.plot(cell[name], y + offset, marker="o", color=colour, markersize=4, linestyle="", **style)
+            ax.axvline(1, color=_BLACK, linewidth=1, zorder=1)
+            ax.set(yticks=range(len(encoders)), yticklabels=[words[encoder] for encoder in encoders],
+                   ylim=(len(encoders) - 0.5, -0.5))
+            ax.set_title(f"{attribute}\n({'shown' if part['shown'].iloc[0] else 'not shown'})", fontsize=9)
+            ax.grid(False, axis="y")
+            ax.tick_params(axis="y", length=0)
+            ax.xaxis.set_major_locator(MaxNLocator(3))
+        row[0].set_ylabel(f"shared with the\n{'newest item' if reference == 'newest' else reference}", fontweight="bold")
+    axes[-1, len(attributes) // 2].set_xlabel("attention on items that share it, as a multiple of what is expected")
+    fig.legend(handles=[plt.Line2D([], [], marker="o", color=GREY, markerfacecolor="white", label="expected: an even share"),
+                        plt.Line2D([], [], marker="o", color=GREY, label="expected: what their positions usually get")],
+               loc="outside lower center", ncols=2)
+    return fig
+
+
+def scorers(table: pd.DataFrame) -> Figure:
+    """MRR of every scorer with its interval, a panel a domain; the line marks all parts together.
+
+    Args:
+        table: of ``inspection.scorer_table``.
+    """
+    domains = list(table["domain"].unique())
+    count = table["scorer"].nunique()
+    fig, axes = _panels(len(domains), height=0.21 * count + 0.9, sharey=True)
+    for ax, domain in zip(axes, domains):
+        part = table[table["domain"] == domain].reset_index(drop=True)
+        group = part["group"].ne(part["group"].shift()).cumsum() - 1
+        at = part.index + 0.6 * group  # groups apart
+        for y, row in zip(at, part.itertuples()):
+            colour = VIOLET if row.scorer.endswith("by image") else SLATE if row.scorer.endswith("by ID") else _BLACK
+            ax.errorbar(row.MRR, y, xerr=[[row.MRR - row.low], [row.high - row.MRR]], fmt="o", color=colour, capsize=2,
+                        linewidth=1.3)
+        ax.axvline(part["MRR"].iloc[-1], color=_BLACK, linewidth=1, linestyle=":", zorder=1)
+        ax.set(title=f"target in {domain}", yticks=at, yticklabels=part["scorer"], xlabel="MRR, 999 negatives",
+               ylim=(at.max() + 0.7, -0.7), xlim=(0, None))
+        ax.grid(False, axis="y")
+        ax.tick_params(axis="y", length=0)
+        _percent(ax.xaxis)
+    return fig
+
+
+# --- where it helps ---------------------------------------------------------------------------------------------------
+
+
+def gains_by_group(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
+    """Gains in MRR by group of a property, with intervals, and the cases of each group below its name.
+
+    Args:
+        panels: ``subgroups.gain_by_group`` by the title of a panel and what its axis shows.
+    """
+    fig, axes = _panels(len(panels), height=2.7, sharey=True)
+    for number, (ax, ((title, along), table)) in enumerate(zip(axes, panels.items())):
+        ax.axhline(0, color="#111827", linewidth=1)
+        ax.errorbar(range(len(table)), table["gain"], yerr=[table["gain"] - table["low"], table["high"] - table["gain"]],
+                    color=BLUE, marker="o", capsize=3, linewidth=1.4)
+        _group_axis(ax, table["group"], [f"n = {cases:,}" for cases in table["cases"]], title, along)
+        if number % 2 == 0:
+            ax.set_ylabel("gain in MRR (points)")
+    return fig
+
+
+def mrr_by_group(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
+    """MRR of a few labels by group of a property, with intervals, and the cases of each group below its name.
+
+    Args:
+        panels: ``subgroups.mrr_by_group`` by the title of a panel and what its axis shows.
+    """
+    fig, axes = _panels(len(panels), height=2.7, sharey=True)
+    for ax, ((title, along), table) in zip(axes, panels.items()):
+        of_label = list(table.groupby("label", sort=False))
+        for number, ((label, part), colour, line) in enumerate(zip(of_label, (ORANGE, GREY, BLUE, GREEN),
+                                                                   ("-", "--", "-.", ":"))):
+            at = np.arange(len(part)) + 0.08 * (number - (len(of_label) - 1) / 2)  # so that no whisker hides another
+            ax.errorbar(at, part["MRR"], yerr=[part["MRR"] - part["low"], part["high"] - part["MRR"]], color=colour,
+                        marker="o", capsize=3, linewidth=1.4, linestyle=line, label=label)
+        _group_axis(ax, part["group"], [f"n = {cases:,}" for cases in part["cases"]], title, along)
+        _percent(ax.yaxis)
+    axes[0].set_ylim(bottom=0)
+    for ax in axes[::2]:
+        ax.set_ylabel("MRR")
+    handles, labels = axes[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return fig
+
+
+def models_by_group(panels: Mapping[tuple[str, str], pd.DataFrame], chance: float, logarithmic: bool = True) -> Figure:
+    """MRR of all models by group of a property, and the share of the cases below the name of each group.
+
+    Args:
+        panels: ``subgroups.mrr_by_group`` by the title of a panel and what its axis shows.
+        chance: MRR of a random order, percent.
+    """
+    counted = {"Popularity": (GREEN, ":"), "Co-occurrence": (BLUE, "--")}
+    fig, axes = _panels(max(1, len(panels)), height=2.9 if panels else 0.2, sharey=True)
+    if not panels:
+        _nothing(axes[0])
+        return fig
+    for number, (ax, ((title, along), table)) in enumerate(zip(axes, panels.items())):
+        for label, part in table.groupby("label", sort=False):
+            colour, line = counted.get(label, (ORANGE, "-") if label.startswith("IFCDSR") else ("#B6BCC6", "-"))
+            told = colour != "#B6BCC6"
+            ax.plot(range(len(part)), part["MRR"], color=colour, linestyle=line, marker="o" if told else None,
+                    linewidth=2.2 if told else 1, zorder=3 if told else 2, label=label if told else "other models that learn")
+        ax.axhline(chance, color="#111827", linewidth=1, linestyle=":", label="random order")
+        _group_axis(ax, part["group"], [f"{share:.0f} %" for share in part["share"]], title, along)
+        ax.set(**{"yscale": "log"} if logarithmic else {"ylim": (0, None)})
+        _percent(ax.yaxis)
+        if number % 2 == 0:
+            ax.set_ylabel("MRR, logarithmic" if logarithmic else "MRR")
+    handles = dict(zip(*reversed(axes[0].get_legend_handles_labels())))
+    fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+    return fig
+
+
+def _group_axis(ax, groups: Sequence[str], counts: Sequence[str], title: str, along: str) -> None:
+    ax.set(title=title, xticks=range(len(counts)), xlim=(-0.4, len(counts) - 0.6),
+           xlabel=textwrap.fill(along, 46))
+    ax.set_xticklabels([f"{group}\n{count}" for group, count in zip(groups, counts)], fontsize=7.5)
+    ax.grid(False, axis="x")

@@ -67,7 +67,7 @@ page.show(paper.PAPER_TABLE3, "Printed in the paper (its Table 3): "
 
 # %%
 shipped = {name: runs for name in DOMAIN_NAMES
-           if (runs := comparisons.shipped_runs("c2dsr", name))}
+           if (runs := experiments.shipped_comparison("c2dsr", name))}
 comparisons.inventory(shipped)
 
 # %% mystnb={"markdown_format": "myst"}
@@ -177,7 +177,7 @@ for name, runs in shipped.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    exact = comparisons.shipped_runs("c2dsr", name, exact=True)
+    exact = comparisons.exact_runs("c2dsr", name)
     differences = comparisons.exact_against_sampled(
         exact, runs, DOMAIN_NAMES[name], "sampled_999")
     display(page.show(differences, f"{page.title('c2dsr', name)}: MRR in percent "
@@ -191,7 +191,7 @@ for name, runs in shipped.items():
 # domain only, and the users to test on are few; no number of the paper belongs here.
 
 # %% mystnb={"markdown_format": "myst"}
-other = comparisons.shipped_runs("llmcdsr", "food_kitchen")
+other = experiments.shipped_comparison("llmcdsr", "food_kitchen")
 if other:
     reference = list(other)[-1]
     display(comparisons.comparison(other, "llmcdsr", "food_kitchen",

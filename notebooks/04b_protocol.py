@@ -39,7 +39,7 @@ changes = {"epochs": epochs} if epochs else {}
 
 # %%
 shipped = {name: runs for name in DOMAIN_NAMES
-           if (runs := comparisons.shipped_runs("c2dsr", name))}
+           if (runs := experiments.shipped_comparison("c2dsr", name))}
 comparisons.inventory(shipped)
 
 # %% [markdown]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -11,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ifcdsr_core import comparisons, paper
+from ifcdsr_core import comparisons, experiments, paper
 from ifcdsr_core.comparisons import Difference, Measured, PValue
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import summarise
-from ifcdsr_core.run import Run
+from ifcdsr_core.run import Run, RunConfig
 
 NAMES = ("Food", "Kitchen")
 
@@ -123,28 +124,49 @@ def test_beside_paper_takes_only_models_of_the_paper():
     assert [cell.mean for cell in table["MRR here"]] == [50.0, 25.0]
 
 
-def test_shipped_runs_are_found_by_model_and_seed(tmp_path):
-    for seed, model, options in ((1, "ifcdsr", {"image_fusion": False}), (0, "ifcdsr", {"image_fusion": False}),
-                                 (0, "sasrec", {}), (0, "gru4rec", {})):
-        run = made_run([2], [4], seed, source="c2dsr", model=model, model_options=options,
-                       train_negatives=0 if model == "sasrec" else 8)
-        folder = tmp_path / f"c2dsr-food_kitchen-{model}-seed{seed}-0123"
-        folder.mkdir()
-        (folder / "config.json").write_text(json.dumps(run.config))
-        (folder / "provenance.json").write_text(json.dumps(run.provenance))
-        run.history.to_csv(folder / "history.csv", index=False)
-        run.ranks.to_parquet(folder / "ranks.parquet")
-    found = comparisons.shipped_runs("c2dsr", "food_kitchen", tmp_path)
+def put_run(folder: Path, configured: RunConfig) -> Path:
+    """A run folder with this configuration."""
+    run = made_run([2], [4], configured.seed)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(configured)))
+    (folder / "provenance.json").write_text(json.dumps(run.provenance))
+    run.history.to_csv(folder / "history.csv", index=False)
+    run.ranks.to_parquet(folder / "ranks.parquet")
+    return folder
+
+
+def test_shipped_runs_are_those_of_the_experiment_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "shipped_dir", lambda: tmp_path)
+    monkeypatch.setattr(comparisons, "shipped_dir", lambda: tmp_path)
+    rows = experiments.comparison("food_kitchen", (0, 1), "c2dsr")
+    wanted = [rows["IFCDSR (no images)"][1], rows["IFCDSR (no images)"][0], rows["GRU4Rec"][0]]
+    others = [dataclasses.replace(rows["IFCDSR (no images)"][0], train_negatives=0),  # a reading of the ledger
+              dataclasses.replace(rows["SASRec"][0], train_negatives=0, epochs=6)]
+    for number, configured in enumerate([*wanted, *others]):
+        folder = put_run(tmp_path / f"c2dsr-food_kitchen-{configured.model}-seed{configured.seed}-{number}", configured)
+    found = experiments.shipped_comparison("c2dsr", "food_kitchen")
     assert {label: [run.config["seed"] for run in runs] for label, runs in found.items()} == \
         {"GRU4Rec": [0], "IFCDSR (no images)": [0, 1]}
     assert list(found) == ["GRU4Rec", "IFCDSR (no images)"]
-    assert list(comparisons.shipped_runs("c2dsr", "food_kitchen", tmp_path, exact=True)) == ["SASRec"]
-    assert comparisons.shipped_runs("c2dsr", "movie_book", tmp_path) == {}
+    assert list(comparisons.exact_runs("c2dsr", "food_kitchen")) == ["SASRec"]
+    assert experiments.shipped_comparison("c2dsr", "movie_book") == {}
     assert "ships no results" in comparisons.inventory({}).data
     assert "IFCDSR (no images) (2 runs)" in comparisons.inventory({"food_kitchen": found}).data
     (folder / "ranks.parquet").write_bytes(b"no table")
     with pytest.raises(InputError, match="ranks.parquet can't be read"):
-        comparisons.shipped_runs("c2dsr", "food_kitchen", tmp_path)
+        experiments.shipped_comparison("c2dsr", "food_kitchen")
+
+
+def test_the_origin_of_runs_says_what_is_shipped(tmp_path, monkeypatch):
+    monkeypatch.setattr(comparisons, "shipped_dir", lambda: Path("runs"))
+    here, there = made_run([1], [1]), made_run([1], [1], seed=1)
+    for run in (here, there):
+        run.provenance.update(commit="0123456789", seconds=90.0)
+    here = dataclasses.replace(here, folder=tmp_path / "mine")
+    text = comparisons.origin([here, there, there], "sweep ablation").data
+    assert text.startswith("*2 runs, 1 of them shipped with this book (code of 0123456); 3 minutes")
+    assert "`python -m ifcdsr_core sweep ablation --recompute`" in text
+    assert "all made here" in comparisons.origin([here], "sweep ablation").data
 
 
 # --- differences ---
@@ -237,14 +259,42 @@ def test_verdicts_follow_the_numbers():
     base, better, worse = (made_run([rank] * 4, [rank] * 4) for rank in (2, 1, 4))
     assert comparisons.gains([better], [base], NAMES)["verdict"].tolist() == ["a gain"] * 2
     assert comparisons.gains([worse], [base], NAMES)["verdict"].tolist() == ["a loss"] * 2
-    controls = {("food_kitchen", 0.0): {"without images": [base], "with images": [base]},
-                ("food_kitchen", 1.0): {"without images": [base], "with images": [better]}}
-    text = comparisons.control_verdict(comparisons.image_gains(controls))
-    assert "The negative control holds." in text and "The positive control holds." in text and "one seed" in text
-    controls["food_kitchen", 0.0]["with images"] = [better]
-    text = comparisons.control_verdict(comparisons.image_gains(controls))
-    assert "The negative control holds in 0 of 2 comparisons." in text
-    assert "+50.00 points on average over 2 comparisons: 2 of them show a gain" in text
+
+
+def controls(nothing=2, own=1, other=2):
+    """An image control at 0 and 1; ranks 2 and 1 are MRRs of 50 and 100."""
+    made = {rank: [made_run([rank] * 4, [rank] * 4)] for rank in (1, 2, 4)}
+    return {0.0: {"without images": made[2], "with images": made[nothing], "with other items' images": made[2]},
+            1.0: {"without images": made[2], "with images": made[own], "with other items' images": made[other]}}
+
+
+def test_gains_of_a_control_by_its_dial():
+    table = comparisons.control_gains(controls(), comparisons.IMAGE_STEPS, NAMES)
+    assert len(table) == 3 * 2 * 2
+    chosen = table[(table["signal"] == 1) & (table["domain"] == "Kitchen")]
+    assert dict(zip(chosen["compared"], chosen["gain"])) == {
+        "images": 50.0, "other items' images": 0.0, "images over those of other items": 50.0}
+    wide = comparisons.control_table(table)
+    assert wide.columns.tolist() == ["What is gained", "Target", "0", "1"]
+    assert wide.iloc[0].tolist() == ["images", "Food", "+0.00\u00a0±\u00a00.00", "+50.00\u00a0±\u00a00.00"]
+
+
+@pytest.mark.parametrize("ranks, holds", [({}, [2, 2, 2]), ({"nothing": 1}, [0, 2, 2]), ({"other": 1}, [2, 0, 0]),
+                                          ({"own": 4}, [2, 2, 0])])
+def test_the_verdict_on_images_says_which_controls_hold(ranks, holds):
+    text = comparisons.image_verdict(comparisons.control_gains(controls(**ranks), comparisons.IMAGE_STEPS, NAMES))
+    found = [2 if words.startswith("**holds**") else int(words.split()[2]) for words in text.split(": this ")[1:]]
+    assert found == holds
+    rises = "from the dial at 0 to 1 the gain " + ("rises, from +0.00" if not ranks or "other" in ranks else "")
+    assert rises in text
+
+
+def test_the_verdict_on_domains_says_whether_a_gain_grows():
+    one, two = [made_run([1] * 4, [2] * 4)], [made_run([2] * 4, [2] * 4)]
+    runs = {0.0: {"merged sequence alone": two, "own domain alone": two, "multiple attention": two},
+            1.0: {"merged sequence alone": two, "own domain alone": one, "multiple attention": one}}
+    text = comparisons.domain_verdict(comparisons.control_gains(runs, comparisons.DOMAIN_STEPS, NAMES))
+    assert text.count("rises, from +0.00 ± 0.00 to +50.00 ± 0.00 points") == 1 and text.count("changes within noise") == 3
 
 
 def test_step_gains_go_from_label_to_label(experiment):

@@ -101,10 +101,36 @@ def test_a_wrong_list_is_refused_in_one_line(tmp_path, text, message):
 
 def test_the_control_is_a_list_too_and_what_does_not_apply_is_refused():
     configs = experiments.named_list("control", "movie_book", "demo", [0, 1], [], source_options={})
-    assert len(configs) == 8 and {config.source_options["visual_signal"] for config in configs} == {0.0, 1.0}
-    for what, source, models in (("control", "demo", ["sasrec"]), ("ablation", "demo", ["sasrec"]), ("control", "c2dsr", [])):
+    assert len(configs) == (3 * 5 + 3 * 5 - 1) * 2  # both dials at 1 with all there is: the same runs, once
+    assert {config.source_options["visual_signal"] for config in configs} == set(experiments.SIGNALS)
+    assert {config.source_options["cross_domain_signal"] for config in configs} == set(experiments.SIGNALS)
+    assert sum(config.shuffle_pictures > 0 for config in configs) == 2 * 5
+    for what, source, models in (("control", "demo", ["sasrec"]), ("ablation", "demo", ["sasrec"]), ("control", "c2dsr", []),
+                                 ("readings", "demo", ["sasrec"]), ("sensitivity", "demo", ["sasrec"])):
         with pytest.raises(InputError, match="takes no"):
             experiments.named_list(what, "movie_book", source, [0], models)
+
+
+def test_every_reading_differs_from_ours_and_from_every_other():
+    for source in ("demo", "c2dsr"):
+        rows = experiments.readings("food_kitchen", [0], source)
+        names = [experiments._key(configs[0]) for configs in rows.values()]
+        assert len(set(names)) == len(names) and list(rows)[0] == experiments.OURS
+        assert rows[experiments.OURS] == experiments.comparison("food_kitchen", [0], source, ["ifcdsr"]).popitem()[1]
+    real, demo = (set(experiments.readings("food_kitchen", [0], source)) for source in ("c2dsr", "demo"))
+    assert real - demo == {"exact loss"} and "a learned projection of the images" in demo - real
+
+
+def test_sensitivity_changes_one_thing_and_tries_what_the_book_and_the_paper_use():
+    ours = dataclasses.asdict(experiments.readings("food_kitchen", [0])[experiments.OURS][0])
+    for name, groups in experiments.sensitivity("food_kitchen", [0]).items():
+        found = [{**record, **record["model_options"]} for [config] in groups.values()
+                 for record in [dataclasses.asdict(config)]]
+        assert [record[name] for record in found] == list(experiments.SENSITIVITY[name])
+        assert any({**ours, **ours["model_options"]}[name] == record[name] for record in found), name
+        for record in found:
+            different = {key for key, value in record.items() if value != {**ours, **ours["model_options"]}[key]}
+            assert different <= {name, "model_options"}
 
 
 def test_an_unknown_experiment_is_refused():

@@ -1,0 +1,89 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: all,-papermill,-execution,-trusted
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-papermill
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The ledger of gaps
+#
+# Rebuilding a model from a short paper takes decisions that the paper leaves open. This page keeps account of them: for
+# each gap, what the papers say, what else it could mean, what is done here, and the measured price of choosing
+# otherwise. An *effect* is the MRR against 999 negatives under the other reading minus that under ours, in percentage
+# points, for the same seeds and the same test cases. In brackets: what seeds and test cases leave open, twice the root
+# of both squared standard errors; where only one seed was run, what test cases leave open. Where zero lies within the
+# brackets, the choice cannot be told from noise.
+#
+# Most effects are measured on the demo. Some are measured on the paper's own data as well, where it has no pictures and
+# a training set that is not the paper's (see {doc}`04_comparison`). Numbers of the demo say what matters to *this model
+# on data of its kind*; how much they would be on Amazon's is another question.
+
+# %% tags=["parameters"]
+scenario = "food_kitchen"  # or movie_book
+seeds = "0,1,2"  # of the runs on the demo
+epochs = 0  # at most so many; 0: the book's number
+
+# %%
+import pandas as pd
+from IPython.display import Markdown, display
+
+from ifcdsr_core import comparisons, experiments, ledger, page, tables
+
+seed_list = experiments.parse_seeds(seeds)
+changes = {"epochs": epochs} if epochs else {}
+demo = experiments.run_all(
+    experiments.readings(scenario, seed_list, **changes))
+rivals = experiments.run_all(experiments.comparison(
+    scenario, seed_list, models=["popularity", "c2dsr"], **changes))
+real = experiments.shipped(
+    experiments.readings(scenario, range(5), "c2dsr"))
+real_rivals = experiments.shipped_comparison("c2dsr", scenario)
+
+# %%
+parts = [ledger.effects(demo, tables.num_items("demo", scenario), rivals)]
+if real:
+    parts.append(ledger.effects(
+        real, tables.num_items("c2dsr", scenario), real_rivals))
+effects = pd.concat(parts, ignore_index=True)
+
+# %% [markdown]
+# ## At a glance
+
+# %% mystnb={"markdown_format": "myst"}
+page.show(ledger.summary(effects),
+          "The gaps, and the reading of each that changes the MRR most (in "
+          "points, with what seeds and cases leave open).", "tab-ledger")
+
+# %%
+Markdown(ledger.verdict(effects))
+
+# %% [markdown]
+# ## Gap by gap
+
+# %% mystnb={"markdown_format": "myst"}
+for gap in ledger.GAPS:
+    display(ledger.entry(gap))
+    rows = ledger.measured(effects, gap.number)
+    if len(rows):
+        display(page.show(
+            rows, f"Gap {gap.number}, {gap.topic}: change of the MRR in "
+            "percentage points under another reading.",
+            f"tab-gap-{gap.number}"))
+
+# %% [markdown]
+# ## The runs
+
+# %%
+runs = [run for part in (demo, real) for group in part.values()
+        for run in group]
+display(comparisons.origin(
+    runs, f"sweep readings --scenario {scenario}"))

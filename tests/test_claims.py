@@ -1,0 +1,84 @@
+"""Verdicts follow from numbers by their rules."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from ifcdsr_core import claims
+from ifcdsr_core.comparisons import DOMAIN_STEPS, IMAGE_STEPS, control_gains
+from test_comparisons import NAMES, made_run
+
+
+def arms(steps, **ranks):
+    """Arms with the ranks given as (Food, Kitchen); the others have rank 4."""
+    names = dict.fromkeys(label for _, *pair in steps for label in pair)
+    return {name: [made_run([ranks.get(name.replace(" ", "_").replace("'", ""), (4, 4))[0]] * 4,
+                            [ranks.get(name.replace(" ", "_").replace("'", ""), (4, 4))[1]] * 4)] for name in names}
+
+
+def image_gains(at_0=(4, 4), at_1=(2, 2)):
+    return control_gains({0.0: arms(IMAGE_STEPS, with_images=at_0), 1.0: arms(IMAGE_STEPS, with_images=at_1)}, IMAGE_STEPS, NAMES)
+
+
+@pytest.mark.parametrize("at_0, at_1, verdict", [
+    ((4, 4), (2, 2), claims.REPRODUCED), ((4, 4), (2, 4), claims.PARTLY), ((2, 4), (2, 2), claims.PARTLY),
+    ((4, 4), (4, 4), claims.NOT), ((4, 4), (8, 8), claims.NOT)])
+def test_images(at_0, at_1, verdict):
+    judged = claims.images(image_gains(at_0, at_1))
+    assert judged.verdict == verdict
+    if verdict == claims.REPRODUCED:
+        assert "by +25.00 ± 0.00 (Food) and +25.00 ± 0.00 (Kitchen) points" in judged.evidence
+
+
+def domain_gains(at_0, at_1):
+    return control_gains({signal: arms(DOMAIN_STEPS, **ranks) for signal, ranks in ((0.0, at_0), (1.0, at_1))}, DOMAIN_STEPS, NAMES)
+
+
+def test_attention_counts_the_real_steps_too():
+    gains = domain_gains({}, {"multiple_attention": (2, 2)})
+    step = {"original framework": [made_run([4, 4], [4, 4])], "+ multiple attention": [made_run([2, 2], [4, 4])]}
+    assert claims.attention(gains, {}).verdict == claims.REPRODUCED
+    judged = claims.attention(gains, {"food_kitchen": step, "movie_book": {}})
+    assert judged.verdict == claims.PARTLY and "+25.00 ± 0.00 (Food) and +0.00 ± 0.00 (Kitchen)" in judged.evidence
+    assert claims.attention(domain_gains({}, {}), {}).verdict == claims.NOT
+
+
+def test_crossing_is_what_grows_with_the_dial_over_each_domain_alone():
+    constant = {"multiple_attention": (2, 2)}  # as much of a gain where nothing carries over
+    assert claims.crossing(domain_gains(constant, constant)).verdict == claims.NOT
+    assert claims.crossing(domain_gains({}, constant)).verdict == claims.REPRODUCED
+    judged = claims.crossing(domain_gains({}, {"multiple_attention": (2, 4)}))
+    assert judged.verdict == claims.PARTLY and "+25.00 for Food and +0.00 for Kitchen" in judged.evidence
+
+
+def test_balance_asks_the_smaller_domain_to_gain_more():
+    assert claims.balance(domain_gains({}, {"multiple_attention": (1, 2)}), larger="Kitchen").verdict == claims.REPRODUCED
+    assert claims.balance(domain_gains({}, {"multiple_attention": (2, 1)}), larger="Kitchen").verdict == claims.NOT
+    assert claims.balance(domain_gains({}, {"multiple_attention": (2, 2)}), larger="Food").verdict == claims.NOT
+
+
+def comparison(rank):
+    return {"SASRec": [made_run([4] * 30, [4] * 30)], "IFCDSR": [made_run([rank] * 30, [rank] * 30)]}
+
+
+@pytest.mark.parametrize("rank, verdict", [(2, claims.REPRODUCED), (4, claims.NOT), (8, claims.NOT)])
+def test_outperforms(rank, verdict):
+    judged = claims.outperforms({"food_kitchen": comparison(rank)}, comparison(2), "food_kitchen")
+    assert judged.verdict == verdict and "better in 2 of 2 tests" in judged.evidence
+    assert claims.outperforms({}, comparison(2), "food_kitchen").verdict == claims.UNCHECKED
+
+
+def test_table4_and_partition():
+    steps = {"a": [made_run([4, 4], [4, 4])], "b": [made_run([2, 2], [2, 2])], "c": [made_run([1, 1], [2, 2])]}
+    judged = claims.table4(steps, "food_kitchen")
+    assert judged.verdict == claims.PARTLY and "0.60 and 0.45 points" in judged.claim
+    counted = pd.DataFrame({"quantity": ["items", "train", "avg_length"], "ours": [5.0, float("nan"), 3.0], "paper": [5.0, 9.0, 4.0]})
+    assert claims.partition(counted).verdict == claims.NOT and "1 of 1 numbers" in claims.partition(counted).evidence
+    assert claims.partition(counted.assign(ours=6.0)).verdict == claims.PARTLY
+
+
+def test_the_report_counts_verdicts_and_links_pages():
+    text = claims.report([claims.images(image_gains()), claims.successor()]).data
+    assert text.startswith("Of 2 claims: reproduced: 1; cannot be checked here: 1.")
+    assert "**Reproduced on the demo.**" in text and "{doc}`Details <05_ablation>`" in text

@@ -1,0 +1,102 @@
+"""The ledger: every gap has words and a number or a reason, and effects are computed by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from ifcdsr_core import experiments, ledger
+from ifcdsr_core.comparisons import Difference
+from test_comparisons import NAMES, made_run
+
+
+def runs_of(ranks_x, ranks_y, **config):
+    return [made_run(ranks_x, ranks_y, **config)]
+
+
+@pytest.fixture
+def demo():
+    """Ours has an MRR of 50 and 25; every other reading 100 and 25, but those with a run for each domain."""
+    rows = {label: runs_of([1, 1], [4, 4]) for label in experiments.readings("food_kitchen", [0])}
+    rows[experiments.OURS] = runs_of([2, 2], [4, 4])
+    for label in rows:
+        if label.endswith(", x"):
+            rows[label] = runs_of([1, 1], [9, 9])
+        if label.endswith(", y"):
+            rows[label] = runs_of([9, 9], [2, 2])
+    return rows
+
+
+def rivals():
+    popularity = runs_of([3, 3], [5, 5], model="popularity")
+    for run in popularity:
+        run.ranks["sampled_999_ties"] = [2, 2, 0, 0]  # two others score as the target does: places 2 to 4
+    return {"Popularity": popularity, "C2DSR": runs_of([1, 1], [4, 4], model="c2dsr")}
+
+
+def test_every_gap_has_a_measured_effect_or_says_why_not(demo):
+    table = ledger.effects(demo, (2000, 3000), rivals())
+    measured = set(table["gap"]) | {13}  # 13 takes several seeds
+    assert {gap.number for gap in ledger.GAPS} == set(range(1, 16))
+    for gap in ledger.GAPS:
+        assert gap.silent and gap.choice and (gap.number in measured or gap.unchecked), gap.topic
+    assert {reading.gap for reading in experiments.READINGS} <= {gap.number for gap in ledger.GAPS}
+    lines = ledger.summary(table)
+    assert len(lines) == 15 and not (lines == "").any().any()
+    unmeasured = lines[lines["Reading with the largest effect"] == "cannot be checked here"]["#"]
+    assert set(unmeasured) == {6, 12, 13, 14}
+    assert "Cannot be checked here" in ledger.entry(ledger.GAPS[5]).data and "Cannot" not in ledger.entry(ledger.GAPS[0]).data
+
+
+def test_effects_by_hand(demo):
+    table = ledger.effects(demo, (2000, 3000), rivals()).set_index("reading")
+    layers = table.loc["2 layers"]
+    assert (layers["Food"].value, layers["Kitchen"].value) == (50.0, 0.0) and layers["data"] == "Food-Kitchen (demo)"
+    pair = table.loc["each domain at its own best epoch"]  # Food from the one run, Kitchen from the other
+    assert (pair["Food"].value, pair["Kitchen"].value) == (50.0, 25.0)
+    rival = table.loc["1 run of C2DSR"]
+    assert (rival["gap"], rival["Food"].value, rival["Kitchen"].value) == (4, -50.0, 0.0)
+    full = table.loc["ranked among all items of the domain"]  # made_run doubles the ranks
+    assert (full["Food"].value, full["Kitchen"].value) == (-25.0, -12.5)
+    first, last = (table.loc[f"the target {where} its equals, for Popularity"]["Food"] for where in ("before", "behind"))
+    assert first.value == pytest.approx(100 / 2 - 100 / 3) and last.value == pytest.approx(100 / 4 - 100 / 3)
+    assert "the target before its equals" not in table.index  # these runs do not tell their ties
+
+
+def test_intervals_hold_seeds_and_cases(demo):
+    for label, ranks in ((experiments.OURS, [[2, 2], [2, 2]]), ("2 layers", [[1, 2], [1, 1]])):
+        demo[label] = [made_run(rank, [4, 4], seed=seed) for seed, rank in enumerate(ranks)]
+    only = {label: demo[label] for label in (experiments.OURS, "2 layers")}
+    cell = ledger.effects(only, (2000, 3000), {}).set_index("reading").loc["2 layers", "Food"]
+    noise = 2 * math.hypot(12.5, 12.5)  # seeds gain 25 and 50, cases 50 and 25
+    assert (cell.value, cell.low, cell.high) == pytest.approx((37.5, 37.5 - noise, 37.5 + noise))
+    table = ledger.effects({**only}, (2000, 3000), {})
+    assert table[table["gap"] == 13].iloc[0]["Food"] == "± 0.00"
+
+
+def test_the_verdict_counts_what_is_beyond_noise():
+    table = pd.DataFrame([(1, "a", "demo", Difference(-3, -4, -2), Difference(1, 0.5, 2)),
+                          (4, "b", "demo", Difference(9, 8, 10), Difference(9, 8, 10)),
+                          (7, "c", "demo", Difference(1, -1, 2), Difference(-1, -3, 1))],
+                         columns=["gap", "reading", "data", *NAMES])
+    assert ledger.verdict(table) == "**demo**: of 4 effects, 1 lower the MRR beyond noise and 1 raise it: a (Kitchen)."
+
+
+def test_sensitivity_names_the_best_value_and_what_it_would_bring():
+    runs = {"alpha": {0.0: runs_of([4, 4], [4, 4]), 0.7: runs_of([2, 2], [4, 4]), 1.0: runs_of([1, 1], [5, 5])}}
+    curve = ledger.sensitivity_table(runs["alpha"], NAMES)
+    assert curve[curve["domain"] == "Food"][["value", "mean"]].to_numpy().tolist() == [[0, 25], [0.7, 50], [1, 100]]
+    best = ledger.best_values(runs, {"alpha": 0.7}, NAMES)
+    assert best[["Target", "Here", "Best tried"]].to_numpy().tolist() == [["Food", "0.7", "1"], ["Kitchen", "0.7", "0"]]
+    assert [cell.value for cell in best["Difference"]] == [50.0, 0.0]
+    text = ledger.sensitivity_verdict(best)
+    assert "1 instead of 0.7 would bring +50.00 points in Food" in text and "Kitchen" not in text
+    assert "No value" in ledger.sensitivity_verdict(best.iloc[1:])
+
+
+def test_the_values_in_use_are_those_of_the_configuration():
+    config = experiments.readings("food_kitchen", [0])[experiments.OURS][0]
+    used = ledger.used_values(config)
+    assert used["alpha"] == 0.7 and used["learning_rate"] == config.learning_rate and used["hidden_size"] == 64
