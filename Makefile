@@ -18,7 +18,7 @@ book: $(READY)
 	$(BIN)/python -m ifcdsr_core.book
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # A virtual environment that runs is brought up to date; any other is made anew. The stamp is written last, so an
 # interrupted set-up is done again. uv does not read pip's settings (a company's index, say): then pip installs.

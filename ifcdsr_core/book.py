@@ -42,6 +42,7 @@ class Page:
 
 
 PAGES = [
+    Page("00_verdict", "00_verdict"),
     Page("01_data_statistics", "01_data_statistics"),
     Page("02_clip_embedding", "02_clip_embedding"),
     Page("03_train", "03_train_food_kitchen", {"scenario": "food_kitchen"}),
@@ -49,6 +50,10 @@ PAGES = [
     Page("04_comparison", "04_comparison"),
     Page("04b_protocol", "04b_protocol"),
     Page("05_ablation", "05_ablation"),
+    Page("05b_ledger", "05b_ledger"),
+    Page("05c_sensitivity", "05c_sensitivity"),
+    Page("05d_where_it_helps", "05d_where_it_helps"),
+    Page("05e_attention", "05e_attention"),
 ]
 NOTEBOOKS = ROOT / "notebooks"
 BUILD = ROOT / "_build"

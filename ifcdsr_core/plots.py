@@ -471,9 +471,9 @@ def top_views(scenario: Scenario, views: Sequence[View]) -> Figure:
     Args:
         views: of ``inspection.views``.
     """
-    label, gap, line = 2.3, 0.3, 0.24  # inches: names and ranks, before the target, a title
+    label, gap, line = 2.4, 0.35, 0.24  # inches: names and ranks, before the target, a title
     count = max((view.top.shape[1] for view in views), default=1)
-    side = min(0.34, (WIDTH - label - gap) / (count + 1))
+    side = min(0.32, (WIDTH - label - gap) / (count + 1))
     heights = [line + side * len(view.top) + 0.25 for view in views]
     ax = _sheet(sum(heights))
     top = 0.0
@@ -632,7 +632,7 @@ def mrr_by_group(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
                                                                    ("-", "--", "-.", ":"))):
             at = np.arange(len(part)) + 0.08 * (number - (len(of_label) - 1) / 2)  # so that no whisker hides another
             ax.errorbar(at, part["MRR"], yerr=[part["MRR"] - part["low"], part["high"] - part["MRR"]], color=colour,
-                        marker="o", capsize=3, linewidth=1.4, linestyle=line, label=label)
+                        marker="o", capsize=3, linewidth=1.4, linestyle=line, label=label, clip_on=False)
         _group_axis(ax, part["group"], [f"n = {cases:,}" for cases in part["cases"]], title, along)
         _percent(ax.yaxis)
     axes[0].set_ylim(bottom=0)

@@ -30,6 +30,10 @@ SMALL = {
     "04_comparison": {"scenarios": "food_kitchen", "seeds": "0"},
     "04b_protocol": {"scenarios": "food_kitchen", "seeds": "0"},
     "05_ablation": {"scenarios": "food_kitchen", "seeds": "0"},
+    "05b_ledger": {"seeds": "0"},
+    "05c_sensitivity": {"seeds": "0"},
+    "05d_where_it_helps": {"seeds": "0"},
+    "05e_attention": {},
 }
 
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
