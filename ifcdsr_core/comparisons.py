@@ -16,8 +16,8 @@ import pandas as pd
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.experiments import readings, shipped
 from ifcdsr_core.metrics import METRICS, per_case
-from ifcdsr_core.models import COUNTING, MODELS
-from ifcdsr_core.page import escape, first_columns, model_name, show, title, unbroken, whole
+from ifcdsr_core.models import COUNTING
+from ifcdsr_core.page import escape, first_columns, model_name, show, title
 from ifcdsr_core.paper import HEADLINE, PAPER_TABLE1
 from ifcdsr_core.run import Run, shipped_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES

@@ -32,7 +32,7 @@ SMALL = {
     "05_ablation": {"scenarios": "food_kitchen", "seeds": "0"},
     "05b_ledger": {"seeds": "0"},
     "05c_sensitivity": {"seeds": "0"},
-    "05d_where_it_helps": {"seeds": "0"},
+    "05d_where_it_helps": {"scenarios": "food_kitchen", "seeds": "0"},
     "05e_attention": {},
 }
 
