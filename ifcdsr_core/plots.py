@@ -426,7 +426,7 @@ _BLACK = "#111827"
 
 
 def attention_views(scenario: Scenario, views: Sequence[View]) -> Figure:
-    """Each case's history as pictures, oldest first, with the target apart; below, where every encoder looks, in percent.
+    """Each case's history as pictures, oldest first, the target apart; below, where every encoder looks, in percent.
 
     Args:
         views: of ``inspection.views``.
@@ -483,8 +483,8 @@ def top_views(scenario: Scenario, views: Sequence[View]) -> Figure:
             y = top + line + side * number
             colour = VIOLET if "image" in scorer else SLATE if "ID" in scorer else _BLACK
             ax.text(label - 1.05, y + side / 2, scorer, fontsize=8, ha="right", va="center", color=colour)
-            ax.text(label - 0.08, y + side / 2, f"{view.ranks[scorer]:,g} of {view.num_items:,}", fontsize=7.5, ha="right",
-                    va="center", color="#4B5563")
+            ax.text(label - 0.08, y + side / 2, f"{view.ranks[scorer]:,g} of {view.num_items:,}", fontsize=7.5,
+                    ha="right", va="center", color="#4B5563")
             for place, item in enumerate(items[items > 0]):
                 frame = {"edgecolor": _BLACK, "linewidth": 2.2} if item == view.target else \
                     {"edgecolor": GREY, "linewidth": 1.2, "linestyle": ":"} if item in view.items else None
@@ -526,9 +526,9 @@ def attention_by_lag(lags: pd.DataFrame, words: Mapping[str, str]) -> Figure:
     branches = list(dict.fromkeys(encoder.rpartition("_")[0] for encoder in lags["encoder"]))
     fig, axes = _panels(len(branches), columns=3, height=2.5, sharey=True)
     for ax, branch in zip(axes, branches):
-        for modality, colour in (("id", SLATE), ("image", VIOLET)):
+        for modality, label, colour in (("id", "ID", SLATE), ("image", "image", VIOLET)):
             part = lags[lags["encoder"] == f"{branch}_{modality}"]
-            ax.plot(part["lag"], 100 * part["weight"], marker="o", color=colour, label="ID" if modality == "id" else "image")
+            ax.plot(part["lag"], 100 * part["weight"], marker="o", color=colour, label=label)
         ax.plot(part["lag"], 100 * part["even"], color=_BLACK, linewidth=1, linestyle=":", label="even share")
         ax.set(title=words[f"{branch}_id"].removesuffix(" by ID"), xlabel="steps back (0: newest)", ylim=(0, None))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -547,14 +547,15 @@ def attention_sharing(table: pd.DataFrame, words: Mapping[str, str]) -> Figure:
     """
     references, attributes = list(table["reference"].unique()), list(table["attribute"].unique())
     encoders = list(table["encoder"].unique())
-    fig, axes = plt.subplots(len(references), len(attributes), figsize=(WIDTH, 2.2 * len(references) + 0.4), sharey=True,
-                             sharex="row", squeeze=False)
+    fig, axes = plt.subplots(len(references), len(attributes), figsize=(WIDTH, 2.2 * len(references) + 0.4),
+                             sharey=True, sharex="row", squeeze=False)
     for row, reference in zip(axes, references):
         for ax, attribute in zip(row, attributes):
             part = table[(table["reference"] == reference) & (table["attribute"] == attribute)].set_index("encoder")
             for y, encoder in enumerate(encoders):
                 cell, colour = part.loc[encoder], VIOLET if encoder.endswith("image") else SLATE
-                for name, offset, style in (("even", -0.16, {"markerfacecolor": "white", "alpha": 0.55}), ("usual", 0.16, {})):
+                for name, offset, style in (("even", -0.16, {"markerfacecolor": "white", "alpha": 0.55}),
+                                            ("usual", 0.16, {})):
                     ax.plot([cell[f"{name}_low"], cell[f"{name}_high"]], [y + offset] * 2, color=colour, linewidth=1.4,
                             alpha=style.get("alpha"))
                     ax.plot(cell[name], y + offset, marker="o", color=colour, markersize=4, linestyle="", **style)
@@ -565,10 +566,11 @@ def attention_sharing(table: pd.DataFrame, words: Mapping[str, str]) -> Figure:
             ax.grid(False, axis="y")
             ax.tick_params(axis="y", length=0)
             ax.xaxis.set_major_locator(MaxNLocator(3))
-        row[0].set_ylabel(f"shared with the\n{'newest item' if reference == 'newest' else reference}", fontweight="bold")
+        row[0].set_ylabel(f"shared with the\n{'newest item' if reference == 'newest' else reference}",
+                          fontweight="bold")
     axes[-1, len(attributes) // 2].set_xlabel("attention on items that share it, as a multiple of what is expected")
-    fig.legend(handles=[plt.Line2D([], [], marker="o", color=GREY, markerfacecolor="white", label="expected: an even share"),
-                        plt.Line2D([], [], marker="o", color=GREY, label="expected: what their positions usually get")],
+    fig.legend(handles=[plt.Line2D([], [], marker="o", color=GREY, **style, label=f"expected: {text}") for text, style in
+                        (("an even share", {"markerfacecolor": "white"}), ("what their positions usually get", {}))],
                loc="outside lower center", ncols=2)
     return fig
 

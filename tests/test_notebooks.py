@@ -33,7 +33,7 @@ SMALL = {
     "05b_ledger": {"seeds": "0"},
     "05c_sensitivity": {"seeds": "0"},
     "05d_where_it_helps": {"scenarios": "food_kitchen", "seeds": "0"},
-    "05e_attention": {},
+    "05e_attention": {"epochs": 1},
 }
 
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
