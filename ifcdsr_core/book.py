@@ -81,7 +81,8 @@ def make_book(output: Path, jobs: int = 1) -> None:
     """Execute what changed, build the book and put it at ``output``; an earlier book stays until the new one is whole.
 
     Raises:
-        InputError: ``output`` is a folder of something else; a notebook failed, Jupyter Book warned, a page is missing, or one loads something from the network.
+        InputError: ``output`` is a folder of something else; a notebook failed, Jupyter Book warned, a page is missing,
+            or one loads something from the network.
     """
     if output.is_dir() and any(output.iterdir()) and not (output / ".stage").is_file():
         raise InputError(f"{output} holds something else than a book: name an empty or a new folder")

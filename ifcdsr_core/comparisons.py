@@ -455,23 +455,29 @@ def control_gains(controls: Mapping[float, Mapping[str, Sequence[Run]]], steps: 
 
 def control_table(table: pd.DataFrame) -> pd.DataFrame:
     """``control_gains`` for a page: a column for each position of the dial, gain ± noise in its cells."""
-    cells = table.assign(cell=[f"{signed(row.gain)} ± {row.noise:.2f}".replace(" ", "\u00a0") for row in table.itertuples()],
-                         signal=table["signal"].map("{:g}".format))
+    texts = [f"{signed(row.gain)} ± {row.noise:.2f}".replace(" ", "\u00a0") for row in table.itertuples()]
+    cells = table.assign(cell=texts, signal=table["signal"].map("{:g}".format))
     order = list(dict.fromkeys(zip(cells["compared"], cells["domain"])))
     wide = cells.pivot(index=["compared", "domain"], columns="signal", values="cell").loc[order]
     return wide.reset_index().rename(columns={"compared": "What is gained", "domain": "Target"}).rename_axis(columns=None)
 
 
 def image_verdict(table: pd.DataFrame) -> str:
-    """What ``control_gains`` of the images says: the controls that must hold for the gain to be owed to pictures."""
+    """What ``control_gains`` of the images says: do the controls hold, and how much of the gain is owed to pictures?"""
     own, other, over = (table[table["compared"] == label] for label, *_ in IMAGE_STEPS)
     none, full = over["signal"] == 0, over["signal"] == 1
     return " ".join([
-        _held("the pictures explain nothing", "its own pictures must not beat those of other items", over[none], "a gain", False),
-        _held("pictures explain behaviour", "those of other items must bring nothing", other[other["signal"] == 1],
-              "a gain", False),
+        _held("pictures explain nothing", "an item's own must not beat those of other items", over[none], "a gain", False),
         _held("pictures explain behaviour", "its own must beat those of other items", over[full], "a gain", True),
+        f"There, pictures of other items bring {with_noise(other[other['signal'] == 1])} over no pictures at all: so much of "
+        f"the gain of {with_noise(own[own['signal'] == 1])} is not owed to what pictures show, but to a second opinion of "
+        "every item.",
         *_course(own)])
+
+
+def with_noise(part: pd.DataFrame) -> str:
+    """Gains of a table of ``gains`` in words, such as "+1.20 ± 0.30 (Food) and ...", in points."""
+    return " and ".join(f"{signed(row.gain)} ± {row.noise:.2f} ({escape(row.domain)})" for row in part.itertuples())
 
 
 def domain_verdict(table: pd.DataFrame) -> str:
@@ -485,9 +491,8 @@ def _held(where: str, expected: str, part: pd.DataFrame, verdict: str, wanted: b
     if part.empty:
         return ""
     held = part[(part["verdict"] == verdict) == wanted]
-    numbers = ", ".join(f"{signed(row.gain)} ± {row.noise:.2f} for {escape(row.domain)}" for row in part.itertuples())
     word = "**holds**" if len(held) == len(part) else f"**holds in {len(held)} of {len(part)} domains**"
-    return f"Where {where}, {expected}: this {word} ({numbers})."
+    return f"Where {where}, {expected}: this {word}: {with_noise(part)}."
 
 
 def _course(part: pd.DataFrame) -> list[str]:

@@ -17,6 +17,7 @@ from ifcdsr_core.comparisons import (
 from ifcdsr_core.experiments import OURS, READINGS, SENSITIVITY
 from ifcdsr_core.metrics import reciprocal_rank
 from ifcdsr_core.page import escape, title
+from ifcdsr_core.protocol import NUM_NEGATIVES
 from ifcdsr_core.run import Run, RunConfig
 from ifcdsr_core.scenario import DOMAIN_NAMES
 from ifcdsr_core.significance import bootstrap_interval
@@ -44,74 +45,81 @@ class Gap:
 
 GAPS = (
     Gap(1, "Temperature",
-        "Equations (3) and (4) put plain cosines, between −1 and 1, into a softmax over tens of thousands of items. That "
-        "distribution is almost uniform whatever the model has learned. No scale is mentioned.",
+        "Equations (3) and (4) put plain cosines, between −1 and 1, into a softmax over tens of thousands of items. "
+        "That distribution is almost uniform whatever the model has learned. No scale is mentioned.",
         "Cosines are divided by 0.07, the customary value of contrastive learning."),
     Gap(2, "The source domain's vote",
-        "Equation (8) adds P^Y of an item of X. But P^Y is a softmax over the items of Y, and gives items of X nothing.",
+        "Equation (8) adds P^Y of an item of X. But P^Y is a softmax over the items of Y, and gives items of X "
+        "nothing.",
         "The state of the Y branch is compared with the items of X, with a softmax over these."),
     Gap(3, "Among how many items the target is ranked",
-        "The protocol is not stated. The rivals' rows are those of C2DSR's paper, which ranks the target among 999 random "
-        "items of its domain; how ties count is not stated either.",
-        "Every run is ranked both ways from the same scores, with 999 seeded negatives the same for all models, and ties "
-        "averaged."),
+        "The protocol is not stated. The rivals' rows are those of C2DSR's paper, which ranks the target among 999 "
+        "random items of its domain; how ties count is not stated either.",
+        "Every run is ranked both ways from the same scores, with 999 seeded negatives the same for all models, and "
+        "ties averaged."),
     Gap(4, "C2DSR is missing",
-        "The data of Table 1 are those of C2DSR, to the digit, and so are the rivals' rows. C2DSR's own row, second only to "
-        "IFCDSR's, is left out.",
+        "The data of Table 1 are those of C2DSR, to the digit, and so are the rivals' rows. C2DSR's own row, second "
+        "only to IFCDSR's, is left out.",
         "C2DSR stands in every comparison. The effect below is IFCDSR minus C2DSR."),
     Gap(5, "Windows and order",
-        "The released files hold windows of 6 to 15 items over at most 365 or 30 days; the papers mention the 3 items of each "
-        "domain only. Times have the resolution of a day, so that the order within a day is unknown.",
+        "The released files hold windows of 6 to 15 items over at most 365 or 30 days; the papers mention the 3 "
+        "items of each domain only. Times have the resolution of a day, so that the order within a day is unknown.",
         "The released windows, sorted by time; items of the same day in the order of the file."),
     Gap(6, "The filter of 10 interactions",
-        "Users and items with fewer than 10 interactions are dropped: before or after the users of both domains are chosen, once "
-        "or until nothing changes?",
+        "Users and items with fewer than 10 interactions are dropped: before or after the users of both domains are "
+        "chosen, once or until nothing changes?",
         "The released files are taken as they are; nothing is filtered again.",
-        "The order of filters can only be tried on the raw reviews, before any filter. It takes Amazon's review files of the "
-        "four categories."),
+        "The order of filters can only be tried on the raw reviews, before any filter. It takes Amazon's review "
+        "files of the four categories."),
     Gap(7, "Attention",
-        "Equation (1) says Attention(F) and no more: layers, heads, positions, a feed-forward part and norms are open. It has to be "
-        "causal, or (6) would predict what it sees.",
+        "Equation (1) says Attention(F) and no more: layers, heads, positions, a feed-forward part and norms are "
+        "open. It has to be causal, or (6) would predict what it sees.",
         "One block as in SASRec with the norm first: 2 heads, learned positions, a feed-forward part."),
     Gap(8, "Which CLIP, and no picture",
-        "Features of width 512 fit CLIP ViT-B/32 and ViT-B/16. Preprocessing, and what stands in for a missing picture, are not said.",
-        "ViT-B/32 with OpenAI's weights for real pictures; a small CLIP of our own for the demo. An item without a picture gets the "
-        "mean of its domain.",
+        "Features of width 512 fit CLIP ViT-B/32 and ViT-B/16. Preprocessing, and what stands in for a missing "
+        "picture, are not said.",
+        "ViT-B/32 with OpenAI's weights for real pictures; a small CLIP of our own for the demo. An item without a "
+        "picture gets the mean of its domain.",
         "Which CLIP is better on Amazon's pictures takes these pictures and the published weights."),
     Gap(9, "A projection of the images",
-        "The shapes say that the image state lives in CLIP's space and is compared with the frozen features; a projection before that "
-        "is customary and not mentioned.",
+        "The shapes say that the image state lives in CLIP's space and is compared with the frozen features; a "
+        "projection before that is customary and not mentioned.",
         "None."),
     Gap(10, "Roles of the domains",
-        "The weights of (7) are given for the target X. Are the roles swapped for Y in training too, so that there are two models, or is "
-        "there one?",
+        "The weights of (7) are given for the target X. Are the roles swapped for Y in training too, so that there "
+        "are two models, or is there one?",
         "One model, trained on the mean of (7) and its mirror image; the roles are swapped in (8)."),
     Gap(11, "Which epoch is tested",
-        "100 epochs are trained. Which of them is tested, chosen on what, and whether it is the same for both domains, is not said.",
+        "100 epochs are trained. Which of them is tested, chosen on what, and whether it is the same for both "
+        "domains, is not said.",
         "The epoch with the best validation MRR against 999 negatives, averaged over both domains."),
     Gap(12, "LLM-EMF's prompt and weights",
-        "The successor adds texts written by a language model. Neither its prompt nor the weights of the three modalities are given.",
+        "The successor adds texts written by a language model. Neither its prompt nor the weights of the three "
+        "modalities are given.",
         "LLM-EMF is not in this version of the book.",
         "It takes the chapter on LLM-EMF, which is not written yet."),
     Gap(13, "Repeats",
         "Every number is printed once: no seeds, no spread, no test.",
-        "Seeds, their standard deviation, intervals over test cases and paired tests. The effect below is what another seed does: the "
-        "standard deviation over seeds."),
+        "Seeds, their standard deviation, intervals over test cases and paired tests. The effect below is what "
+        "another seed does: the standard deviation over seeds."),
     Gap(14, "What others say of the paper",
         "A summary in circulation credits it with 12.6 % more Recall@10 on four data sets.",
-        "Neither is in the paper, which has two scenarios of two domains each and no Recall@10. We compare with its own tables.",
+        "Neither is in the paper, which has two scenarios of two domains each and no Recall@10. We compare with its "
+        "own tables.",
         "There is nothing to run: it is a matter of reading."),
     Gap(15, "The loss of the real runs",
-        "This one is ours. On the real data the softmax over all items is estimated from a sample of them in training; the papers say "
-        "nothing of sampling.",
-        "8,192 items a step on the real data, weighted so that the estimate of the denominator is unbiased; the exact loss on the demo."),
+        "This one is ours. On the real data the softmax over all items is estimated from a sample of them in "
+        "training; the papers say nothing of sampling.",
+        "8,192 items a step on the real data, weighted so that the estimate of the denominator is unbiased; the "
+        "exact loss on the demo."),
 )
 
 
 # --- effects ----------------------------------------------------------------------------------------------------------
 
 
-def effects(runs: Mapping[str, Sequence[Run]], num_items: tuple[int, int], rivals: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+def effects(runs: Mapping[str, Sequence[Run]], num_items: tuple[int, int], rivals: Mapping[str, Sequence[Run]]
+            ) -> pd.DataFrame:
     """What every other reading does to the MRR on one data set, as far as there are runs of it.
 
     Args:
@@ -139,7 +147,8 @@ def effects(runs: Mapping[str, Sequence[Run]], num_items: tuple[int, int], rival
     rows += [(3, label, *cells) for label, cells in _protocols(ours, num_items, rivals)]
     for label, group in rivals.items():
         if group[0].config["model"] == "c2dsr":
-            rows.append((4, f"{len(group)} run{'s' if len(group) > 1 else ''} of C2DSR", *_paired(ours[:len(group)], group, names)))
+            label = f"{len(group)} run{'s' if len(group) > 1 else ''} of C2DSR"
+            rows.append((4, label, *_paired(ours[:len(group)], group, names)))
     if len(ours) > 1:
         spread = over_seeds({OURS: ours}, names, "sampled_999", ("MRR",))["MRR"]
         rows.append((13, f"another seed, of {len(ours)}", *(f"± {cell.std:.2f}" for cell in spread)))
@@ -157,9 +166,12 @@ def _paired(after: Sequence[Run], before: Sequence[Run], names: tuple[str, str])
 def _protocols(ours: Sequence[Run], num_items: tuple[int, int], rivals: Mapping[str, Sequence[Run]]
                ) -> list[tuple[str, list[Difference]]]:
     """What other rules of ranking make of the same scores."""
-    rows = [("ranked among all items of the domain", _rescored(ours, lambda run, code: run.ranks["full"]))]
-    rows.append(("averaged over all draws of 999 negatives", _rescored(ours, lambda run, code: 1 / expected_reciprocal_rank(
-        run.ranks["full"].to_numpy(), num_items["xy".index(code)], min(999, num_items["xy".index(code)] - 1)))))
+    def expected(run: Run, code: str) -> np.ndarray:
+        count = num_items["xy".index(code)]
+        return 1 / expected_reciprocal_rank(run.ranks["full"].to_numpy(), count, min(NUM_NEGATIVES, count - 1))
+
+    rows = [("ranked among all items of the domain", _rescored(ours, lambda run, code: run.ranks["full"])),
+            ("averaged over all draws of 999 negatives", _rescored(ours, expected))]
     popularity = [run for group in rivals.values() for run in group if run.config["model"] == "popularity"]
     for who, group in (("", ours), (", for Popularity", popularity)):
         if group and "sampled_999_ties" in group[0].ranks:
@@ -193,7 +205,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         sizes = part[names].map(lambda cell: abs(cell.value) if isinstance(cell, Difference) else 0.0).max(axis=1)
         if len(part):
             largest = part.loc[sizes.idxmax()]
-            rows.append((gap.number, gap.topic, f"{largest['reading']}; {largest['data']}", *(str(largest[name]) for name in names)))
+            rows.append((gap.number, gap.topic, f"{largest['reading']}; {largest['data']}",
+                         *(str(largest[name]) for name in names)))
         else:
             rows.append((gap.number, gap.topic, "cannot be checked here", *(len(names) * ("–",))))
     return pd.DataFrame(rows, columns=["#", "Left open", "Reading with the largest effect", *names])
@@ -244,11 +257,12 @@ PARAMETER_NAMES = {"alpha": "α, weight of the ID", "lambda_1": "λ1, weight of 
 def sensitivity_table(runs: Mapping[float, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
     """MRR by the value of a hyperparameter: ``value``, ``domain``, ``mean``, ``std`` over seeds, in percent."""
     table = over_seeds({str(value): group for value, group in runs.items()}, names, "sampled_999", ("MRR",))
-    return pd.DataFrame({"value": table["Model"].map(float), "domain": table["Target"],
-                         "mean": table["MRR"].map(lambda cell: cell.mean), "std": table["MRR"].map(lambda cell: cell.std)})
+    mean, std = (table["MRR"].map(lambda cell: getattr(cell, part)) for part in ("mean", "std"))
+    return pd.DataFrame({"value": table["Model"].map(float), "domain": table["Target"], "mean": mean, "std": std})
 
 
-def best_values(runs: Mapping[str, Mapping[float, Sequence[Run]]], used: Mapping[str, float], names: tuple[str, str]) -> pd.DataFrame:
+def best_values(runs: Mapping[str, Mapping[float, Sequence[Run]]], used: Mapping[str, float], names: tuple[str, str]
+                ) -> pd.DataFrame:
     """For each hyperparameter and domain: the value used here, the best one tried, and what it would bring.
 
     The best value is chosen by what it is then measured by, the test MRR: a bound on what tuning could bring, no result.
@@ -274,5 +288,5 @@ def sensitivity_verdict(table: pd.DataFrame) -> str:
     certain = [row for row in table.itertuples() if row.Difference.low > 0]
     if not certain:
         return "No value tried beats the one used here beyond noise, in either domain."
-    return " ".join(f"{escape(row.Hyperparameter)}: {row[4]} instead of {row.Here} would bring {signed(row.Difference.value)} points "
-                    f"in {escape(row.Target)}." for row in certain)
+    return " ".join(f"{escape(row.Hyperparameter)}: {row[4]} instead of {row.Here} would bring "
+                    f"{signed(row.Difference.value)} points in {escape(row.Target)}." for row in certain)

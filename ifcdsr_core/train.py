@@ -27,12 +27,14 @@ _COLUMNS = ["epoch", "loss", *(f"{protocol}_mrr_{domain}" for protocol in PROTOC
 
 def fit(model: SequenceModel, train: Batch, valid: Batch, *, epochs: int, batch_size: int, learning_rate: float,
         l2: float, patience: int, select_protocol: str, select_domain: str = "both", seed: int, candidate_seed: int,
-        precision: str = "float32", checkpoint_folder: Path | None = None, report: Callable[[dict], None] | None = None) -> pd.DataFrame:
+        precision: str = "float32", checkpoint_folder: Path | None = None,
+        report: Callable[[dict], None] | None = None) -> pd.DataFrame:
     """Train ``model`` in place and leave it with the weights of its best epoch; one without parameters is ranked once.
 
     The best epoch is the one with the highest mean of the two domains' validation MRR under ``select_protocol``, or with
-    the highest of one domain (``select_domain`` ``x`` or ``y``; gap 11). Randomness is seeded anew at the start of each epoch from ``seed`` and the epoch,
-    so that a run continued from its checkpoint gives the numbers of one that was never interrupted.
+    the highest of one domain (``select_domain`` ``x`` or ``y``; gap 11). Randomness is seeded anew at the start of each
+    epoch from ``seed`` and the epoch, so that a run continued from its checkpoint gives the numbers of one that was never
+    interrupted.
 
     Args:
         train, valid: encoded cases, on any device; they are moved batch by batch to the model's.
@@ -94,7 +96,8 @@ def _validation(model: SequenceModel, valid: Batch, candidate_seed: int, select_
     summary = summarise(rank_cases(model, valid, candidate_seed))
     row = {f"{protocol}_mrr_{domain}": mrr
            for protocol, domain, mrr in zip(summary["protocol"], summary["domain"], summary["MRR"])}
-    chosen = (summary["protocol"] == select_protocol) & summary["domain"].isin([*"xy"] if select_domain == "both" else [select_domain])
+    chosen = (summary["protocol"] == select_protocol) & summary["domain"].isin(
+        [*"xy"] if select_domain == "both" else [select_domain])
     return row | {"selection": float(summary.loc[chosen, "MRR"].mean())}
 
 

@@ -116,10 +116,10 @@ for name in names:
 #   same: image fusion must not help.
 # - *The placebo.* Each item gets the picture of another item of its domain, drawn at random. The model is as large, the
 #   vectors are as many and as different, but they say nothing about their item. What is gained all the same is not owed
-#   to pictures.
+#   to pictures, but to a second opinion of every item.
 #
-# An implementation that gains at 0, or by the pictures of other items, or not at 1 by its own, is broken: these curves
-# test the software as much as they are a result.
+# An implementation in which an item's own picture beats that of another item at 0, or does not at 1, is broken: these
+# curves test the software as much as they are a result.
 
 # %%
 visual = {name: {signal: experiments.run_all(experiments.image_control(

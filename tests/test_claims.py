@@ -53,9 +53,11 @@ def test_crossing_is_what_grows_with_the_dial_over_each_domain_alone():
 
 
 def test_balance_asks_the_smaller_domain_to_gain_more():
-    assert claims.balance(domain_gains({}, {"multiple_attention": (1, 2)}), larger="Kitchen").verdict == claims.REPRODUCED
-    assert claims.balance(domain_gains({}, {"multiple_attention": (2, 1)}), larger="Kitchen").verdict == claims.NOT
-    assert claims.balance(domain_gains({}, {"multiple_attention": (2, 2)}), larger="Food").verdict == claims.NOT
+    smaller, both = {"multiple_attention": (1, 2)}, {"multiple_attention": (2, 2)}
+    assert claims.balance(domain_gains(smaller, smaller), larger="Kitchen").verdict == claims.REPRODUCED
+    judged = claims.balance(domain_gains(smaller, both), larger="Kitchen")
+    assert judged.verdict == claims.PARTLY and "nothing in common, Food, with less behaviour, gains +75.00" in judged.evidence
+    assert claims.balance(domain_gains(both, smaller), larger="Food").verdict == claims.NOT
 
 
 def comparison(rank):
