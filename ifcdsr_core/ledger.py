@@ -16,7 +16,7 @@ from ifcdsr_core.comparisons import (
     Difference, Measured, case_means, expected_reciprocal_rank, gains, is_target, over_seeds, signed)
 from ifcdsr_core.experiments import OURS, READINGS, SENSITIVITY
 from ifcdsr_core.metrics import reciprocal_rank
-from ifcdsr_core.page import escape, title
+from ifcdsr_core.page import SOURCE_NAMES, escape
 from ifcdsr_core.protocol import NUM_NEGATIVES
 from ifcdsr_core.run import Run, RunConfig
 from ifcdsr_core.scenario import DOMAIN_NAMES
@@ -60,7 +60,7 @@ GAPS = (
     Gap(4, "C2DSR is missing",
         "The data of Table 1 are those of C2DSR, to the digit, and so are the rivals' rows. C2DSR's own row, second "
         "only to IFCDSR's, is left out.",
-        "C2DSR stands in every comparison. The effect below is IFCDSR minus C2DSR."),
+        "C2DSR stands in every comparison. Below, IFCDSR minus C2DSR."),
     Gap(5, "Windows and order",
         "The released files hold windows of 6 to 15 items over at most 365 or 30 days; the papers mention the 3 "
         "items of each domain only. Times have the resolution of a day, so that the order within a day is unknown.",
@@ -128,7 +128,7 @@ def effects(runs: Mapping[str, Sequence[Run]], num_items: tuple[int, int], rival
         rivals: of ``experiments.comparison`` on the same data; C2DSR's and a counting baseline's are used.
 
     Returns:
-        One row a reading: ``gap``, ``reading``, ``data`` (title), and for each target domain by its name a
+        One row a reading: ``gap``, ``reading``, ``data`` (the source, in words), and for each target domain by its name a
         ``Difference`` in points with its interval (for gap 13 a standard deviation).
 
     Raises:
@@ -147,13 +147,13 @@ def effects(runs: Mapping[str, Sequence[Run]], num_items: tuple[int, int], rival
     rows += [(3, label, *cells) for label, cells in _protocols(ours, num_items, rivals)]
     for label, group in rivals.items():
         if group[0].config["model"] == "c2dsr":
-            label = f"{len(group)} run{'s' if len(group) > 1 else ''} of C2DSR"
+            label = f"IFCDSR minus C2DSR, {len(group)} seed{'s' if len(group) > 1 else ''}"
             rows.append((4, label, *_paired(ours[:len(group)], group, names)))
     if len(ours) > 1:
         spread = over_seeds({OURS: ours}, names, "sampled_999", ("MRR",))["MRR"]
         rows.append((13, f"another seed, of {len(ours)}", *(f"± {cell.std:.2f}" for cell in spread)))
     table = pd.DataFrame(rows, columns=["gap", "reading", *names])
-    table.insert(2, "data", title(source, scenario))
+    table.insert(2, "data", SOURCE_NAMES[source])
     return table.sort_values("gap", kind="stable", ignore_index=True)
 
 

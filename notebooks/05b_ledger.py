@@ -37,6 +37,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 from ifcdsr_core import comparisons, experiments, ledger, page, tables
+from ifcdsr_core.sources import prepare
 
 seed_list = experiments.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
@@ -49,7 +50,9 @@ real = experiments.shipped(
 real_rivals = experiments.shipped_comparison("c2dsr", scenario)
 
 # %%
-parts = [ledger.effects(demo, tables.num_items("demo", scenario), rivals)]
+world = prepare("demo", scenario)
+parts = [ledger.effects(
+    demo, (world.num_items_x, world.num_items_y), rivals)]
 if real:
     parts.append(ledger.effects(
         real, tables.num_items("c2dsr", scenario), real_rivals))

@@ -53,10 +53,10 @@ def test_every_gap_has_a_measured_effect_or_says_why_not(demo):
 def test_effects_by_hand(demo):
     table = ledger.effects(demo, (2000, 3000), rivals()).set_index("reading")
     layers = table.loc["2 layers"]
-    assert (layers["Food"].value, layers["Kitchen"].value) == (50.0, 0.0) and layers["data"] == "Food-Kitchen (demo)"
+    assert (layers["Food"].value, layers["Kitchen"].value) == (50.0, 0.0) and layers["data"] == "demo"
     pair = table.loc["each domain at its own best epoch"]  # Food from the one run, Kitchen from the other
     assert (pair["Food"].value, pair["Kitchen"].value) == (50.0, 25.0)
-    rival = table.loc["1 run of C2DSR"]
+    rival = table.loc["IFCDSR minus C2DSR, 1 seed"]
     assert (rival["gap"], rival["Food"].value, rival["Kitchen"].value) == (4, -50.0, 0.0)
     full = table.loc["ranked among all items of the domain"]  # made_run doubles the ranks
     assert (full["Food"].value, full["Kitchen"].value) == (-25.0, -12.5)
