@@ -470,8 +470,8 @@ def image_verdict(table: pd.DataFrame) -> str:
         _held("pictures explain nothing", "an item's own must not beat those of other items", over[none], "a gain", False),
         _held("pictures explain behaviour", "its own must beat those of other items", over[full], "a gain", True),
         f"There, pictures of other items bring {with_noise(other[other['signal'] == 1])} over no pictures at all: so much of "
-        f"the gain of {with_noise(own[own['signal'] == 1])} is not owed to what pictures show, but to a second opinion of "
-        "every item.",
+        f"the gain of {with_noise(own[own['signal'] == 1])} needs nothing that pictures show; a second opinion of every item "
+        "is enough.",
         *_course(own)])
 
 
