@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ifcdsr_core.sources import demo
@@ -81,3 +82,24 @@ def test_lost_pictures_change_nothing_else(build):
     assert part.items.drop(columns="image").equals(whole.items.drop(columns="image"))
     assert part.sequences["items"].map(tuple).equals(whole.sequences["items"].map(tuple))
     assert whole.items["image"].notna().all() and abs(part.items["image"].isna().mean() - 0.4) < 0.04
+
+
+def test_worlds_of_one_catalogue_share_its_pictures(tmp_path, monkeypatch):
+    """Drawn once; a world with other dials has the same files, one with lost pictures has fewer."""
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "data"))
+    items = pd.DataFrame({"item": [1, 2], "domain": ["x", "y"], "kind": [None, None], "colour": [None, None],
+                          "pattern": [None, None], "image": ["images/00001.png", "images/00002.png"]})
+    drawn = []
+
+    class Picture:
+        def save(self, path):
+            path.write_text(path.name)
+
+    monkeypatch.setattr("ifcdsr_core.pictures.Look", lambda *look: drawn.append(look))
+    monkeypatch.setattr("ifcdsr_core.pictures.draw", lambda look, random: Picture())
+    for name, part in (("one", items), ("other", items), ("fewer", items.assign(image=["images/00001.png", None]))):
+        (tmp_path / name).mkdir()
+        demo._draw_pictures(part, "food_kitchen", tmp_path / name, [0, 0])
+    assert len(drawn) == 2
+    assert [len(list((tmp_path / name / "images").iterdir())) for name in ("one", "other", "fewer")] == [2, 2, 1]
+    assert (tmp_path / "other" / "images" / "00002.png").read_text() == "00002.png"

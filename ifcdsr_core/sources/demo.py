@@ -19,6 +19,8 @@ chance of item j as the next item of its domain, among those that are out and no
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError
+from ifcdsr_core.paths import data_dir, new_folder
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 
 VERSION = 1
@@ -73,7 +76,7 @@ def build(scenario: str, folder: Path, seed: int, visual_signal: float, cross_do
     items = _catalogue(scenario, world, np.random.default_rng([*stream, 0]))
     lost = np.random.default_rng([*stream, 3]).random(len(items)) < missing_pictures
     items.loc[lost, "image"] = None
-    _draw_pictures(items[~lost], scenario, folder, stream)
+    _draw_pictures(items, scenario, folder, stream)
     sequences = _behaviour(items, world, np.random.default_rng([*stream, 2]), visual_signal, cross_domain_signal)
     return Scenario(scenario, "demo", items, sequences, {"generated": True})
 
@@ -101,13 +104,26 @@ def _catalogue(scenario: str, world: _World, random: np.random.Generator) -> pd.
 
 
 def _draw_pictures(items: pd.DataFrame, scenario: str, folder: Path, stream: list[int]) -> None:
+    """Put the pictures of ``items`` into ``folder/images``.
+
+    They are drawn once for a catalogue, in ``data/pictures``: worlds that differ in their dials alone share them.
+    """
     from ifcdsr_core.pictures import Look, draw
 
-    (folder / "images").mkdir()
+    store = data_dir() / "pictures" / f"demo-{scenario}-seed{stream[0]}-{VERSION}"
     names = dict(zip("xy", DOMAIN_NAMES[scenario]))
-    for row in items.itertuples():
-        look = Look(names[row.domain], row.kind, row.colour, row.pattern)
-        draw(look, np.random.default_rng([*stream, 1, row.item])).save(folder / row.image)
+    if not store.is_dir():
+        with new_folder(store) as staging:
+            for row in items.itertuples():
+                look = Look(names[row.domain], row.kind, row.colour, row.pattern)
+                draw(look, np.random.default_rng([*stream, 1, row.item])).save(staging / f"{row.item:05d}.png")
+    (folder / "images").mkdir()
+    for image in items["image"].dropna():
+        drawn, wanted = store / Path(image).name, folder / image
+        try:
+            os.link(drawn, wanted)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(drawn, wanted)
 
 
 def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, visual_signal: float,
