@@ -69,6 +69,10 @@ def test_outperforms(rank, verdict):
     judged = claims.outperforms({"food_kitchen": comparison(rank)}, comparison(2), "food_kitchen")
     assert judged.verdict == verdict and "better in 2 of 2 tests" in judged.evidence
     assert claims.outperforms({}, comparison(2), "food_kitchen").verdict == claims.UNCHECKED
+    without = comparison(rank)
+    without["IFCDSR"][0].config["model_options"] = {"image_fusion": False}  # another model
+    judged = claims.outperforms({"food_kitchen": without}, comparison(2), "food_kitchen")
+    assert judged.verdict == claims.UNCHECKED and "without images" in judged.evidence
 
 
 def test_table4_and_partition():
