@@ -410,7 +410,7 @@ def sensitivity(values: Mapping[str, pd.DataFrame], names: Mapping[str, str], ma
             ax.errorbar(part["value"].map(places), part["mean"], yerr=part["std"], color=colour, marker=marker, capsize=2.5,
                         label=domain)
         if marked.get(parameter) in places:
-            ax.axvline(places[marked[parameter]], color=GREY, linestyle=":", linewidth=1.4, zorder=0)
+            ax.axvline(places[marked[parameter]], color="#111827", linestyle=":", linewidth=1.6, zorder=1)
         ax.set(xlabel=names.get(parameter, parameter), xticks=range(len(points)), ylabel="MRR",
                xticklabels=[f"{value:g}" for value in points])
         ax.set_ylim(bottom=0)
