@@ -209,7 +209,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
                          *(str(largest[name]) for name in names)))
         else:
             rows.append((gap.number, gap.topic, "cannot be checked here", *(len(names) * ("–",))))
-    return pd.DataFrame(rows, columns=["#", "Left open", "Reading with the largest effect", *names])
+    return pd.DataFrame(rows, columns=["#", "Left open", "Largest effect", *names])
 
 
 def entry(gap: Gap) -> Markdown:
@@ -240,7 +240,7 @@ def verdict(table: pd.DataFrame) -> str:
                 if isinstance(cell, Difference) and not cell.low <= 0 <= cell.high:
                     moved["raises" if cell.value > 0 else "lowers"].append(f"{escape(row['reading'])} ({escape(name)})")
         count = sum(isinstance(cell, Difference) for name in names for cell in part[name])
-        sentences.append(f"**{escape(data)}**: of {count} effects, {len(moved['lowers'])} lower the MRR beyond noise and "
+        sentences.append(f"**On {'the ' if data == 'demo' else ''}{escape(data)}**: of {count} effects, {len(moved['lowers'])} lower the MRR beyond noise and "
                          f"{len(moved['raises'])} raise it"
                          + (f": {'; '.join(moved['raises'])}." if moved["raises"] else "."))
     return "\n\n".join(sentences)

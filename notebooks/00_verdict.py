@@ -29,7 +29,7 @@ scenario = "food_kitchen"  # of the demo's runs; or movie_book
 seeds = "0,1,2"
 epochs = 0  # at most so many; 0: the book's number
 
-# %%
+# %% tags=["hide-input"]
 import pandas as pd
 from IPython.display import Markdown, display
 
@@ -40,7 +40,7 @@ seed_list = experiments.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 names = DOMAIN_NAMES[scenario]
 
-# %%
+# %% tags=["hide-input"]
 images = {signal: experiments.run_all(experiments.image_control(
     scenario, signal, seed_list, **changes)) for signal in (0.0, 1.0)}
 domains = {signal: experiments.run_all(experiments.domain_control(
@@ -51,12 +51,13 @@ demo = experiments.run_all(
     experiments.comparison(scenario, seed_list, **changes))
 real = {name: runs for name in DOMAIN_NAMES
         if (runs := experiments.shipped_comparison("c2dsr", name))}
-real_steps = {name: experiments.shipped(
-    experiments.ablation(name, seed_list, "c2dsr")) for name in DOMAIN_NAMES}
+real_steps = {
+    name: experiments.shipped(experiments.ablation(name, seed_list, "c2dsr"))
+    for name in DOMAIN_NAMES}
 counted = pd.concat(part["table1_against_paper"] for part in
                     tables.statistics_of("c2dsr", DOMAIN_NAMES).values())
 
-# %%
+# %% tags=["hide-input"]
 image_gains = comparisons.control_gains(
     images, comparisons.IMAGE_STEPS, names)
 domain_gains = comparisons.control_gains(
@@ -72,7 +73,7 @@ judgements = [
     claims.successor(),
 ]
 
-# %% mystnb={"markdown_format": "myst"}
+# %% mystnb={"markdown_format": "myst"} tags=["hide-input"]
 claims.report(judgements)
 
 # %% [markdown]

@@ -82,10 +82,11 @@ plots.save_figure(plots.steps(values), "05_ablation")
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    display(page.show(comparisons.step_gains(runs, DOMAIN_NAMES[name]),
-                        f"{page.title(source, name)}: what each step adds to the "
-                        "MRR against 999 negatives, in percentage points.",
-                        f"tab-steps-{name}"))
+    steps = comparisons.step_gains(runs, DOMAIN_NAMES[name])
+    display(page.show(
+        steps, f"{page.title(source, name)}: what each step adds to "
+        "the MRR against 999 negatives, in percentage points.",
+        f"tab-steps-{name}"))
 
 # %% [markdown]
 # ## On the paper's data
@@ -98,12 +99,14 @@ for name in names:
     runs = experiments.shipped(
         experiments.ablation(name, range(10), "c2dsr"))
     if len(runs) > 1:
-        display(comparisons.comparison(runs, "c2dsr", name, "sampled_999",
-                                       f"tab-ablation-c2dsr-{name}"))
+        display(comparisons.comparison(
+            runs, "c2dsr", name, "sampled_999",
+            f"tab-ablation-c2dsr-{name}"))
+        steps = comparisons.step_gains(runs, DOMAIN_NAMES[name])
         display(page.show(
-            comparisons.step_gains(runs, DOMAIN_NAMES[name]),
-            f"{page.title('c2dsr', name)}: what separate attention adds to the "
-            "MRR against 999 negatives, in points.", f"tab-steps-c2dsr-{name}"))
+            steps, f"{page.title('c2dsr', name)}: what separate "
+            "attention adds to the MRR against 999 negatives, in points.",
+            f"tab-steps-c2dsr-{name}"))
 
 # %% [markdown]
 # ## Is the gain owed to pictures?

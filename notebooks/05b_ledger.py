@@ -63,8 +63,9 @@ effects = pd.concat(parts, ignore_index=True)
 
 # %% mystnb={"markdown_format": "myst"}
 page.show(ledger.summary(effects),
-          "The gaps, and the reading of each that changes the MRR most (in "
-          "points, with what seeds and cases leave open).", "tab-ledger")
+          "The gaps, and the reading of each that changes the MRR "
+          "most, in points, with what seeds and cases leave open.",
+          "tab-ledger")
 
 # %%
 Markdown(ledger.verdict(effects))

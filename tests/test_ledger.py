@@ -45,7 +45,7 @@ def test_every_gap_has_a_measured_effect_or_says_why_not(demo):
     assert {reading.gap for reading in experiments.READINGS} <= {gap.number for gap in ledger.GAPS}
     lines = ledger.summary(table)
     assert len(lines) == 15 and not (lines == "").any().any()
-    unmeasured = lines[lines["Reading with the largest effect"] == "cannot be checked here"]["#"]
+    unmeasured = lines[lines["Largest effect"] == "cannot be checked here"]["#"]
     assert set(unmeasured) == {6, 12, 13, 14}
     assert "Cannot be checked here" in ledger.entry(ledger.GAPS[5]).data and "Cannot" not in ledger.entry(ledger.GAPS[0]).data
 
@@ -81,7 +81,7 @@ def test_the_verdict_counts_what_is_beyond_noise():
                           (4, "b", "demo", Difference(9, 8, 10), Difference(9, 8, 10)),
                           (7, "c", "demo", Difference(1, -1, 2), Difference(-1, -3, 1))],
                          columns=["gap", "reading", "data", *NAMES])
-    assert ledger.verdict(table) == "**demo**: of 4 effects, 1 lower the MRR beyond noise and 1 raise it: a (Kitchen)."
+    assert ledger.verdict(table) == "**On the demo**: of 4 effects, 1 lower the MRR beyond noise and 1 raise it: a (Kitchen)."
 
 
 def test_sensitivity_names_the_best_value_and_what_it_would_bring():
