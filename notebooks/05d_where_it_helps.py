@@ -106,15 +106,16 @@ plots.save_figure(plots.gains_by_group(panels), "05d_attention_gain")
 # permutation test: in how many of 9,999 random orders of the gains is ρ as far from 0? Holm's correction makes up for
 # the number of tests. A correlation of ranks can come from many tiny changes far down the list; therefore the table
 # also gives the mean gain of the highest third of the cases less that of the lowest (*ends apart*, with its 95 %
-# interval). Only where both point the same way is a trend called one. *Seeds* says for how many of the seeds, taken
-# alone, ρ has the same sign.
+# interval). Only where both point the same way is a trend called one. The sentences below the table also say for how
+# many of the seeds, taken alone, ρ has the same sign.
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
     trends = subgroups.trends(cases[name], runs)
     caption = (f"{page.title(source, name)}: whether the gain in MRR "
                "against 999 negatives rises or falls along a property.")
-    display(page.show(trends, caption, f"tab-trends-{name}"))
+    display(page.show(trends.drop(columns="Seeds"), caption,
+                      f"tab-trends-{name}"))
     display(Markdown(subgroups.trends_verdict(trends)))
 
 # %% [markdown]
