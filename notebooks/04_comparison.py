@@ -188,7 +188,9 @@ for name, runs in shipped.items():
 # ### LLMCDSR's data
 #
 # The same domains, cut by other authors, complete with their training files. Most users of these have a history in one
-# domain only, and the users to test on are few; no number of the paper belongs here.
+# domain only, and the users to test on are few; no number of the paper belongs here. Training sequences are many, so that
+# training was cut to two epochs, and histories to their newest items (`max_seq_len` in each run's `config.json`); where the
+# second epoch is the best, as the last table says, more would have helped.
 
 # %% mystnb={"markdown_format": "myst"}
 other = experiments.shipped_comparison("llmcdsr", "food_kitchen")
@@ -202,6 +204,10 @@ if other:
                       f"{reference} minus that of each rival, in percentage "
                       "points against 999 negatives.", "tab-rivals-llmcdsr"))
     display(Markdown(comparisons.rivals_verdict(rivals, reference)))
+    display(page.show(comparisons.training_course(other),
+                      f"{page.title('llmcdsr', 'food_kitchen')}: epochs until "
+                      "training stopped, the one tested, and minutes.",
+                      "tab-course-llmcdsr"))
 else:
     display(Markdown("This version of the book ships no runs on these data."))
 
