@@ -114,7 +114,7 @@ for name, runs in results.items():
     trends = subgroups.trends(cases[name], runs)
     caption = (f"{page.title(source, name)}: whether the gain in MRR "
                "against 999 negatives rises or falls along a property.")
-    display(page.show(trends.drop(columns="Seeds"), caption,
+    display(page.show(trends.drop(columns=["Seeds", "Verdict"]), caption,
                       f"tab-trends-{name}"))
     display(Markdown(subgroups.trends_verdict(trends)))
 
