@@ -84,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(command=_train)
 
     sweep = commands.add_parser("sweep", parents=[data], help="carry out a list of configurations, skipping what is done")
-    sweep.add_argument("what", help="comparison, ablation, control, grid, or a JSON file with a list of configurations as in the "
+    sweep.add_argument("what", help="comparison, ablation, control, readings, sensitivity, grid, or a JSON "
+                       "file with a list of configurations as in the "
                        "config.json of a run (source, scenario, seeds and models are then the file's)")
     sweep.add_argument("--seeds", default="0,1,2", help="separated by commas (default: %(default)s); a grid takes the first")
     sweep.add_argument("--models", default="", help="separated by commas (default: all)")

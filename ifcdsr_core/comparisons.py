@@ -166,10 +166,10 @@ def origin(runs: Iterable[Run], command: str) -> Markdown:
     from IPython.display import Markdown
 
     different = {run.folder: run for run in runs}.values()
-    shipped = [run for run in different if run.folder.parent == shipped_dir()]
-    commits = sorted({run.provenance["commit"][:7] for run in shipped})
+    known = [run for run in different if run.folder.parent == shipped_dir()]
+    commits = sorted({run.provenance["commit"][:7] for run in known})
     minutes = sum(run.provenance["seconds"] for run in different) / 60
-    came = f"{len(shipped)} of them shipped with this book (code of {', '.join(commits)})" if shipped else "all made here"
+    came = f"{len(known)} of them shipped with this book (code of {', '.join(commits)})" if known else "all made here"
     return Markdown(f"*{len(different)} runs, {came}; {minutes:.0f} minutes of training in all. To make them anew:* "
                     f"`python -m ifcdsr_core {command} --recompute`")
 

@@ -240,7 +240,8 @@ def verdict(table: pd.DataFrame) -> str:
                 if isinstance(cell, Difference) and not cell.low <= 0 <= cell.high:
                     moved["raises" if cell.value > 0 else "lowers"].append(f"{escape(row['reading'])} ({escape(name)})")
         count = sum(isinstance(cell, Difference) for name in names for cell in part[name])
-        sentences.append(f"**On {'the ' if data == 'demo' else ''}{escape(data)}**: of {count} effects, {len(moved['lowers'])} lower the MRR beyond noise and "
+        where = f"On {'the ' if data == 'demo' else ''}{escape(data)}"
+        sentences.append(f"**{where}**: of {count} effects, {len(moved['lowers'])} lower the MRR beyond noise and "
                          f"{len(moved['raises'])} raise it"
                          + (f": {'; '.join(moved['raises'])}." if moved["raises"] else "."))
     return "\n\n".join(sentences)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ifcdsr_core import experiments
+from ifcdsr_core import experiments, subgroups
 from ifcdsr_core.metrics import summarise
 from ifcdsr_core.models import COUNTING, MODELS
 from ifcdsr_core.paper import PAPER_TABLE1
@@ -39,6 +39,7 @@ def test_a_shipped_run_explains_itself(name):
 def test_the_demo_pages_find_all_their_runs(what, scenario):
     """Otherwise the book would train them: hours of them, with no harm but to patience. Sweep again with --ship."""
     wanted = experiments.named_list(what, scenario, "demo", [0, 1, 2], [])
+    wanted += [config for configs in subgroups.arms(scenario).values() for config in configs]
     shipped = [(RunConfig(**run.config), run.provenance["code_fingerprint"]) for run in RUNS.values()
                if run.config["source"] == "demo"]
     missing = [config for config in wanted if (config, code_fingerprint(config.model)) not in shipped]
