@@ -16,6 +16,7 @@ import pandas as pd
 
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.models import COUNTING, MODELS
+from ifcdsr_core.models.ifcdsr import IFCDSR
 from ifcdsr_core.paths import new_file, results_dir
 from ifcdsr_core.run import Run, RunConfig, shipped_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES
@@ -34,6 +35,7 @@ REAL_OF_SOURCE = {"c2dsr": dict(epochs=8, train_on="valid"), "llmcdsr": dict(epo
 # The paper's grid. The demo has a hundredth of the paper's training steps, so its learning rates are ten times larger.
 GRID_L2 = (1e-4, 5e-5, 1e-5)
 SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
+TITLED = {"c2dsr": {"titles": True}}  # source options by which items get titles, where that is no matter of course
 GRID_LEARNING_RATES = {"demo": (1e-2, 5e-3, 1e-3), "c2dsr": (1e-3, 5e-4, 1e-4), "llmcdsr": (1e-3, 5e-4, 1e-4)}
 
 
@@ -65,14 +67,21 @@ def comparison(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "d
                models: Iterable[str] | None = None, **changes) -> Experiment:
     """Tables 2 and 3: all models, or some, under the names that tables give them.
 
-    Real data have no pictures here: IFCDSR then runs without. What only counts has no seed and is run once.
+    Real data have no pictures here: IFCDSR and LLM-EMF then run without. LLM-EMF's texts are plain titles, which the
+    paper's data take from LLMCDSR's. What only counts has no seed and is run once.
     """
     rows: Experiment = {}
     for model in models or MODELS:
-        image_fusion = {"image_fusion": False} if model == "ifcdsr" and source != "demo" else {}
-        label = MODELS[choose("model", model, MODELS)].title + (" (no images)" if image_fusion else "")
-        rows[label] = configurations(model, scenario, [0] if model in COUNTING else seeds, source,
-                                     model_options=image_fusion, **changes)
+        multimodal, without = issubclass(MODELS[choose("model", model, MODELS)], IFCDSR), []
+        more = dict(changes)
+        if model == "llm_emf":
+            without.append("plain titles")
+            more["source_options"] = {**TITLED.get(source, {}), **changes.get("source_options", {})}
+        if multimodal and source != "demo":
+            without.append("no images")
+            more["model_options"] = {"image_fusion": False}
+        label = MODELS[model].title + (f" ({', '.join(without)})" if without else "")
+        rows[label] = configurations(model, scenario, [0] if model in COUNTING else seeds, source, **more)
     return rows
 
 
@@ -109,6 +118,47 @@ def domain_control(scenario: str, cross_domain_signal: float, seeds: Iterable[in
                                   model_options=options, **changes) for label, options in arms.items()}
 
 
+def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+    """The model over ID, ID and image, ID and text, and all three; real data lack pictures, and have a placebo instead.
+
+    Without text it is IFCDSR. The placebo gives each item the text of another item of its domain.
+    """
+    arms = {"ID": ("ifcdsr", {"image_fusion": False}, {})}
+    if source == "demo":
+        arms["ID + image"] = ("ifcdsr", {}, {})
+    arms["ID + text"] = ("llm_emf", {"image_fusion": False}, {})
+    if source == "demo":
+        arms["ID + image + text"] = ("llm_emf", {}, {})
+    else:
+        arms["ID + other items' text"] = ("llm_emf", {"image_fusion": False}, {"shuffle_texts": 1})
+    given = changes.pop("source_options", {})
+    return {label: configurations(model, scenario, seeds, source, model_options=options,
+                                  source_options=(TITLED.get(source, {}) if model == "llm_emf" else {}) | given,
+                                  **changes, **more) for label, (model, options, more) in arms.items()}
+
+
+def text_control(scenario: str, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
+    """The model without texts, with them, and with those of other items, where titles explain so much of behaviour.
+
+    Pictures explain nothing here (titles name the kind, which pictures show), and no arm has them.
+    """
+    dials = {"visual_signal": 0.0, "text_signal": text_signal}
+    arms = {"without text": ("ifcdsr", {}), "with text": ("llm_emf", {}),
+            "with other items' text": ("llm_emf", {"shuffle_texts": 1})}
+    return {label: configurations(model, scenario, seeds, source_options=dials, model_options={"image_fusion": False},
+                                  **changes, **more) for label, (model, more) in arms.items()}
+
+
+PLANTED = tuple((visual, text) for visual in (0.0, 1.0) for text in (0.0, 1.0))
+
+
+def planted(scenario: str, visual_signal: float, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes
+            ) -> Experiment:
+    """``modalities`` in a world where pictures and titles explain so much of behaviour."""
+    return modalities(scenario, seeds, source_options={"visual_signal": visual_signal, "text_signal": text_signal},
+                      **changes)
+
+
 @dataclass(frozen=True)
 class Reading:
     """Another way to read a place where the papers are silent.
@@ -116,9 +166,10 @@ class Reading:
     Attributes:
         gap: its number in the ledger.
         label: what is different, in words.
-        changes: to IFCDSR's configuration, as ``configurations`` takes them.
+        changes: to the model's configuration, as ``configurations`` takes them.
         changes_y: those for target domain Y, where each domain has a run of its own.
         sources: data on which the reading can be told from ours.
+        model: whose configuration is changed.
     """
 
     gap: int
@@ -126,13 +177,14 @@ class Reading:
     changes: dict
     changes_y: dict | None = None
     sources: tuple[str, ...] = ("demo", "c2dsr")
+    model: str = "ifcdsr"
 
 
 def _options(**options) -> dict:
     return {"model_options": options}
 
 
-OURS = "as in this book"
+OURS, OURS_TEXT = "as in this book", "LLM-EMF as in this book"  # what readings of either model are compared with
 READINGS = (
     Reading(1, "temperature 1, the formula as printed", _options(temperature=1.0)),
     Reading(1, "temperature 0.2", _options(temperature=0.2)),
@@ -150,23 +202,31 @@ READINGS = (
     Reading(10, "a model of its own for each target domain", _options(target="x"), _options(target="y")),
     Reading(11, "each domain at its own best epoch", {"select_domain": "x"}, {"select_domain": "y"}),
     Reading(11, "epoch chosen by the rank among all items", {"select_protocol": "full"}),
+    *(Reading(12, label, changes, sources=("demo",), model="llm_emf") for label, changes in (
+        ("a quarter of the rest to the text", _options(text_share=0.25)),
+        ("three quarters of the rest to the text", _options(text_share=0.75)),
+        ("weights learned", _options(learn_mixing=True)),
+        ("titles enhanced by rules", {"text": "rules"}),
+        ("titles embedded by the small CLIP", {"text_encoder": "small_clip"}))),
     Reading(15, "loss from 256 sampled items a step", {"train_negatives": 256}, sources=("demo",)),
     Reading(15, "exact loss", {"train_negatives": 0}, sources=("c2dsr",)),
 )
 
 
 def readings(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
-    """The ledger's runs: IFCDSR as in this book, and under each other reading that the data can tell from it.
+    """The ledger's runs: each model as in this book, and under each other reading that the data can tell from it.
 
     A reading with a run for each target domain has two rows, its label followed by the domain's letter.
     """
-    rows = {OURS: {}}
+    rows = {OURS: ("ifcdsr", {})} | ({OURS_TEXT: ("llm_emf", {})} if source == "demo" else {})
     for reading in READINGS:
         if source in reading.sources and reading.changes_y is None:
-            rows[reading.label] = reading.changes
+            rows[reading.label] = reading.model, reading.changes
         elif source in reading.sources:
-            rows |= {f"{reading.label}, x": reading.changes, f"{reading.label}, y": reading.changes_y}
-    return {label: _ifcdsr(scenario, seeds, source, {**changes, **changed}) for label, changed in rows.items()}
+            rows |= {f"{reading.label}, x": (reading.model, reading.changes),
+                     f"{reading.label}, y": (reading.model, reading.changes_y)}
+    return {label: _changed(model, scenario, seeds, source, {**changes, **changed})
+            for label, (model, changed) in rows.items()}
 
 
 # The paper's alpha, lambdas and size are among the values; its learning rates are GRID_LEARNING_RATES of its data.
@@ -179,15 +239,15 @@ SENSITIVITY = {
 def sensitivity(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes
                 ) -> dict[str, dict[float, list[RunConfig]]]:
     """IFCDSR with one hyperparameter at a time at other values: by its name and its value."""
-    return {name: {value: _ifcdsr(scenario, seeds, source, {**changes, **({name: value} if name == "learning_rate" else
+    return {name: {value: _changed("ifcdsr", scenario, seeds, source, {**changes, **({name: value} if name == "learning_rate" else
                                                                           _options(**{name: value}))})
                    for value in values} for name, values in SENSITIVITY.items()}
 
 
-def _ifcdsr(scenario: str, seeds: Iterable[int], source: str, changes: dict) -> list[RunConfig]:
-    """The book's configuration of IFCDSR with changes; real data have no pictures here, so it runs without."""
+def _changed(model: str, scenario: str, seeds: Iterable[int], source: str, changes: dict) -> list[RunConfig]:
+    """The book's configuration of a model with changes; real data have no pictures here, so it runs without."""
     images = {} if source == "demo" else {"image_fusion": False}
-    return configurations("ifcdsr", scenario, seeds, source,
+    return configurations(model, scenario, seeds, source,
                           **{**changes, "model_options": {**images, **changes.get("model_options", {})}})
 
 
@@ -202,7 +262,7 @@ def grid(scenario: str, source: str = "demo", models: Iterable[str] | None = Non
             for label in comparison(scenario, [seed], source, [model])}
 
 
-NAMED = ("comparison", "ablation", "control", "readings", "sensitivity", "grid")
+NAMED = ("comparison", "ablation", "control", "readings", "sensitivity", "modalities", "text", "grid")
 
 
 def named_list(what: str, scenario: str, source: str, seeds: list[int], models: list[str], **changes) -> list[RunConfig]:
@@ -222,6 +282,8 @@ def named_list(what: str, scenario: str, source: str, seeds: list[int], models: 
         raise InputError(f"{what} is about IFCDSR alone: it takes no models")
     elif what == "ablation":
         parts = [ablation(scenario, seeds, source, **changes)]
+    elif what == "modalities":
+        parts = [modalities(scenario, seeds, source, **changes)]
     elif changes.get("source_options"):
         raise InputError(f"{what} sets the source's options itself: it takes none")
     elif what == "readings":
@@ -229,7 +291,10 @@ def named_list(what: str, scenario: str, source: str, seeds: list[int], models: 
     elif what == "sensitivity":
         parts = list(sensitivity(scenario, seeds, source, **_without_sources(changes)).values())
     elif source != "demo":
-        raise InputError("control turns the dials of the demo: it takes no other source")
+        raise InputError(f"{what} turns the dials of the demo: it takes no other source")
+    elif what == "text":
+        parts = [text_control(scenario, signal, seeds, **_without_sources(changes)) for signal in SIGNALS]
+        parts += [planted(scenario, *dials, seeds, **_without_sources(changes)) for dials in PLANTED]
     else:
         parts = [make(scenario, signal, seeds, **_without_sources(changes)) for make in (image_control, domain_control)
                  for signal in SIGNALS]

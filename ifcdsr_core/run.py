@@ -25,6 +25,7 @@ import typing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,9 @@ from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import complete_options, prepare
 from ifcdsr_core.train import best_epoch, fit
+
+if TYPE_CHECKING:
+    from ifcdsr_core.features import Features
 
 _COMPUTING = ("batches", "loss", "metrics", "protocol", "train")  # with the model's own, what a number depends on
 
@@ -79,6 +83,10 @@ class RunConfig:
     candidate_seed: int = _setting(0, "seed of the 999 negatives, the same for all models")
     train_negatives: int = _setting(0, "items that the training loss draws a step; 0: all, the exact loss", minimum=0)
     encoder: str = _setting("small_clip", "image encoder: small_clip, or <open_clip model>/<weights>")
+    text: str = _setting("title", "text of an item: title, rules (the demo's), or llm:<model>, what it was asked for")
+    text_encoder: str = _setting("lexical", "lexical, small_clip, or <open_clip model>/<weights>")
+    shuffle_texts: int = _setting(0, "seed to deal the texts out anew within each domain with; 0: each item its own",
+                                  minimum=0)
     device: str = _setting("cpu", "cpu or cuda")
     precision: str = _setting("float32", "float32, or bfloat16 for the matrix products of training")
     threads: int = _setting(1, "processor threads; another number may change the last digits", minimum=1)
@@ -326,19 +334,29 @@ def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch]
         splits = {name: shuffle_days(part, config.shuffle_days) for name, part in splits.items()}
     cases = {name: encode(part, scenario.num_items_x, config.max_seq_len) for name, part in splits.items()}
     settings = model_config(config.model, config.model_options)
-    features, features_fingerprint = {}, None
+    features, made_of = {}, []
     for modality in MODELS[config.model].required_features(settings):
-        from ifcdsr_core.features import embed_images
-
-        embedded = embed_images(scenario, config.encoder, device=config.device)
-        features[modality], features_fingerprint = torch.from_numpy(embedded.matrix), embedded.fingerprint
-        if config.shuffle_pictures:
-            features[modality] = features[modality][_dealt_out(scenario, config.shuffle_pictures)]
+        embedded = _embedded(scenario, config, modality)
+        made_of.append(embedded.fingerprint)
+        features[modality] = torch.from_numpy(embedded.matrix)
+        if shuffle := {"image": config.shuffle_pictures, "text": config.shuffle_texts}[modality]:
+            features[modality] = features[modality][_dealt_out(scenario, shuffle)]
     inputs = ModelInputs(scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"],
                          config.train_negatives)
-    fingerprints = {"scenario_fingerprint": scenario.fingerprint, "features_fingerprint": features_fingerprint,
+    fingerprints = {"scenario_fingerprint": scenario.fingerprint, "features_fingerprint": "+".join(made_of) or None,
                     "code_fingerprint": code_fingerprint(config.model)}
     return scenario, inputs, cases, fingerprints
+
+
+def _embedded(scenario: Scenario, config: RunConfig, modality: str) -> Features:
+    """Frozen features of a scenario's items, ``image`` or ``text``."""
+    if modality == "image":
+        from ifcdsr_core.features import embed_images
+
+        return embed_images(scenario, config.encoder, device=config.device)
+    from ifcdsr_core.texts import embed_texts
+
+    return embed_texts(scenario, config.text, config.text_encoder)
 
 
 def _dealt_out(scenario: Scenario, seed: int) -> Tensor:

@@ -131,7 +131,8 @@ def _fingerprints(configs: Sequence[RunConfig]) -> list[dict]:
     result = []
     for config in configs:
         features = MODELS[config.model].required_features(model_config(config.model, config.model_options))
-        key = json.dumps([config.source, config.scenario, config.source_options, config.encoder, features])
+        key = json.dumps([config.source, config.scenario, config.source_options, config.encoder, config.text,
+                          config.text_encoder, features])
         if key not in known:
             known[key] = assemble(config)[-1]
         result.append(known[key] | {"code_fingerprint": code_fingerprint(config.model)})

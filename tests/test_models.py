@@ -14,7 +14,8 @@ from ifcdsr_core.models.attention import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.sasrec import SASRec
 from worlds import NUM_X, NUM_Y, tiny
 
-FEATURES = {"image": F.normalize(torch.randn(NUM_X + NUM_Y, 6, generator=torch.Generator().manual_seed(1)), dim=1)}
+FEATURES = {modality: F.normalize(torch.randn(NUM_X + NUM_Y, 6, generator=torch.Generator().manual_seed(seed)), dim=1)
+            for seed, modality in enumerate(("image", "text"), start=1)}
 COUNTING = ["popularity", "cooccurrence"]
 # options that switch off the parts of a loss that are no prediction of a next item
 AUXILIARY = {"tricdr": {"contrastive_weight": 0.0, "triplet_weight": 0.0}, "c2dsr": {"infomax_weight": 0.0}}
@@ -28,6 +29,8 @@ VARIANTS = [
     ("ifcdsr", {"multiple_attention": False}), ("ifcdsr", {"image_projection": "linear"}),
     ("ifcdsr", {"positions": False, "inner_size": 0, "num_layers": 2}),
     ("ifcdsr", {"source_branch": "zero", "target": "x"}), ("ifcdsr", {"learn_temperature": True, "target": "y"}),
+    ("llm_emf", {}), ("llm_emf", {"image_fusion": False}), ("llm_emf", {"text_fusion": False}),
+    ("llm_emf", {"learn_mixing": True}), ("llm_emf", {"image_projection": "linear", "multiple_attention": False}),
 ]
 
 
@@ -123,7 +126,7 @@ def test_every_option_of_the_config_is_read():
                "temperature": 0.5, "learn_temperature": True, "source_branch": "zero", "target": "x",
                "image_projection": "linear", "graph_layers": 2, "infomax_weight": 0.8,
                "contrastive_weight": 0.3, "contrastive_temperature": 0.5, "triplet_weight": 0.3, "triplet_margin": 2.0,
-               "num_roles": 2, "num_neighbours": 2, "switch_weight": 0.3}
+               "text_fusion": False, "text_share": 0.1, "learn_mixing": True, "num_roles": 2, "num_neighbours": 2, "switch_weight": 0.3}
     for name in set(MODELS) - set(COUNTING):
         fields = {f.name for f in dataclasses.fields(MODELS[name].Config)}
         assert fields <= set(changes), f"{name}: add {fields - set(changes)} to the changes above"

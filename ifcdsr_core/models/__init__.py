@@ -1,6 +1,6 @@
 """The models of the book. A new one is a file here and its name in the list below.
 
-The list is in the order of tables: baselines, rivals by year, IFCDSR.
+The list is in the order of tables: baselines, rivals by year, IFCDSR and its successor.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _FILES = (
     "tricdr",
     "c2dsr",
     "ifcdsr",
+    "llm_emf",
 )
 COUNTING = ("popularity", "cooccurrence")  # nothing to train, so no seed and no grid
 

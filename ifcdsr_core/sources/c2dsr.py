@@ -20,13 +20,14 @@ import pandas as pd
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.scenario import Scenario
-from ifcdsr_core.sources import files
+from ifcdsr_core.sources import files, llmcdsr
 
 VERSION = 1
 REPOSITORY = "crystal22/C2DSR/fc35340bae4486767a3856a8f0794247511d2bb5"
 FOLDERS = {"food_kitchen": "Food-Kitchen", "movie_book": "Movie-Book"}
 SCENARIOS = tuple(FOLDERS)
-OPTIONS = {"train_file": True}  # False: do without the training file; then there is no train split
+OPTIONS = {"train_file": True,  # False: do without the training file; then there is no train split
+           "titles": False}  # True: titles of LLMCDSR's files, joined by ASIN; about half of the items have one there
 SPLIT_FILES = {"train": "train_new.txt", "valid": "val_new.txt", "test": "test_new.txt"}
 
 _ITEM_LINE = re.compile(r"\d{1,9}\t([!-~]+)\t(\d{1,9})", re.ASCII)
@@ -35,13 +36,14 @@ _SEQUENCE_LINE = re.compile(r"(\d{1,9})\t(\d{1,9})((?:\t\d{1,9}\|\d{1,11}\|[^|\t
 _INTERACTION = re.compile(r"\t(\d+)\|(\d+)\|", re.ASCII)
 
 
-def build(scenario: str, folder: Path, *, train_file: bool) -> Scenario:
-    """Read one scenario; there are neither titles nor pictures, and ``source_id`` is the ASIN.
+def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Scenario:
+    """Read one scenario; there are no pictures, titles only those of another source, and ``source_id`` is the ASIN.
 
     Args:
         scenario: ``food_kitchen`` or ``movie_book``.
         folder: not used, the files hold no pictures.
         train_file: False builds a scenario without a train split, for who can't have the training file.
+        titles: give each item the title that ``llmcdsr`` has for its ASIN, None where it has none.
 
     Raises:
         InputError: a file can't be had, is damaged, or has a malformed line (named by file and number).
@@ -51,6 +53,7 @@ def build(scenario: str, folder: Path, *, train_file: bool) -> Scenario:
              for file in ("items_x.txt", "items_y.txt", "userlist.txt", *wanted.values())}
     paths = {file: _fetch(name) for file, name in names.items()}
 
+    title_of, title_files = llmcdsr.titles(scenario) if titles else ({}, {})
     ids_x, ids_y = read_items(paths["items_x.txt"]), read_items(paths["items_y.txt"])
     num_items_x, num_items = len(ids_x), len(ids_x) + len(ids_y)
     num_users = read_users(paths["userlist.txt"])
@@ -62,11 +65,11 @@ def build(scenario: str, folder: Path, *, train_file: bool) -> Scenario:
         "item": np.arange(1, num_items + 1, dtype=np.int32),
         "domain": ["x"] * len(ids_x) + ["y"] * len(ids_y),
         "source_id": ids_x + ids_y,
-        "title": pd.Series([None] * num_items, dtype=object),
+        "title": pd.Series([title_of.get(asin) for asin in ids_x + ids_y], dtype=object),
         "image": pd.Series([None] * num_items, dtype=object),
     })
     provenance = {
-        "files": {file: files.describe(names[file], path) for file, path in paths.items()},
+        "files": {file: files.describe(names[file], path) for file, path in paths.items()} | title_files,
         "lines_not_in_time_order": {file: found["not_in_time_order"] for file, found in facts.items()},
         # The three files number their sequences jointly, so this tells how many there are even without one file.
         "sequences_numbered": 1 + max(found["highest_id"] for found in facts.values()),

@@ -8,10 +8,13 @@ chance of item j as the next item of its domain, among those that are out and no
     popularity_j ** POPULARITY
     * exp(visual_signal * (COLOUR [colour_j is the user's] + PATTERN [pattern_j is the user's]
                            + KIND [kind_j follows the kind of the user's last item of that domain]))
-    * exp(THEME [theme_j is the user's] + STAGE [stage_j follows the stage of the user's last item of that domain])
+    * exp(text_signal * THEME [theme_j is the user's])
+    * exp(STAGE [stage_j follows the stage of the user's last item of that domain])
 
 - ``visual_signal`` (0 to 1) scales what pictures explain. At 0 behaviour does not depend on anything a picture shows,
   so image fusion must not help.
+- ``text_signal`` (0 to 1) scales what titles alone explain, the theme. At 0 it plays no part. Titles name the kind, too,
+  which pictures show: where titles are to explain nothing at all, ``visual_signal`` has to be 0 as well.
 - ``cross_domain_signal`` (0 to 1) is the share of users whose taste and theme in Y are those they have in X; the others
   draw both anew. At 0 the history in one domain tells nothing about the other.
 - ``missing_pictures`` (0 to 1) is the share of items that have no picture, as for many of Amazon's; behaviour stays.
@@ -32,9 +35,9 @@ from ifcdsr_core.paths import data_dir, new_folder
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 
 VERSION = 1
-OPTIONS = {"seed": 0, "visual_signal": 1.0, "cross_domain_signal": 1.0, "missing_pictures": 0.0}
+OPTIONS = {"seed": 0, "visual_signal": 1.0, "text_signal": 0.375, "cross_domain_signal": 1.0, "missing_pictures": 0.0}
 
-POPULARITY, COLOUR, PATTERN, KIND, THEME, STAGE = 0.4, 3.5, 3.0, 3.0, 1.5, 1.5
+POPULARITY, COLOUR, PATTERN, KIND, THEME, STAGE = 0.4, 3.5, 3.0, 3.0, 4.0, 1.5
 NUM_STAGES = 6
 LATE_ITEMS = 0.9  # share of the items that come out on a random day; many of a test case's items are new, as in Amazon's
 MIN_LENGTH, MAX_LENGTH, MIN_PER_DOMAIN = 6, 15, 3
@@ -64,11 +67,11 @@ _WORLDS = {
 SCENARIOS = tuple(_WORLDS)
 
 
-def build(scenario: str, folder: Path, seed: int, visual_signal: float, cross_domain_signal: float,
+def build(scenario: str, folder: Path, seed: int, visual_signal: float, text_signal: float, cross_domain_signal: float,
           missing_pictures: float) -> Scenario:
     """Generate the scenario and draw its pictures into ``folder/images``. Same arguments, same files."""
-    for name, value in (("visual_signal", visual_signal), ("cross_domain_signal", cross_domain_signal),
-                        ("missing_pictures", missing_pictures)):
+    for name, value in (("visual_signal", visual_signal), ("text_signal", text_signal),
+                        ("cross_domain_signal", cross_domain_signal), ("missing_pictures", missing_pictures)):
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}: it must lie between 0 and 1")
     world = _WORLDS[scenario]
@@ -77,7 +80,8 @@ def build(scenario: str, folder: Path, seed: int, visual_signal: float, cross_do
     lost = np.random.default_rng([*stream, 3]).random(len(items)) < missing_pictures
     items.loc[lost, "image"] = None
     _draw_pictures(items, scenario, folder, stream)
-    sequences = _behaviour(items, world, np.random.default_rng([*stream, 2]), visual_signal, cross_domain_signal)
+    sequences = _behaviour(items, world, np.random.default_rng([*stream, 2]), visual_signal, text_signal,
+                           cross_domain_signal)
     return Scenario(scenario, "demo", items, sequences, {"generated": True})
 
 
@@ -127,14 +131,14 @@ def _draw_pictures(items: pd.DataFrame, scenario: str, folder: Path, stream: lis
 
 
 def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, visual_signal: float,
-               cross_domain_signal: float) -> pd.DataFrame:
+               text_signal: float, cross_domain_signal: float) -> pd.DataFrame:
     """Sequences, all of them one step at a time: step t draws the t-th item of every sequence at once."""
     user = np.repeat(np.arange(world.num_users), WINDOWS)  # (S,) user of each sequence
     length, in_y = _domains_in_order(len(user), world.share_y, random)
     attributes = {name: items[name].factorize(sort=True)[0] for name in ("colour", "pattern", "theme")}
     likes = {name: _preferences(world.num_users, values.max() + 1, cross_domain_signal, random)
              for name, values in attributes.items()}  # (U, 2) per attribute
-    weight = {"colour": visual_signal * COLOUR, "pattern": visual_signal * PATTERN, "theme": THEME}
+    weight = {"colour": visual_signal * COLOUR, "pattern": visual_signal * PATTERN, "theme": text_signal * THEME}
     base = POPULARITY * np.log(items["popularity"].to_numpy())
     courses = [(visual_signal * KIND, items["kind"]), (STAGE, items["stage"])]
     courses = [(strength, values.groupby(items["domain"]).transform(lambda v: v.factorize(sort=True)[0]).to_numpy())

@@ -24,7 +24,8 @@ REPOSITORY = "xhran2010/LLMCDSR/5825e999d87c4b7f90448df17d05c5f9cea047ba"
 FOLDERS = {"food_kitchen": "food-kitchen", "movie_book": "movie-book"}
 SCENARIOS = tuple(FOLDERS)
 OPTIONS = {}
-ITEM_FILES = ("num.txt", "item_set_A.pkl", "item_set_B.pkl", "text_A.pkl", "text_B.pkl")
+TITLE_FILES = ("text_A.pkl", "text_B.pkl")
+ITEM_FILES = ("num.txt", "item_set_A.pkl", "item_set_B.pkl", *TITLE_FILES)
 SEQUENCE_FILES = {"train_A.txt": "train", "train_B.txt": "train", "train_overlap.txt": "train",
                   "valid.txt": "valid", "test.txt": "test"}
 
@@ -73,17 +74,34 @@ def read_sizes(path: Path) -> tuple[int, int]:
 def read_items(item_set: Path, text: Path, num_items: int) -> pd.DataFrame:
     """``source_id`` and ``title`` of one domain's items in the order of their index.
 
-    Titles come with HTML entities, which are decoded once, and with stray line ends; an item may have none.
+    An item may have no title.
     """
     index_of = read_plain_pickle(item_set)
-    titles = read_plain_pickle(text)
     if not _is_dict(index_of, int) or sorted(index_of.values()) != list(range(num_items)):
         raise InputError(f"{item_set}: expected a dict from ASIN to index, 0 to {num_items - 1} each once")
+    asins, title_of = sorted(index_of, key=index_of.get), read_titles(text)
+    return pd.DataFrame({"source_id": asins, "title": pd.Series([title_of.get(asin) for asin in asins], dtype=object)})
+
+
+def read_titles(path: Path) -> dict[str, str]:
+    """ASIN to title; HTML entities are decoded once, stray line ends become spaces, empty titles are left out."""
+    titles = read_plain_pickle(path)
     if not _is_dict(titles, str):
-        raise InputError(f"{text}: expected a dict from ASIN to title")
-    asins = sorted(index_of, key=index_of.get)
-    tidy = [" ".join(html.unescape(titles.get(asin, "")).split()) or None for asin in asins]
-    return pd.DataFrame({"source_id": asins, "title": pd.Series(tidy, dtype=object)})
+        raise InputError(f"{path}: expected a dict from ASIN to title")
+    tidy = {asin: " ".join(html.unescape(title).split()) for asin, title in titles.items()}
+    return {asin: title for asin, title in tidy.items() if title}
+
+
+def titles(scenario: str) -> tuple[dict[str, str], dict[str, dict]]:
+    """All titles of a scenario's two domains, by ASIN; and the files they are from, described by name.
+
+    Raises:
+        InputError: a file can't be had, or is damaged.
+    """
+    names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in TITLE_FILES}
+    paths = {file: files.fetch(name) for file, name in names.items()}
+    found = {asin: title for path in paths.values() for asin, title in read_titles(path).items()}
+    return found, {file: files.describe(names[file], path) for file, path in paths.items()}
 
 
 def read_sequences(path: Path, split: str, num_items_x: int, num_items: int) -> tuple[pd.DataFrame, dict]:
