@@ -13,6 +13,7 @@ from ifcdsr_core.errors import InputError
 _EXAMPLES = """examples:
   python -m ifcdsr_core prepare --source demo --scenario movie_book
   python -m ifcdsr_core embed   --source demo --scenario movie_book
+  python -m ifcdsr_core enhance --source llmcdsr --scenario food_kitchen --dry-run
   python -m ifcdsr_core train   --scenario movie_book --model ifcdsr --seed 1 --epochs 30
   python -m ifcdsr_core train   --scenario movie_book --set alpha=0.5 --set temperature=0.1
   python -m ifcdsr_core train   --source demo --source-option visual_signal=0.0
@@ -42,12 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: finished epochs are kept, the same command continues", file=sys.stderr)
+        print("interrupted: what is finished is kept, the same command continues", file=sys.stderr)
         return 130
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
+    from ifcdsr_core.llm import Limits
     from ifcdsr_core.run import RunConfig
 
     parser = _Parser(prog="python -m ifcdsr_core", description=__doc__.splitlines()[0], epilog=_EXAMPLES,
@@ -70,6 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     embed.set_defaults(command=_embed)
 
+    enhance = commands.add_parser("enhance", parents=[data], help="have an LLM enhance a scenario's titles; what the "
+                                  "variables IFCDSR_LLM_URL, IFCDSR_LLM_MODEL and IFCDSR_LLM_KEY name is asked")
+    enhance.add_argument("--dry-run", action="store_true", help="print the estimate only; needs no key")
+    enhance.add_argument("--limit", type=int, default=0, help="ask for at most so many items (default: all)")
+    enhance.add_argument("--retry-failures", action="store_true", help="ask again for items that were given up")
+    for spec in dataclasses.fields(Limits):
+        enhance.add_argument("--" + spec.name.replace("_", "-"), type={"int": int, "float": float}[spec.type],
+                             default=spec.default, help=f"{spec.metadata['help']} (default: %(default)s)")
+    enhance.set_defaults(command=_enhance)
+
     train = commands.add_parser("train", help="train and test one configuration, or find its finished run")
     for spec in dataclasses.fields(RunConfig):
         if "help" in spec.metadata:
@@ -84,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(command=_train)
 
     sweep = commands.add_parser("sweep", parents=[data], help="carry out a list of configurations, skipping what is done")
-    sweep.add_argument("what", help="comparison, ablation, control, readings, sensitivity, grid, or a JSON "
+    sweep.add_argument("what", help="comparison, ablation, control, readings, sensitivity, modalities, text, grid, or a JSON "
                        "file with a list of configurations as in the "
                        "config.json of a run (source, scenario, seeds and models are then the file's)")
     sweep.add_argument("--seeds", default="0,1,2", help="separated by commas (default: %(default)s); a grid takes the first")
@@ -134,6 +146,27 @@ def _embed(options) -> None:
     features = embed_images(scenario, options.encoder, device=options.device)
     print(f"{features.matrix.shape[0]} items x {features.matrix.shape[1]} by {features.encoder}, "
           f"{int(features.missing.sum())} without a usable picture; fingerprint {features.fingerprint[:12]}")
+
+
+def _enhance(options) -> None:
+    from ifcdsr_core.enhancement import enhance, estimate, titles_of
+    from ifcdsr_core.llm import Endpoint, Limits
+    from ifcdsr_core.sources import prepare
+
+    endpoint = Endpoint.from_environment(needs_key=not options.dry_run)
+    limits = Limits(**{spec.name: getattr(options, spec.name) for spec in dataclasses.fields(Limits)})
+    scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
+    titles, untitled = titles_of(scenario)
+    print(f"{endpoint.model} at {endpoint.place}: {len(titles)} different titles; {untitled} of {scenario.num_items} items "
+          "have none", flush=True)
+    chosen = {"limit": options.limit, "retry_failures": options.retry_failures}
+    if options.dry_run:
+        print(estimate(titles, endpoint.model, limits, **chosen))
+        return
+    outcome = enhance(titles, endpoint, limits, **chosen, report=lambda line: print(line, file=sys.stderr, flush=True))
+    if outcome.stopped:
+        raise InputError(outcome.stopped)
+    print(f"{outcome.enhanced} items enhanced, {outcome.failed} failed, {outcome.left} left")
 
 
 def _train(options) -> None:

@@ -121,7 +121,8 @@ def domain_control(scenario: str, cross_domain_signal: float, seeds: Iterable[in
 def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
     """The model over ID, ID and image, ID and text, and all three; real data lack pictures, and have a placebo instead.
 
-    Without text it is IFCDSR. The placebo gives each item the text of another item of its domain.
+    Without text it is IFCDSR; all arms are trained with its learning rate and L2. The placebo gives each item the text of
+    another item of its domain.
     """
     arms = {"ID": ("ifcdsr", {"image_fusion": False}, {})}
     if source == "demo":
@@ -131,10 +132,16 @@ def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "d
         arms["ID + image + text"] = ("llm_emf", {}, {})
     else:
         arms["ID + other items' text"] = ("llm_emf", {"image_fusion": False}, {"shuffle_texts": 1})
-    given = changes.pop("source_options", {})
+    given, alike = changes.pop("source_options", {}), _tuned(source, scenario)
     return {label: configurations(model, scenario, seeds, source, model_options=options,
                                   source_options=(TITLED.get(source, {}) if model == "llm_emf" else {}) | given,
-                                  **changes, **more) for label, (model, options, more) in arms.items()}
+                                  **{**alike, **changes, **more}) for label, (model, options, more) in arms.items()}
+
+
+def _tuned(source: str, scenario: str) -> dict:
+    """Learning rate and L2 of IFCDSR, for arms that are to be trained alike."""
+    common, _ = settings(source, scenario, "ifcdsr")
+    return {name: common[name] for name in ("learning_rate", "l2") if name in common}
 
 
 def text_control(scenario: str, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
@@ -146,7 +153,8 @@ def text_control(scenario: str, text_signal: float, seeds: Iterable[int] = (0, 1
     arms = {"without text": ("ifcdsr", {}), "with text": ("llm_emf", {}),
             "with other items' text": ("llm_emf", {"shuffle_texts": 1})}
     return {label: configurations(model, scenario, seeds, source_options=dials, model_options={"image_fusion": False},
-                                  **changes, **more) for label, (model, more) in arms.items()}
+                                  **{**_tuned("demo", scenario), **changes, **more})
+            for label, (model, more) in arms.items()}
 
 
 PLANTED = tuple((visual, text) for visual in (0.0, 1.0) for text in (0.0, 1.0))
