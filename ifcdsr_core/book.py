@@ -54,6 +54,7 @@ PAGES = [
     Page("05c_sensitivity", "05c_sensitivity"),
     Page("05d_where_it_helps", "05d_where_it_helps"),
     Page("05e_attention", "05e_attention"),
+    Page("06_llm_emf", "06_llm_emf"),
 ]
 NOTEBOOKS = ROOT / "notebooks"
 BUILD = ROOT / "_build"

@@ -247,6 +247,18 @@ def exact_runs(source: str, scenario: str) -> dict[str, list[Run]]:
 # --- against the rivals -----------------------------------------------------------------------------------------------
 
 
+def reference(experiment: Mapping[str, Sequence[Run]]) -> str:
+    """The label of IFCDSR's runs, which the others are compared with.
+
+    Raises:
+        InputError: there are none.
+    """
+    for label, runs in experiment.items():
+        if runs[0].config["model"] == "ifcdsr":
+            return label
+    raise InputError("no runs of ifcdsr to compare with: add ifcdsr to the models")
+
+
 def against_rivals(experiment: Mapping[str, Sequence[Run]], reference: str, names: tuple[str, str], protocol: str
                    ) -> pd.DataFrame:
     """``reference`` against every other label: is the difference in MRR more than chance?
@@ -433,6 +445,9 @@ def step_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], 
 IMAGE_STEPS = (("images", "with images", "without images"),
                ("other items' images", "with other items' images", "without images"),
                ("images over those of other items", "with images", "with other items' images"))
+TEXT_STEPS = (("texts", "with text", "without text"),
+              ("other items' texts", "with other items' text", "without text"),
+              ("texts over those of other items", "with text", "with other items' text"))
 DOMAIN_STEPS = (("over the merged sequence alone", "multiple attention", "merged sequence alone"),
                 ("over each domain alone", "multiple attention", "own domain alone"))
 
@@ -442,8 +457,8 @@ def control_gains(controls: Mapping[float, Mapping[str, Sequence[Run]]], steps: 
     """Gains between the arms of a control, for each position of its dial.
 
     Args:
-        controls: by signal, the runs of ``experiments.image_control`` or ``domain_control``.
-        steps: ``IMAGE_STEPS`` or ``DOMAIN_STEPS``.
+        controls: by signal, the runs of ``experiments.image_control``, ``text_control`` or ``domain_control``.
+        steps: ``IMAGE_STEPS``, ``TEXT_STEPS`` or ``DOMAIN_STEPS``.
 
     Returns:
         The columns of ``gains``, with ``compared`` and ``signal`` in front.
@@ -462,16 +477,27 @@ def control_table(table: pd.DataFrame) -> pd.DataFrame:
     return wide.reset_index().rename(columns={"compared": "What is gained", "domain": "Target"}).rename_axis(columns=None)
 
 
-def image_verdict(table: pd.DataFrame) -> str:
-    """What ``control_gains`` of the images says: do the controls hold, and how much of the gain is owed to pictures?"""
-    own, other, over = (table[table["compared"] == label] for label, *_ in IMAGE_STEPS)
+def modality_verdict(table: pd.DataFrame, steps: Sequence[tuple[str, str, str]], things: str) -> str:
+    """What ``control_gains`` of a modality says: do the controls hold, and how much of the gain is owed to what it shows?
+
+    Args:
+        steps: ``IMAGE_STEPS`` or ``TEXT_STEPS``.
+        things: in the plural, ``pictures`` or ``titles``.
+    """
+    own, other, over = (table[table["compared"] == label] for label, *_ in steps)
     none, full = over["signal"] == 0, over["signal"] == 1
+    placebo = other[other["signal"] == 1]
+    if (placebo["verdict"] == "a gain").any():
+        owed = f"so much of the gain needs nothing that {things} tell, a second opinion of every item is enough"
+    elif (placebo["verdict"] == "a loss").any():
+        owed = "a second opinion of every item that knows nothing of it does harm"
+    else:
+        owed = "within noise, so that the gain is owed to what they tell"
     return " ".join([
-        _held("pictures explain nothing", "an item's own must not beat those of other items", over[none], "a gain", False),
-        _held("pictures explain behaviour", "its own must beat those of other items", over[full], "a gain", True),
-        f"There, pictures of other items bring {with_noise(other[other['signal'] == 1])} over no pictures at all: so much of "
-        f"the gain of {with_noise(own[own['signal'] == 1])} needs nothing that pictures show; a second opinion of every item "
-        "is enough.",
+        _held(f"{things} explain nothing", "an item's own must not beat those of other items", over[none], "a gain", False),
+        _held(f"{things} explain behaviour", "its own must beat those of other items", over[full], "a gain", True),
+        f"There, its own bring {with_noise(own[own['signal'] == 1])} over none at all, and {things} of other items "
+        f"{with_noise(placebo)}: {owed}.",
         *_course(own)])
 
 

@@ -211,11 +211,11 @@ READINGS = (
     Reading(11, "each domain at its own best epoch", {"select_domain": "x"}, {"select_domain": "y"}),
     Reading(11, "epoch chosen by the rank among all items", {"select_protocol": "full"}),
     *(Reading(12, label, changes, sources=("demo",), model="llm_emf") for label, changes in (
-        ("a quarter of the rest to the text", _options(text_share=0.25)),
-        ("three quarters of the rest to the text", _options(text_share=0.75)),
-        ("weights learned", _options(learn_mixing=True)),
-        ("titles enhanced by rules", {"text": "rules"}),
-        ("titles embedded by the small CLIP", {"text_encoder": "small_clip"}))),
+        ("LLM-EMF: a quarter of the rest to the text", _options(text_share=0.25)),
+        ("LLM-EMF: three quarters of the rest to the text", _options(text_share=0.75)),
+        ("LLM-EMF: weights learned", _options(learn_mixing=True)),
+        ("LLM-EMF: titles enhanced by rules", {"text": "rules"}),
+        ("LLM-EMF: titles embedded by the small CLIP", {"text_encoder": "small_clip"}))),
     Reading(15, "loss from 256 sampled items a step", {"train_negatives": 256}, sources=("demo",)),
     Reading(15, "exact loss", {"train_negatives": 0}, sources=("c2dsr",)),
 )

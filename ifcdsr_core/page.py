@@ -65,6 +65,14 @@ def escape(text: str) -> str:
     return "".join(f"\\{character}" if character in special else character for character in line)
 
 
+def code(text: str, language: str = "text") -> Markdown:
+    """``text`` word for word in a box; no line of it can end the box."""
+    from IPython.display import Markdown
+
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return Markdown(f"{fence}{language}\n{text}\n{fence}")
+
+
 def _text(cell) -> str:
     if isinstance(cell, float):
         return "–" if math.isnan(cell) else f"{cell:z,.2f}".replace("-", "−")

@@ -679,3 +679,54 @@ def _group_axis(ax, groups: Sequence[str], counts: Sequence[str], title: str, al
            xlabel=textwrap.fill(along, 46))
     ax.set_xticklabels([f"{group}\n{count}" for group, count in zip(groups, counts)], fontsize=7.5)
     ax.grid(False, axis="x")
+
+
+# --- texts ------------------------------------------------------------------------------------------------------------
+
+
+def world_gains(table: pd.DataFrame) -> Figure:
+    """What every arm adds to the ID alone, by what explains behaviour in a world: a panel a domain, whiskers of the noise.
+
+    Args:
+        table: of ``modalities.planted_gains``.
+    """
+    domains, worlds, arms = (list(table[name].unique()) for name in ("domain", "world", "arm"))
+    fig, axes = _panels(len(domains), height=3.1, sharey=True)
+    for ax, domain in zip(axes, domains):
+        ax.axhline(0, color="#111827", linewidth=1)
+        for number, (arm, colour, marker) in enumerate(zip(arms, (BLUE, ORANGE, PLUM), "os^")):
+            part = table[(table["domain"] == domain) & (table["arm"] == arm)].set_index("world").loc[worlds]
+            places = np.arange(len(worlds)) + 0.2 * (number - (len(arms) - 1) / 2)
+            ax.errorbar(places, part["gain"], yerr=part["noise"], color=colour, marker=marker, markersize=6, linestyle="",
+                        capsize=2.5, label=arm)
+        ax.set(title=domain, xticks=range(len(worlds)), xlim=(-0.5, len(worlds) - 0.5),
+               xticklabels=[textwrap.fill(world, 9) for world in worlds], xlabel="what explains behaviour")
+        ax.grid(False, axis="x")
+    axes[0].set_ylabel("gain in MRR over the ID alone (points)")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))
+    return fig
+
+
+def text_map(places: np.ndarray, groups: Sequence[str], in_x: np.ndarray, names: tuple[str, str]) -> Figure:
+    """Items on a flat map of their texts, a colour a group; the group is named where most of its items of a domain are.
+
+    Args:
+        places: (R, 2) of ``tables.flat_map``.
+        groups: (R,) such as the themes that titles name.
+        in_x: (R,) bool, items of X: dots; those of Y are crosses.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH, 4.6))
+    groups = np.asarray(groups)
+    labels = sorted(set(groups))
+    for label, colour in zip(labels, sns.husl_palette(len(labels), l=0.55)):
+        for domain, marker, inside in ((names[0], "o", in_x), (names[1], "x", ~in_x)):
+            chosen = (groups == label) & inside
+            ax.scatter(*places[chosen].T, color=[colour], marker=marker, s=16, linewidth=1.0, alpha=0.8)
+        centre = np.median(places[groups == label], axis=0)
+        ax.text(*centre, label, fontsize=8, ha="center", va="center", zorder=5,
+                bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colour, "alpha": 0.85})
+    ax.legend(handles=[plt.Line2D([], [], marker=marker, color=GREY, linestyle="", label=name)
+                       for name, marker in zip(names, "ox")], loc="upper right")
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    return fig

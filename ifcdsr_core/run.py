@@ -34,6 +34,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import ifcdsr_core
+from ifcdsr_core import parallel
 from ifcdsr_core.batches import Batch, encode, shuffle_days
 from ifcdsr_core.errors import InputError, choose, usable_device
 from ifcdsr_core.metrics import PROTOCOLS, summarise
@@ -212,8 +213,9 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
         return finished
     folder = runs_dir() / _folder_name(config, fingerprints)
     unfinished = runs_dir() / ".unfinished" / folder.name
-    if force:
+    if force and parallel.rank() == 0:
         shutil.rmtree(unfinished, ignore_errors=True)
+    parallel.wait()
     unfinished.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     torch.manual_seed(config.seed)
@@ -223,30 +225,34 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
         say(f"epoch {row['epoch']:>3}  loss {row['loss']:.4f}  validation MRR ({config.select_protocol}) "
             f"{100 * row['selection']:.2f} %  {row['seconds']:.1f} s")
 
-    history = fit(model, cases["train"], cases["valid"], epochs=config.epochs, batch_size=config.batch_size,
-                  learning_rate=config.learning_rate, l2=config.l2, patience=config.patience,
-                  select_protocol=config.select_protocol, select_domain=config.select_domain, seed=config.seed,
-                  candidate_seed=config.candidate_seed, precision=config.precision, checkpoint_folder=unfinished,
-                  report=line)
+    with parallel.shared(model):
+        history = fit(model, cases["train"], cases["valid"], epochs=config.epochs, batch_size=config.batch_size,
+                      learning_rate=config.learning_rate, l2=config.l2, patience=config.patience,
+                      select_protocol=config.select_protocol, select_domain=config.select_domain, seed=config.seed,
+                      candidate_seed=config.candidate_seed, precision=config.precision, checkpoint_folder=unfinished,
+                      report=line)
     ranks = rank_cases(model, cases["test"], config.candidate_seed)
     ranks.insert(0, "user", scenario.split("test")["user"].astype(str).to_numpy())
     provenance = {
         **fingerprints, **code_version(), "trained_on": _trained_on(config), "best_epoch": best_epoch(history),
         "cases": {split: len(part) for split, part in cases.items()},
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "device": device_name(device),
+        "device": device_name(device), "processes": parallel.size(),
         "seconds": round(time.perf_counter() - started, 1),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
-    with new_folder(folder) as staging:
-        for name, value in (("config", record), ("provenance", provenance)):
-            (staging / f"{name}.json").write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        history.to_csv(staging / "history.csv", index=False)
-        ranks.to_parquet(staging / "ranks.parquet", index=False, compression="zstd")
-        summarise(ranks).to_csv(staging / "metrics.csv", index=False)
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()},
-                  staging / "weights.safetensors")
-    shutil.rmtree(unfinished)
+    parallel.wait()
+    if parallel.rank() == 0:
+        with new_folder(folder) as staging:
+            for name, value in (("config", record), ("provenance", provenance)):
+                (staging / f"{name}.json").write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            history.to_csv(staging / "history.csv", index=False)
+            ranks.to_parquet(staging / "ranks.parquet", index=False, compression="zstd")
+            summarise(ranks).to_csv(staging / "metrics.csv", index=False)
+            save_file({name: value.contiguous() for name, value in model.state_dict().items()},
+                      staging / "weights.safetensors")
+        shutil.rmtree(unfinished)
+    parallel.wait()
     return Run.load(folder)
 
 
@@ -340,7 +346,7 @@ def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch]
         made_of.append(embedded.fingerprint)
         features[modality] = torch.from_numpy(embedded.matrix)
         if shuffle := {"image": config.shuffle_pictures, "text": config.shuffle_texts}[modality]:
-            features[modality] = features[modality][_dealt_out(scenario, shuffle)]
+            features[modality] = features[modality][_dealt_out(scenario, embedded.missing, shuffle)]
     inputs = ModelInputs(scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"],
                          config.train_negatives)
     fingerprints = {"scenario_fingerprint": scenario.fingerprint, "features_fingerprint": "+".join(made_of) or None,
@@ -359,11 +365,16 @@ def _embedded(scenario: Scenario, config: RunConfig, modality: str) -> Features:
     return embed_texts(scenario, config.text, config.text_encoder)
 
 
-def _dealt_out(scenario: Scenario, seed: int) -> Tensor:
-    """A random order of the items within each domain, (V,) rows."""
-    random, border = np.random.default_rng(seed), scenario.num_items_x
-    return torch.from_numpy(np.concatenate([random.permutation(border),
-                                            border + random.permutation(scenario.num_items_y)]))
+def _dealt_out(scenario: Scenario, missing: np.ndarray, seed: int) -> Tensor:
+    """A random order of the items within each domain, (V,) rows; those that have nothing of their own keep their places.
+
+    So who has a picture or a text stays as it is, and only whose it is changes.
+    """
+    random, order = np.random.default_rng(seed), np.arange(scenario.num_items)
+    for of_domain in (order < scenario.num_items_x, order >= scenario.num_items_x):
+        rows = np.flatnonzero(of_domain & ~missing)
+        order[rows] = rows[random.permutation(len(rows))]
+    return torch.from_numpy(order)
 
 
 def training_splits(scenario: Scenario, config: RunConfig) -> dict[str, pd.DataFrame]:

@@ -17,7 +17,7 @@ MRRs are in percent, gains in percentage points; the reciprocal rank of a case i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterable, Mapping, Sequence
 
@@ -51,10 +51,11 @@ PROPERTY_NAMES = {
     "days": "days since the last item of the target's domain",
     "nearness": "largest cosine of the target's picture with the history's",
     "nearness_own": "the same, history of the target's domain",
+    "titled": "whether the target has a title",
 }
 STARTS: dict[str, tuple[float, ...] | None] = {
     "popularity": (0, 1, 3, 6, 21), "history": (0, 8, 11), "own_history": (0, 3, 5, 7), "own_share": None, "days": None,
-    "nearness": None, "nearness_own": None,
+    "nearness": None, "nearness_own": None, "titled": (0, 1),
 }
 
 _RECORDED = ("source", "scenario", "scenario_fingerprint", "train_on", "holdout")
@@ -73,7 +74,10 @@ def properties(config: RunConfig) -> pd.DataFrame:
 
     scenario = prepare(config.source, config.scenario, **config.source_options)
     features = embed_images(scenario, config.encoder) if scenario.items["image"].notna().any() else None
-    return case_properties(scenario, config, features)
+    table = case_properties(scenario, config, features)
+    if config.source_options.get("titles"):  # the same sequences without titles are the same test cases
+        table.attrs["scenario_fingerprint"] += f" {replace(scenario, items=scenario.items.assign(title=None)).fingerprint}"
+    return table
 
 
 def case_properties(scenario: Scenario, config: RunConfig, features: Features | None = None) -> pd.DataFrame:
@@ -88,8 +92,9 @@ def case_properties(scenario: Scenario, config: RunConfig, features: Features | 
         ``history``, items before the target; ``own_history``, those of the target's domain; ``own_share``, their share;
         ``days`` from the last of them to the target (NaN if there is none, or no timestamps); ``nearness``, the largest
         cosine of the target's picture with one of the history, and ``nearness_own``, with one of the history's items of
-        the target's domain (NaN if there is no such pair of pictures). ``attrs`` says which data and which training
-        split the numbers are of.
+        the target's domain (NaN if there is no such pair of pictures); ``titled``, 1 where the target has a title, 0
+        where it has none (NaN if no item or every item has one). ``attrs`` says which data and which training split the
+        numbers are of.
 
     Raises:
         InputError: a split is empty, or the features are of another number of items.
@@ -105,11 +110,14 @@ def case_properties(scenario: Scenario, config: RunConfig, features: Features | 
     before[last] = False
     own = before & ((flat > scenario.num_items_x) == (target > scenario.num_items_x)[case])
     history, own_history = length - 1, np.bincount(case[own], minlength=len(length))
+    known = scenario.items["title"].notna().to_numpy()  # (V,)
+    titled = np.where(known.any() and not known.all(), known[target - 1].astype(np.float64), np.nan)
     near, near_own = _nearness(features, scenario, flat, target[case], case, before, own, len(length))
     table = pd.DataFrame({
         "target_domain": test["target_domain"].astype(str).to_numpy(),
         "popularity": seen[target], "history": history, "own_history": own_history, "own_share": own_history / history,
         "days": _days(test, case, last, own), "nearness": near, "nearness_own": near_own,
+        "titled": titled,
     })
     table.attrs = {"source": scenario.source, "scenario": scenario.name, "scenario_fingerprint": scenario.fingerprint,
                    "train_on": config.train_on, "holdout": config.holdout}
@@ -187,7 +195,7 @@ def load_properties(source: str, scenario: str, path: Path | None = None) -> pd.
         for name in ("popularity", "history", "own_history"):
             table[name] = kept[name].astype(np.int64)
         table["own_share"] = table["own_history"] / table["history"]
-        for name in ("days", "nearness", "nearness_own"):
+        for name in ("days", "nearness", "nearness_own", "titled"):
             table[name] = kept[name].astype(np.float64) if name in kept else np.nan
     except Exception as error:  # pyarrow raises many kinds for a damaged file
         raise InputError(f"{path} is damaged ({type(error).__name__}): restore it from the repository") from error
@@ -203,7 +211,7 @@ def check_cases(table: pd.DataFrame, runs: Iterable[Run]) -> None:
     """
     of = table.attrs
     for run in runs:
-        if run.provenance["scenario_fingerprint"] != of["scenario_fingerprint"]:
+        if run.provenance["scenario_fingerprint"] not in of["scenario_fingerprint"].split():
             raise InputError(f"{run.folder.name} was tested on other data than the properties of {of['source']}/"
                              f"{of['scenario']}: its scenario_fingerprint is {run.provenance['scenario_fingerprint']}, "
                              f"theirs {of['scenario_fingerprint']}")

@@ -187,6 +187,17 @@ def neighbour_agreement(scenario: Scenario, matrix: np.ndarray, k: int = 5) -> p
     return pd.DataFrame(rows, columns=["Attribute", "Neighbours in", "Same (%)", "By chance (%)"])
 
 
+def enhanced_examples(scenario: Scenario, count: int = 2, seed: int = 0) -> pd.DataFrame:
+    """Some titles of each domain of the demo, and the texts that rules make of them: ``Domain``, ``Title``, ``Text``."""
+    from ifcdsr_core.texts import item_texts
+
+    enhanced, domain = item_texts(scenario, "rules"), scenario.items["domain"].to_numpy()
+    rows = [row for code in "xy" for row in np.random.default_rng(seed).permutation(np.flatnonzero(domain == code))[:count]]
+    return pd.DataFrame([(scenario.domain_names["xy".index(domain[row])], scenario.items["title"].iloc[row],
+                          enhanced[row].removeprefix(scenario.items["title"].iloc[row]).lstrip(". ")) for row in rows],
+                        columns=["Domain", "Title", "Added by rules"])
+
+
 def sample_rows(missing: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Up to ``count`` random rows of items that have a picture, in order."""
     with_picture = np.flatnonzero(~missing)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ifcdsr_core import claims
-from ifcdsr_core.comparisons import DOMAIN_STEPS, IMAGE_STEPS, control_gains
+from ifcdsr_core.comparisons import DOMAIN_STEPS, IMAGE_STEPS, TEXT_STEPS, control_gains
 from test_comparisons import NAMES, made_run
 
 
@@ -61,7 +61,7 @@ def test_balance_asks_the_smaller_domain_to_gain_more():
 
 
 def comparison(rank):
-    return {"SASRec": [made_run([4] * 30, [4] * 30)], "IFCDSR": [made_run([rank] * 30, [rank] * 30)]}
+    return {"SASRec": [made_run([4] * 30, [4] * 30, model="sasrec")], "IFCDSR": [made_run([rank] * 30, [rank] * 30)]}
 
 
 @pytest.mark.parametrize("rank, verdict", [(2, claims.REPRODUCED), (4, claims.NOT), (8, claims.NOT)])
@@ -84,7 +84,26 @@ def test_table4_and_partition():
     assert claims.partition(counted.assign(ours=6.0)).verdict == claims.PARTLY
 
 
+def judged_texts():
+    control = control_gains({signal: arms(TEXT_STEPS, with_text=ranks) for signal, ranks in ((0.0, (4, 4)), (1.0, (2, 4)))},
+                            TEXT_STEPS, NAMES)
+    runs = {"ID": [made_run([4, 4], [4, 4])], "ID + text": [made_run([2, 2], [8, 8], model="llm_emf")]}
+    return claims.successor(control, {"Food-Kitchen (somewhere)": runs, "nothing": {}})
+
+
+def test_what_titles_do_is_told_and_texts_of_a_language_model_stay_unchecked():
+    judged = judged_texts()
+    assert judged.verdict == claims.UNCHECKED and judged.page == "06_llm_emf"
+    assert "by +25.00 ± 0.00 (Food) and +0.00 ± 0.00 (Kitchen) points of MRR; where they explain nothing" in judged.evidence
+    assert "On Food-Kitchen (somewhere) titles bring +25.00 ± 0.00 (Food) and −12.50 ± 0.00 (Kitchen)" in judged.evidence
+
+
+def test_the_successor_is_no_rival_of_ifcdsr():
+    runs = comparison(2) | {"LLM-EMF": [made_run([1] * 30, [1] * 30, model="llm_emf")]}
+    assert claims.outperforms({"food_kitchen": runs}, runs, "food_kitchen").verdict == claims.REPRODUCED
+
+
 def test_the_report_counts_verdicts_and_links_pages():
-    text = claims.report([claims.images(image_gains()), claims.successor()]).data
+    text = claims.report([claims.images(image_gains()), judged_texts()]).data
     assert text.startswith("Of 2 claims: reproduced: 1; cannot be checked here: 1.")
     assert "**Reproduced on the demo.**" in text and "{doc}`Details <05_ablation>`" in text

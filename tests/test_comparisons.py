@@ -281,12 +281,28 @@ def test_gains_of_a_control_by_its_dial():
 
 @pytest.mark.parametrize("ranks, holds", [({}, [2, 2]), ({"nothing": 1}, [0, 2]), ({"other": 1}, [2, 0]), ({"own": 4}, [2, 0])])
 def test_the_verdict_on_images_says_which_controls_hold(ranks, holds):
-    text = comparisons.image_verdict(comparisons.control_gains(controls(**ranks), comparisons.IMAGE_STEPS, NAMES))
+    table = comparisons.control_gains(controls(**ranks), comparisons.IMAGE_STEPS, NAMES)
+    text = comparisons.modality_verdict(table, comparisons.IMAGE_STEPS, "pictures")
     found = [2 if words.startswith("**holds**") else int(words.split()[2]) for words in text.split(": this ")[1:]]
     assert found == holds
-    assert f"other items bring {'+50.00' if 'other' in ranks else '+0.00'} ± 0.00 (Food)" in text
+    assert f"pictures of other items {'+50.00' if 'other' in ranks else '+0.00'} ± 0.00 (Food)" in text
+    assert ("a second opinion of every item is enough" in text) == ("other" in ranks)
+    assert ("owed to what they tell" in text) == ("other" not in ranks)
     rises = "from the dial at 0 to 1 the gain " + ("rises, from +0.00" if not ranks or "other" in ranks else "")
     assert rises in text
+
+
+def test_a_placebo_that_harms_is_called_so():
+    table = comparisons.control_gains(controls(other=4), comparisons.IMAGE_STEPS, NAMES)
+    assert "knows nothing of it does harm" in comparisons.modality_verdict(table, comparisons.IMAGE_STEPS, "pictures")
+
+
+def test_the_reference_is_ifcdsr_wherever_it_stands():
+    runs = {"SASRec": [made_run([1], [1], model="sasrec")], "IFCDSR (no images)": [made_run([1], [1])],
+            "LLM-EMF": [made_run([1], [1], model="llm_emf")]}
+    assert comparisons.reference(runs) == "IFCDSR (no images)"
+    with pytest.raises(InputError, match="add ifcdsr"):
+        comparisons.reference({"SASRec": runs["SASRec"]})
 
 
 def test_the_verdict_on_domains_says_whether_a_gain_grows():

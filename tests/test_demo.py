@@ -13,8 +13,8 @@ from ifcdsr_core.sources import demo
 def build(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "_draw_pictures", lambda *a: None)  # drawn in test_pictures; behaviour does not see them
 
-    def make(scenario="food_kitchen", seed=0, visual_signal=1.0, cross_domain_signal=1.0, missing_pictures=0.0):
-        return demo.build(scenario, tmp_path, seed, visual_signal, cross_domain_signal, missing_pictures)
+    def make(scenario="food_kitchen", **changes):
+        return demo.build(scenario, tmp_path, **{**demo.OPTIONS, **changes})
 
     return make
 
@@ -62,6 +62,15 @@ def test_pictures_explain_behaviour_only_if_the_dial_says_so(build):
         for across in (False, True):
             assert agreement(build(visual_signal=1.0), attribute, across) > 2 * chance
             assert abs(agreement(build(visual_signal=0.0), attribute, across) - chance) < 0.012
+
+
+def test_titles_explain_behaviour_only_if_the_dial_says_so(build):
+    theme = [agreement(build(visual_signal=0.0, text_signal=signal), "theme", across=False) for signal in (0.0, 0.375, 1.0)]
+    assert abs(theme[0] - 1 / 12) < 0.012 and theme[0] + 0.02 < theme[1] < theme[2] - 0.2
+    assert abs(agreement(build(visual_signal=0.0, text_signal=1.0), "colour", across=False) - 0.1) < 0.012
+    scenario = build()
+    assert all(theme in title and kind in title for theme, kind, title in
+               zip(scenario.items["theme"], scenario.items["kind"], scenario.items["title"]))
 
 
 def test_taste_carries_across_domains_only_if_the_dial_says_so(build):

@@ -11,7 +11,7 @@ import pytest
 from ifcdsr_core import experiments
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import COUNTING, MODELS
-from ifcdsr_core.run import Run
+from ifcdsr_core.run import Run, model_config
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,9 @@ def test_the_comparison_has_every_model_and_seeds_for_those_that_are_trained():
     assert [configs[0].model for configs in rows.values()] == list(MODELS)
     for label, configs in rows.items():
         assert [config.seed for config in configs] == ([0] if configs[0].model in COUNTING else [3, 4])
-    assert list(experiments.comparison("movie_book", [0], "c2dsr"))[-1] == "IFCDSR (no images)"
+    real = experiments.comparison("movie_book", [0], "c2dsr")
+    assert list(real)[-2:] == ["IFCDSR (no images)", "LLM-EMF (plain titles, no images)"]
+    assert [configs[0].source_options["titles"] for configs in real.values()] == [False] * (len(real) - 1) + [True]
     assert list(experiments.comparison("food_kitchen", [0], models=["ifcdsr", "sasrec"])) == ["IFCDSR", "SASRec"]
 
 
@@ -39,6 +41,27 @@ def test_all_models_of_a_comparison_have_the_same_budget():
         sizes = {configs[0].model_options["hidden_size"] for configs in rows.values()
                  if "hidden_size" in configs[0].model_options}
         assert len(budgets) == 1 and len(sizes) == 1
+
+
+def test_arms_of_the_modalities_differ_in_their_modalities_alone():
+    def settings(config):
+        kept = dataclasses.asdict(config) | {"model": "", "source_options": {}, "model_options": {}, "shuffle_texts": 0}
+        return json.dumps(kept, sort_keys=True)
+
+    experiments.keep_grid(experiments.grid_table([made_run("ifcdsr", 0.02, 1e-4, 0.1), made_run("llm_emf", 0.3, 1e-4, 0.1)]),
+                          "demo", "food_kitchen")
+    for arms in (experiments.modalities("food_kitchen", [0]), experiments.text_control("food_kitchen", 0.5, [0]),
+                 experiments.planted("food_kitchen", 0.0, 1.0, [0]), experiments.modalities("food_kitchen", [0], "c2dsr")):
+        configs = [one for group in arms.values() for one in group]
+        assert len({settings(config) for config in configs}) == 1 and len(configs) in (3, 4)
+    shares = {label: MODELS[configs[0].model].mixing(model_config(configs[0].model, configs[0].model_options))
+              for label, configs in experiments.modalities("food_kitchen", [0]).items()}
+    assert {label: list(weights) for label, weights in shares.items()} == {
+        "ID": ["id"], "ID + image": ["id", "image"], "ID + text": ["id", "text"], "ID + image + text": ["id", "image", "text"]}
+    control = experiments.text_control("food_kitchen", 0.5, [0])
+    assert [configs[0].shuffle_texts for configs in control.values()] == [0, 0, 1]
+    assert {(configs[0].source_options["visual_signal"], configs[0].source_options["text_signal"])
+            for configs in control.values()} == {(0.0, 0.5)}
 
 
 def test_the_grid_is_the_papers_and_its_outcome_is_chosen_on_validation_alone():

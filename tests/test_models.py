@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ifcdsr_core.batches import IGNORE, Batch, encode
+from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import MODELS, ModelInputs
 from ifcdsr_core.models.attention import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.sasrec import SASRec
@@ -207,6 +208,50 @@ def test_loss_is_equations_5_to_7_written_out():
             total = total - weight * p.log()
             positions += branch == "xy"
     torch.testing.assert_close(model.loss(batch), total / positions, rtol=1e-5, atol=1e-5)
+
+
+def test_llm_emf_without_text_is_ifcdsr_and_every_modality_has_its_weight():
+    batch = cases()
+    for options in ({}, {"image_fusion": False}):
+        one, other = make("ifcdsr", options), make("llm_emf", {"text_fusion": False, **options})
+        assert torch.equal(loss(one, batch), loss(other, batch)) and torch.equal(one.score(batch, 1), other.score(batch, 1))
+    for options, weights in (({}, [0.6, 0.3, 0.1]), ({"image_fusion": False}, [0.6, 0.4]), ({"text_fusion": False}, [0.6, 0.4])):
+        model = make("llm_emf", {"alpha": 0.6, "text_share": 0.25, **options})
+        torch.testing.assert_close(model.log_mixing.exp(), torch.tensor(weights))
+
+
+def test_llm_emf_mixes_three_probabilities():
+    """(5) with three terms, for the merged sequence alone, written out."""
+    model = make("llm_emf", {"alpha": 0.5, "text_share": 0.4, "temperature": 0.3, "multiple_attention": False})
+    batch, matrices = cases(), [model.item_embedding.weight.detach(), *(F.pad(FEATURES[m], (0, 0, 1, 0)) for m in ("image", "text"))]
+    scores = model.score(batch, 0).exp()
+    for row in (0, 1, 9):
+        history = [int(i) for i in tiny().sequences["items"].iloc[row][:-1]]
+        expected = torch.zeros(NUM_X)
+        for modality, matrix, weight in zip(("id", "image", "text"), matrices, (0.5, 0.3, 0.2)):
+            h = model.encoders[f"xy_{modality}"](matrix[history][None])[0, -1]
+            cosines = F.cosine_similarity(h[None], matrix[1:], dim=1)
+            expected += weight * (cosines / 0.3).softmax(dim=0)[:NUM_X]
+        torch.testing.assert_close(scores[row], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_learned_mixing_weights_start_as_given_add_up_to_one_and_follow_the_gradient():
+    model, fixed, batch = make("llm_emf", {"learn_mixing": True}), make("llm_emf", {}), cases()
+    torch.testing.assert_close(model.log_mixing, fixed.log_mixing)
+    torch.testing.assert_close(loss(model, batch), loss(fixed, batch))
+    weights = model.parametrizations.log_mixing.original
+    model.loss(batch).backward()
+    step = 1e-2 * torch.tensor([1.0, -1.0, 0.5])
+    with torch.no_grad():
+        before = weights.clone()
+        losses = []
+        for sign in (1, -1):
+            weights.copy_(before + sign * step)
+            losses.append(loss(model, batch).item())
+    assert (losses[0] - losses[1]) / 2 == pytest.approx((weights.grad @ step).item(), rel=0.02)
+    assert model.log_mixing.exp().sum().item() == pytest.approx(1)
+    with pytest.raises(InputError, match="learn_mixing is True: it must be false where a weight starts at 0"):
+        make("llm_emf", {"learn_mixing": True, "alpha": 1.0})
 
 
 def test_both_targets_is_the_mean_of_the_two():

@@ -170,8 +170,12 @@ def test_the_configuration_on_disk_is_the_configuration():
 
 def test_pictures_are_dealt_out_anew_within_each_domain():
     scenario = tiny()
-    order = run_module._dealt_out(scenario, seed=1).numpy()
-    border = scenario.num_items_x
+    border, missing = scenario.num_items_x, np.zeros(scenario.num_items, dtype=bool)
+    order = run_module._dealt_out(scenario, missing, seed=1).numpy()
     assert sorted(order) == list(range(scenario.num_items)) and (order[:border] < border).all()
     assert (order != np.arange(len(order))).mean() > 0.7
-    assert not np.array_equal(order, run_module._dealt_out(scenario, seed=2).numpy())
+    assert not np.array_equal(order, run_module._dealt_out(scenario, missing, seed=2).numpy())
+    missing[::3] = True  # who has none keeps that
+    order = run_module._dealt_out(scenario, missing, seed=1).numpy()
+    assert (order[missing] == np.flatnonzero(missing)).all() and (order[~missing] != np.flatnonzero(~missing)).mean() > 0.6
+    assert sorted(order) == list(range(scenario.num_items)) and (order[:border] < border).all()

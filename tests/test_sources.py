@@ -250,8 +250,22 @@ def test_c2dsr_without_the_training_file_only_on_request(tiny_c2dsr, tmp_path, m
     assert not (sources.data_dir() / "scenarios" / "c2dsr" / "food_kitchen").exists()
     scenario = prepare("c2dsr", "food_kitchen", train_file=False)
     assert scenario.sequences["split"].tolist() == ["valid", "test"]
-    assert scenario.provenance["options"] == {"train_file": False}
+    assert scenario.provenance["options"] == {"train_file": False, "titles": False}
     assert "train_new.txt" not in scenario.provenance["files"]
+
+
+def test_c2dsr_takes_titles_from_llmcdsr_by_asin(tiny_c2dsr, tmp_path, monkeypatch):
+    plain = prepare("c2dsr", "food_kitchen")
+    titles = {"text_A.pkl": {"ASINX1": "Salt &amp; Pepper", "other": "Soup"}, "text_B.pkl": {"ASINY0": "Bowl", "ASINY1": " "}}
+    register(monkeypatch, {**{f"{c2dsr.REPOSITORY}/data/raw/Food-Kitchen/{name}": text.encode()
+                              for name, text in TINY_C2DSR.items()},
+                           **{f"{llmcdsr.REPOSITORY}/data/food-kitchen/{name}": pickle.dumps(table)
+                              for name, table in titles.items()}}, tmp_path / "mirror")
+    titled = prepare("c2dsr", "food_kitchen", titles=True)
+    assert titled.items["title"].fillna("").tolist() == ["", "Salt & Pepper", "", "Bowl", ""]
+    assert titled.provenance["files"]["text_A.pkl"]["url"].endswith("food-kitchen/text_A.pkl")
+    assert titled.folder != plain.folder and titled.sequences.equals(plain.sequences)
+    assert prepare("c2dsr", "food_kitchen").items["title"].isna().all()
 
 
 GOOD_LINE = TINY_C2DSR["val_new.txt"]

@@ -1,0 +1,45 @@
+"""Two processes train what one would: the same global batch, the same numbers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from ifcdsr_core.run import Run
+from test_run import put_scenario
+
+ARGUMENTS = ["-m", "ifcdsr_core", "train", "--epochs", "3", "--batch-size", "7", "--learning-rate", "0.01",
+             "--set", "hidden_size=8", "--set", "dropout=0.0"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def train(data, command, *more) -> Run:
+    put_scenario(data, seed=0)
+    environment = {**os.environ, "IFCDSR_DATA": str(data), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *ARGUMENTS, *more], capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folders = list((data / "runs").glob("[!.]*"))
+    assert len(folders) == 1 and not list((data / "runs" / ".unfinished").iterdir())
+    assert done.stdout.count(folders[0].name) == 1  # one process alone reports
+    return Run.load(folders[0])
+
+
+@pytest.mark.parametrize("model, more", [("ifcdsr", ["--set", "image_fusion=false"]), ("gru4rec", [])])
+def test_two_processes_train_what_one_does(tmp_path, model, more):
+    one, two = (train(tmp_path / name, command, "--model", model, *more)
+                for name, command in (("one", [sys.executable]), ("two", TORCHRUN)))
+    assert one.folder.name == two.folder.name and (one.provenance["processes"], two.provenance["processes"]) == (1, 2)
+    columns = [name for name in one.history if name != "seconds"]
+    pd.testing.assert_frame_equal(one.history[columns], two.history[columns], rtol=1e-4)
+    assert (one.ranks["full"] - two.ranks["full"]).abs().max() <= 1
+
+
+def test_bad_input_ends_all_processes_with_its_line(tmp_path):
+    environment = {**os.environ, "IFCDSR_DATA": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*TORCHRUN, "-m", "ifcdsr_core", "train", "--model", "nothing"], capture_output=True, text=True,
+                          env=environment, timeout=300)
+    assert done.returncode != 0 and "error: unknown model 'nothing': choose one of popularity" in done.stderr
