@@ -8,11 +8,14 @@ import json
 import sys
 from pathlib import Path
 
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, choose
 
 _EXAMPLES = """examples:
   python -m ifcdsr_core prepare --source demo --scenario movie_book
+  python -m ifcdsr_core download --source amazon --scenario food_kitchen --dry-run
+  python -m ifcdsr_core pictures --source amazon --scenario food_kitchen
   python -m ifcdsr_core embed   --source demo --scenario movie_book
+  python -m ifcdsr_core embed   --scenario movie_book --modality text --text rules --encoder small_clip
   python -m ifcdsr_core enhance --source llmcdsr --scenario food_kitchen --dry-run
   python -m ifcdsr_core train   --scenario movie_book --model ifcdsr --seed 1 --epochs 30
   python -m ifcdsr_core train   --scenario movie_book --set alpha=0.5 --set temperature=0.1
@@ -51,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from ifcdsr_core.llm import Limits
     from ifcdsr_core.run import RunConfig
+    from ifcdsr_core.sources.image_download import PictureLimits
 
     parser = _Parser(prog="python -m ifcdsr_core", description=__doc__.splitlines()[0], epilog=_EXAMPLES,
                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,15 +70,42 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--force", action="store_true", help="build it again even if it is there")
     prepare.set_defaults(command=_prepare)
 
-    embed = commands.add_parser("embed", parents=[data], help="embed a scenario's pictures with a frozen CLIP")
-    embed.add_argument("--encoder", default="small_clip", help="small_clip, or <open_clip model>/<weights>, such as "
-                       "ViT-B-32-quickgelu/openai (default: %(default)s)")
+    embed = commands.add_parser("embed", parents=[data], help="embed a scenario's pictures or texts, frozen")
+    embed.add_argument("--modality", default="image", help="image or text (default: %(default)s)")
+    embed.add_argument("--text", default="title", help="with --modality text: title, rules (the demo's), or "
+                       "llm:<model> (default: %(default)s)")
+    embed.add_argument("--encoder", default="", help="small_clip, or <open_clip model>/<weights>, such as "
+                       "ViT-B-32-quickgelu/openai; for texts lexical as well (default: small_clip for pictures, "
+                       "lexical for texts)")
     embed.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     embed.set_defaults(command=_embed)
+
+    download = commands.add_parser("download", help="download the raw files of a scenario; what is there of a file is "
+                                   "continued")
+    download.add_argument("--source", default="amazon", help="amazon (default: %(default)s)")
+    download.add_argument("--scenario", default="food_kitchen", help="food_kitchen or movie_book (default: "
+                          "%(default)s)")
+    download.add_argument("--release", default="2014", help="2014 or 2023 (default: %(default)s)")
+    download.add_argument("--reviews", default="ratings", help="ratings, or 5core (2014 only; default: %(default)s)")
+    download.add_argument("--dry-run", action="store_true", help="print files, sizes and free space only")
+    download.set_defaults(command=_download)
+
+    pictures = commands.add_parser("pictures", parents=[data], help="download the pictures of a prepared scenario's "
+                                   "items; what the manifest of an earlier call knows is not asked again")
+    pictures.add_argument("--limit", type=int, default=0, help="ask for at most so many items (default: all)")
+    pictures.add_argument("--retry", default="", metavar="KINDS", help="ask again also for failures of these kinds, "
+                          "such as not_found,denied; temporary ones are always asked again")
+    pictures.add_argument("--allow-private", action="store_true", help="also ask addresses that are not of the public "
+                          "internet")
+    for spec in dataclasses.fields(PictureLimits):
+        pictures.add_argument("--" + spec.name.replace("_", "-"), type={"int": int, "float": float}[spec.type],
+                              default=spec.default, help=f"{spec.metadata['help']} (default: %(default)s)")
+    pictures.set_defaults(command=_pictures)
 
     enhance = commands.add_parser("enhance", parents=[data], help="have an LLM enhance a scenario's titles; what the "
                                   "variables IFCDSR_LLM_URL, IFCDSR_LLM_MODEL and IFCDSR_LLM_KEY name is asked")
     enhance.add_argument("--dry-run", action="store_true", help="print the estimate only; needs no key")
+    enhance.add_argument("--keep", action="store_true", help="with --dry-run: keep the estimate in data/results")
     enhance.add_argument("--limit", type=int, default=0, help="ask for at most so many items (default: all)")
     enhance.add_argument("--retry-failures", action="store_true", help="ask again for items that were given up")
     for spec in dataclasses.fields(Limits):
@@ -138,18 +169,57 @@ def _prepare(options) -> None:
           + ", ".join(f"{counts.get(split, 0)} {split}" for split in ("train", "valid", "test")))
 
 
+def _download(options) -> None:
+    from ifcdsr_core.paths import data_dir
+    from ifcdsr_core.sources import files, source_module
+    from ifcdsr_core.sources.transfer import fetch_all
+
+    module = source_module(options.source)
+    if not hasattr(module, "FILES"):
+        raise InputError(f"source {options.source!r} needs no download of its own: prepare fetches what it reads")
+    table = module.FILES(options.release, options.scenario, options.reviews)
+    mirror = files._mirror_folder()
+    place = Path(options.source) / options.release
+    fetch_all(table, data_dir() / place, elsewhere=mirror / place if mirror else None, dry_run=options.dry_run,
+              report=lambda line: print(line, flush=True))
+
+
+def _pictures(options) -> None:
+    from ifcdsr_core.sources import prepare
+    from ifcdsr_core.sources.image_download import TEMPORARY, PictureLimits, download_images, with_images
+
+    limits = PictureLimits(**{spec.name: getattr(options, spec.name) for spec in dataclasses.fields(PictureLimits)})
+    scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
+    again = [kind.strip() for kind in options.retry.split(",") if kind.strip()]
+    table = download_images(scenario.items, scenario.folder / "images", limits, retry_failures=[*TEMPORARY, *again],
+                            limit=options.limit, allow_private=options.allow_private)
+    with_pictures = int(with_images(scenario).items["image"].notna().sum())
+    print(f"{table.drop(columns=['asked_again']).to_string(index=False)}\n"
+          f"{with_pictures} of {scenario.num_items} items have a picture in {scenario.folder / 'images'}")
+
+
 def _embed(options) -> None:
     from ifcdsr_core.features import embed_images
     from ifcdsr_core.sources import prepare
+    from ifcdsr_core.texts import embed_texts
 
+    if choose("modality", options.modality, ("image", "text")) == "image" and options.text != "title":
+        raise InputError("--text goes with --modality text")
     scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
-    features = embed_images(scenario, options.encoder, device=options.device)
+    chosen = {"device": options.device} | ({"encoder": options.encoder} if options.encoder else {})
+    if options.modality == "image":
+        features, without = embed_images(scenario, **chosen), "without a usable picture"
+    else:
+        features = embed_texts(scenario, options.text, **chosen)
+        without = f"without a text or a known word, {features.long} encoded in parts as they are long"
+        if features.unknown:
+            without += f", {features.unknown:.1%} of all words unknown"
     print(f"{features.matrix.shape[0]} items x {features.matrix.shape[1]} by {features.encoder}, "
-          f"{int(features.missing.sum())} without a usable picture; fingerprint {features.fingerprint[:12]}")
+          f"{int(features.missing.sum())} {without}; fingerprint {features.fingerprint[:12]}")
 
 
 def _enhance(options) -> None:
-    from ifcdsr_core.enhancement import enhance, estimate, titles_of
+    from ifcdsr_core.enhancement import enhance, estimate, keep_estimate, titles_of
     from ifcdsr_core.llm import Endpoint, Limits
     from ifcdsr_core.sources import prepare
 
@@ -161,8 +231,13 @@ def _enhance(options) -> None:
           "have none", flush=True)
     chosen = {"limit": options.limit, "retry_failures": options.retry_failures}
     if options.dry_run:
-        print(estimate(titles, endpoint.model, limits, **chosen))
+        expected = estimate(titles, endpoint.model, limits, **chosen)
+        print(expected)
+        if options.keep:
+            print(keep_estimate(expected, scenario, untitled))
         return
+    if options.keep:
+        raise InputError("--keep goes with --dry-run")
     outcome = enhance(titles, endpoint, limits, **chosen, report=lambda line: print(line, file=sys.stderr, flush=True))
     if outcome.stopped:
         raise InputError(outcome.stopped)
@@ -170,13 +245,19 @@ def _enhance(options) -> None:
 
 
 def _train(options) -> None:
+    from ifcdsr_core import parallel
     from ifcdsr_core.run import RunConfig, run
 
     known = {spec.name for spec in dataclasses.fields(RunConfig) if "help" in spec.metadata}
     config = RunConfig(**{name: value for name, value in vars(options).items() if name in known},
                        source_options=_assignments(options.source_option), model_options=_assignments(options.set))
-    finished = run(config, force=options.force, report=lambda line: print(line, file=sys.stderr, flush=True))
-    print(f"{finished.folder}\n{_percent(finished.metrics)}")
+    with parallel.processes():
+        def say(line: str, to=sys.stderr) -> None:
+            if parallel.rank() == 0:
+                print(line, file=to, flush=True)
+
+        finished = run(config, force=options.force, report=say)
+        say(f"{finished.folder}\n{_percent(finished.metrics)}", sys.stdout)
 
 
 def _sweep(options) -> None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Callable, Iterator
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.llm import (ANSWER_TOKENS, PRICE_LIST, Answer, Budget, Client, Endpoint, Limits, Pace, Refused,
                              Stopped, Usage, prompt_tokens)
-from ifcdsr_core.paths import data_dir
+from ifcdsr_core.paths import data_dir, new_file, results_dir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,8 +65,7 @@ class Enhancement:
     interests: tuple[str, ...]
 
     def text(self, title: str) -> str:
-        """What is embedded: title, summary, key terms, interests as plain sentences, the surest first, as the text
-        encoder drops what is beyond its 77 tokens."""
+        """What is embedded: title, summary, key terms, interests as plain sentences, the surest first."""
         sentences = (title, self.summary, f"Key terms: {', '.join(self.key_terms)}",
                      f"Interests: {', '.join(self.interests)}")
         return " ".join(s if s.endswith((".", "!", "?")) else f"{s}." for s in sentences if s)
@@ -362,6 +361,23 @@ def estimate(titles: list[Key], model: str, limits: Limits = Limits(), *, limit:
     """What ``enhance`` with the same arguments will probably take. Asks nobody and needs no key."""
     kept = Cache(model)
     return _estimate(_to_ask(titles, kept, limit, retry_failures), kept, limits)
+
+
+def keep_estimate(expected: Estimate, scenario: Scenario, untitled: int) -> Path:
+    """Write what a dry run said to ``data/results/enhancement.csv``, in place of an earlier row of the same data."""
+    import pandas as pd
+
+    path = results_dir() / "enhancement.csv"
+    row = pd.DataFrame([{"source": scenario.source, "scenario": scenario.name, "prompt": PROMPT_VERSION,
+                         "titles": expected.items, "without_title": untitled, "prompt_tokens": expected.usage.prompt,
+                         "answer_tokens": expected.usage.answer, "cost": round(expected.cost, 4), "basis": expected.basis}])
+    if path.is_file():
+        before = pd.read_csv(path)
+        same = (before["source"] == scenario.source) & (before["scenario"] == scenario.name)
+        row = pd.concat([before[~same], row], ignore_index=True)
+    with new_file(path) as staging:
+        row.sort_values(["source", "scenario"]).to_csv(staging, index=False)
+    return path
 
 
 def enhance(titles: list[Key], endpoint: Endpoint, limits: Limits = Limits(), *, limit: int = 0,

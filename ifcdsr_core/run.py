@@ -362,7 +362,7 @@ def _embedded(scenario: Scenario, config: RunConfig, modality: str) -> Features:
         return embed_images(scenario, config.encoder, device=config.device)
     from ifcdsr_core.texts import embed_texts
 
-    return embed_texts(scenario, config.text, config.text_encoder)
+    return embed_texts(scenario, config.text, config.text_encoder, device=config.device)
 
 
 def _dealt_out(scenario: Scenario, missing: np.ndarray, seed: int) -> Tensor:

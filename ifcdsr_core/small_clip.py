@@ -55,6 +55,12 @@ class Words:
         self._ids = {word: number for number, word in enumerate(vocabulary, start=3)}
         self.vocab_size = len(vocabulary) + 4
 
+    def known(self, text: str) -> tuple[list[int], int]:
+        """Ids of a text's words that are in the vocabulary, and how many words are not."""
+        words = _words(text)
+        ids = [self._ids[word] for word in words if word in self._ids]
+        return ids, len(words) - len(ids)
+
     def __call__(self, texts: str | list[str]) -> torch.Tensor:
         """Token ids (number of texts, CONTEXT_LENGTH); words beyond the context are dropped."""
         texts = [texts] if isinstance(texts, str) else texts

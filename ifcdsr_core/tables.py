@@ -13,7 +13,7 @@ import pandas as pd
 from ifcdsr_core.comparisons import training_data
 from ifcdsr_core.metrics import METRICS
 from ifcdsr_core.page import escape, first_columns, model_name, title, unbroken, whole
-from ifcdsr_core.paths import ROOT
+from ifcdsr_core.paths import ROOT, results_dir
 from ifcdsr_core.run import Run
 from ifcdsr_core.scenario import Scenario
 
@@ -185,6 +185,14 @@ def neighbour_agreement(scenario: Scenario, matrix: np.ndarray, k: int = 5) -> p
                 chance.append(frequency.reindex(values[queries], fill_value=0.0).to_numpy())
             rows.append((attribute, where, 100 * np.concatenate(hits).mean(), 100 * np.concatenate(chance).mean()))
     return pd.DataFrame(rows, columns=["Attribute", "Neighbours in", "Same (%)", "By chance (%)"])
+
+
+def enhancement_costs() -> pd.DataFrame:
+    """The shipped estimates of ``enhance --dry-run --keep``, for a page."""
+    kept = pd.read_csv(results_dir() / "enhancement.csv")
+    return pd.DataFrame({"Data": [unbroken(title(row.source, row.scenario)) for row in kept.itertuples()],
+                         "Titles": kept["titles"], "Items without": kept["without_title"],
+                         "Prompt tokens": kept["prompt_tokens"], "Answer tokens": kept["answer_tokens"], "USD": kept["cost"]})
 
 
 def enhanced_examples(scenario: Scenario, count: int = 2, seed: int = 0) -> pd.DataFrame:

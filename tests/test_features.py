@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch_file
 
-from ifcdsr_core import features
+from ifcdsr_core import clip, features
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.features import embed_images, load_features
 from ifcdsr_core.paths import ROOT
@@ -63,9 +64,9 @@ def encoder(monkeypatch, tmp_path):
 
     weights = tmp_path / "stand_in.safetensors"
     weights.write_bytes(b"weights")
-    monkeypatch.setattr(features, "_SMALL_CLIP_WEIGHTS", weights)
-    loaded = features._Encoder(encode, preprocess, "eight pixels", features._file_sha256(weights))
-    monkeypatch.setattr(features, "_load_encoder", lambda *_: loaded)
+    monkeypatch.setattr(clip, "SMALL_CLIP_WEIGHTS", weights)
+    tower = clip.ImageTower(encode, preprocess, "eight pixels", clip.file_sha256(weights))
+    monkeypatch.setattr(features, "image_tower", lambda *_: tower)
     return calls
 
 
@@ -100,6 +101,27 @@ def test_found_again_without_the_encoder(scenario, encoder, data):
     assert cached(data)[0].name == f"demo-food_kitchen-small-clip-{made.fingerprint[:12]}.safetensors"
 
 
+def test_files_of_earlier_versions_are_found(scenario, encoder, data):
+    """Finished runs are keyed by the fingerprint: neither it nor what a file had to record may change."""
+    made = embed_images(scenario)
+    digest = hashlib.sha256()
+    for source_id, image in zip(scenario.items["source_id"], scenario.items["image"]):
+        content = (scenario.folder / image).read_bytes()
+        digest.update(f"{source_id}\x1f{len(content)}\n".encode() + content)
+    made_of = ["small_clip", hashlib.sha256(b"weights").hexdigest(), "eight pixels", digest.hexdigest()]
+    assert made.fingerprint == hashlib.sha256("\x1f".join(made_of).encode()).hexdigest()
+    path, = cached(data)
+    with features.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    assert metadata["pictures_sha256"] == digest.hexdigest()
+    for added in ("long", "unknown"):
+        del metadata[added]
+    save_file(load_file(path), path, metadata=metadata)
+    calls = len(encoder)
+    found = embed_images(scenario)
+    assert len(encoder) == calls and found.fingerprint == made.fingerprint and found.long == 0
+
+
 def test_a_changed_picture_changes_the_fingerprint(scenario, encoder, data):
     before = embed_images(scenario)
     Image.new("RGB", (64, 64), (200, 30, 30)).save(scenario.folder / "images" / "3.png")
@@ -111,7 +133,7 @@ def test_a_changed_picture_changes_the_fingerprint(scenario, encoder, data):
 def test_other_weights_are_not_taken_from_the_cache(scenario, encoder, monkeypatch):
     embed_images(scenario)
     calls = len(encoder)
-    monkeypatch.setattr(features, "_file_sha256", lambda path: "0" * 64)
+    monkeypatch.setattr(features, "file_sha256", lambda path: "0" * 64)
     embed_images(scenario)
     assert len(encoder) > calls
 
@@ -135,9 +157,9 @@ def test_a_cached_matrix_needs_neither_open_clip_nor_pil(scenario, encoder, data
     embed_images(scenario)
     scenario.save(scenario.folder)
     code = ("import sys\nfor name in ('open_clip', 'PIL', 'torch'): sys.modules[name] = None\n"
-            "from pathlib import Path\nfrom ifcdsr_core import features\n"
+            "from pathlib import Path\nfrom ifcdsr_core import clip, features\n"
             "from ifcdsr_core.scenario import Scenario\n"
-            f"features._SMALL_CLIP_WEIGHTS = Path({str(features._SMALL_CLIP_WEIGHTS)!r})\n"
+            f"clip.SMALL_CLIP_WEIGHTS = Path({str(clip.SMALL_CLIP_WEIGHTS)!r})\n"
             f"print(features.embed_images(Scenario.load(Path({str(scenario.folder)!r}))).matrix.shape)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == f"({NUM_X + NUM_Y}, 16)", done.stderr
@@ -227,7 +249,7 @@ def test_a_damaged_file_is_refused_and_left_alone(scenario, encoder, data):
     flipped[-40] ^= 1
     for content in (b"", whole[:100], whole[:-7], bytes(flipped), b"not a safetensors file"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="delete it and embed the pictures again") as raised:
+        with pytest.raises(InputError, match="delete it and embed the items again") as raised:
             embed_images(scenario)
         assert "\n" not in str(raised.value) and path.name in str(raised.value)
         assert path.read_bytes() == content and len(cached(data)) == 1
@@ -285,7 +307,7 @@ def test_a_model_of_open_clip_from_a_file(scenario, data, tmp_path):
 
 def test_a_tag_found_in_the_cache_needs_no_download(scenario, encoder, data, monkeypatch):
     made = embed_images(scenario, "ViT-B-32-quickgelu/openai")
-    monkeypatch.setattr(features, "_load_encoder", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(features, "image_tower", lambda *_: pytest.fail("loaded"))
     assert embed_images(scenario, "ViT-B-32-quickgelu/openai").fingerprint == made.fingerprint
 
 

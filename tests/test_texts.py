@@ -1,0 +1,403 @@
+"""Texts: which an item has, and the vectors made of them: checked by hand, found again, never of the wrong texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_torch_file
+from threadpoolctl import threadpool_limits
+
+from ifcdsr_core import clip, enhancement, features, texts
+from ifcdsr_core.__main__ import main
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.features import embed_images
+from ifcdsr_core.paths import ROOT
+from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.texts import embed_texts, item_texts, text_counts
+
+TITLES_X = ["Red mug, dots", "Blue mug, stripes", "Mug dots red 12", "Tea tin", "tea tin, tea tin", "Chocolate, dots"]
+TITLES_Y = ["A red teapot", "A blue teapot", "Zanzibar chocolate tin", "Stripes and dots"]
+KNOWN = ["red", "mug", "dots", "blue", "stripes", "tea", "tin", "chocolate", "teapot"]  # in two titles at least
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def with_titles(x: list, y: list, **columns) -> Scenario:
+    count = len(x) + len(y)
+    items = pd.DataFrame({"item": np.arange(1, count + 1, dtype=np.int32), "domain": ["x"] * len(x) + ["y"] * len(y),
+                          "source_id": [f"id{i}" for i in range(1, count + 1)],
+                          "title": pd.Series([*x, *y], dtype=object), "image": None, **columns})
+    sequences = pd.DataFrame({"user": ["u"], "split": ["train"], "target_domain": ["y"], "items": [[1, count]],
+                              "timestamps": [None]})
+    return Scenario("food_kitchen", "demo", items, sequences)
+
+
+@pytest.fixture
+def scenario():
+    return with_titles(TITLES_X, TITLES_Y)
+
+
+def cached(data):
+    return sorted((data / "features").glob("*"))
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+# -- which text an item has --------------------------------------------------------------------------------------------
+
+
+def test_titles_as_they_are():
+    given = ["  Café №½ 🦊 ", "", " \t\n", None, float("nan"), "x"]
+    assert item_texts(with_titles(given, ["y"])) == ["  Café №½ 🦊 ", None, None, None, None, "x", "y"]
+
+
+def test_rules_are_for_the_demo(scenario):
+    theme, kind = list(enhancement._THEMES)[0], list(enhancement._KINDS)[0]
+    demo = with_titles(["One", None], ["Two"], theme=theme, kind=kind)
+    first, _, last = enhancement.by_rules(demo.items, demo.domain_names)
+    assert item_texts(demo, "rules") == [first.text("One"), None, last.text("Two")]
+    assert text_counts(demo, "rules").values.tolist() == [["Food", 2, 1, 0, 1], ["Kitchen", 1, 1, 0, 0]]
+    with pytest.raises(InputError, match="only the demo's can be enhanced by rules"):
+        item_texts(scenario, "rules")
+
+
+def test_answers_of_an_llm_by_domain_and_title(monkeypatch):
+    answer = enhancement.Enhancement(("tea",), "A tin for tea", ("cups",))
+    known = {("Food", "Tea tin"): answer, ("Kitchen", "Elsewhere"): answer}
+    monkeypatch.setattr(enhancement, "stored", {"r1": known, "never": {}}.get)
+    both = with_titles(["Tea tin", "Mug", None], ["Tea tin", "Tea tin"])
+    assert item_texts(both, "llm:r1") == [answer.text("Tea tin"), "Mug", None, "Tea tin", "Tea tin"]
+    counts = text_counts(both, "llm:r1")
+    assert counts.columns.tolist() == ["Domain", "Items", "Enhanced", "Plain title", "None"]
+    assert counts.values.tolist() == [["Food", 3, 1, 1, 1], ["Kitchen", 2, 0, 2, 0]]
+    assert text_counts(both).values.tolist() == [["Food", 3, 0, 2, 1], ["Kitchen", 2, 0, 2, 0]]
+    with pytest.raises(InputError, match="never has enhanced no title of .* -m ifcdsr_core enhance --source demo"):
+        item_texts(both, "llm:never")
+
+
+@pytest.mark.parametrize("text", ["", "Title", "llm", "llm:", "rules:x"])
+def test_texts_that_do_not_exist(scenario, text):
+    with pytest.raises(InputError, match="choose title, rules, or llm:<model>"):
+        item_texts(scenario, text)
+
+
+# -- lexical -----------------------------------------------------------------------------------------------------------
+
+
+def test_lexical_cosines_are_those_of_tf_idf(scenario):
+    """With as many dimensions as words the SVD only turns the vectors: their cosines are TF-IDF's, worked out here."""
+    words = [title.lower().replace(",", "").split() for title in TITLES_X + TITLES_Y]
+    counts = np.array([[title.count(word) for word in KNOWN] for title in words], dtype=float)  # (V, words)
+    weight = np.log((1 + len(words)) / (1 + (counts > 0).sum(axis=0))) + 1
+    expected = unit(np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0) * weight)
+    made = embed_texts(scenario)
+    assert made.matrix.shape == (10, len(KNOWN)) and made.matrix.dtype == np.float32 and not made.missing.any()
+    np.testing.assert_allclose(made.matrix @ made.matrix.T, expected @ expected.T, atol=1e-6)
+    cosine = made.matrix @ made.matrix.T
+    assert cosine[0, 2] > 1 - 1e-6 and cosine[3, 4] > 1 - 1e-6  # the same words: order, case and numbers are nothing
+    assert abs(cosine[0, 3]) < 1e-6 and 0.1 < cosine[0, 5] < 0.9  # no word and one word in common
+
+
+def test_lexical_is_the_same_bits_with_any_number_of_threads():
+    random = np.random.default_rng(0)
+    many = [" ".join(f"w{number}" for number in random.zipf(1.3, 12) if number < 5_000) for _ in range(3_000)]
+    made = []
+    for threads in (1, 2, 2):
+        with threadpool_limits(threads):
+            made.append(texts.lexical(many)[0])
+    assert made[0].shape == (3_000, texts.DIMENSIONS)
+    assert made[0].tobytes() == made[1].tobytes() == made[2].tobytes()
+
+
+def test_items_without_a_known_word_get_the_mean_of_their_domain():
+    made = embed_texts(with_titles([*TITLES_X, None, "unique", "12 34", "  "], [*TITLES_Y, "日本語 🦊"]))
+    assert (np.flatnonzero(made.missing) + 1).tolist() == [7, 8, 9, 10, 15]
+    np.testing.assert_allclose(np.linalg.norm(made.matrix, axis=1), 1, atol=1e-6)
+    for rows, others in (([6, 7, 8, 9], slice(0, 6)), ([14], slice(10, 14))):
+        mean = unit(made.matrix[others].mean(axis=0))
+        np.testing.assert_allclose(made.matrix[rows], np.tile(mean, (len(rows), 1)), atol=1e-6)
+
+
+def test_no_text_and_no_word_in_common(data):
+    with pytest.raises(InputError, match="has no texts: train with text_fusion=false"):
+        embed_texts(with_titles([None, ""], [" "]))
+    with pytest.raises(InputError, match="no word in common: use text_fusion=false"):
+        embed_texts(with_titles(["one", "two"], ["three"]))
+    assert cached(data) == []
+
+
+# -- the cache ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_that_finished_runs_are_keyed_by(scenario, data):
+    made = embed_texts(scenario)
+    assert made.fingerprint == "8327639a6637b29ecc775cc890aa2c7b2b53de8a0afe25de46e3428e8903a509"
+    path, = cached(data)
+    assert path.name == f"demo-food_kitchen-text-lexical-{made.fingerprint[:12]}.safetensors"
+    with features.safe_open(path, framework="numpy") as file:
+        assert file.metadata()["sklearn"]
+
+
+def test_other_texts_and_other_settings_are_other_features(scenario, data, monkeypatch):
+    before = embed_texts(scenario)
+    other = embed_texts(with_titles(["Red mug", *TITLES_X[1:]], TITLES_Y))
+    monkeypatch.setitem(texts._LEXICAL, "min_df", 1)
+    finer = embed_texts(scenario)
+    assert len({before.fingerprint, other.fingerprint, finer.fingerprint}) == 3 == len(cached(data))
+
+
+def test_texts_and_pictures_of_one_encoder_do_not_meet(scenario, data):
+    made = embed_texts(scenario, encoder="small_clip")
+    assert [path.name for path in cached(data)] == [
+        f"demo-food_kitchen-text-small-clip-{made.fingerprint[:12]}.safetensors"]
+    with pytest.raises(InputError, match="has no pictures"):  # and not: a damaged file
+        embed_images(scenario)
+
+
+def test_found_again_without_what_made_them(scenario, data):
+    scenario = scenario.save(data / "scenario")
+    made = [embed_texts(scenario, encoder=encoder) for encoder in ("lexical", "small_clip")]
+    code = ("import sys\nfor name in ('torch', 'open_clip', 'sklearn', 'scipy', 'PIL'): sys.modules[name] = None\n"
+            "from pathlib import Path\nfrom ifcdsr_core.scenario import Scenario\n"
+            "from ifcdsr_core.texts import embed_texts\n"
+            f"scenario = Scenario.load(Path({str(scenario.folder)!r}))\n"
+            "for encoder in ('lexical', 'small_clip'):\n"
+            "    found = embed_texts(scenario, encoder=encoder)\n"
+            "    print(found.fingerprint, found.matrix.tobytes().hex(), found.long, found.unknown)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [f"{one.fingerprint} {one.matrix.tobytes().hex()} {one.long} {one.unknown}"
+                                        for one in made], done.stderr
+    assert made[1].unknown > 0
+
+
+def test_two_processes_at_once(scenario, data):
+    scenario = scenario.save(data / "scenario")
+    code = ("import sys, time\nfrom pathlib import Path\nfrom types import SimpleNamespace\nimport numpy as np\n"
+            "from ifcdsr_core import texts\nfrom ifcdsr_core.scenario import Scenario\n"
+            "sys.modules['sklearn'] = SimpleNamespace(__version__='0')\n"  # seconds to import
+            "def slow(given):\n"
+            "    time.sleep(1.5)\n"  # long enough for both to find no file
+            "    return np.eye(10, dtype=np.float32), np.zeros(10, dtype=bool)\n"
+            "texts.lexical = slow\n"
+            f"print(texts.embed_texts(Scenario.load(Path({str(scenario.folder)!r}))).matrix.tobytes().hex())")
+    both = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said[0][0] == said[1][0] == embed_texts(scenario).matrix.tobytes().hex() + "\n"
+    assert len(cached(data)) == 1
+
+
+def test_files_that_will_not_do(scenario, data, monkeypatch):
+    embed_texts(scenario)
+    path = cached(data)[0]
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-40] ^= 1
+    for content in (b"", whole[:-7], bytes(flipped)):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="delete it and embed the items again") as raised:
+            embed_texts(scenario)
+        assert "\n" not in str(raised.value) and path.read_bytes() == content
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match="of other items"):
+        features.load_features(path, dataclasses.replace(
+            scenario, items=scenario.items.assign(source_id=[f"other{i}" for i in range(10)])))
+    with features.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tensors["features"][2, 1] = np.nan
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(InputError, match="not finite"):
+        embed_texts(scenario)
+    path.unlink()
+    monkeypatch.setattr(texts, "lexical", lambda _: (np.full((10, 4), np.inf, np.float32), np.zeros(10, bool)))
+    with pytest.raises(InputError, match="not finite"), np.errstate(invalid="ignore"):
+        embed_texts(scenario)
+    assert cached(data) == []
+
+
+# -- a CLIP of open_clip -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny_clip(tmp_path_factory):
+    """A CLIP with random weights that reads 16 tokens: its name as an encoder, the model, its tokenizer."""
+    import open_clip
+    from open_clip import factory
+
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "Tiny-16.json").write_text(json.dumps({
+        "embed_dim": 24, "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}}))
+    known, paths = factory._MODEL_CONFIGS, list(factory._MODEL_CONFIG_PATHS)
+    open_clip.add_model_config(folder / "Tiny-16.json")
+    torch.manual_seed(3)
+    model = open_clip.create_model("Tiny-16").eval()
+    torch.nn.init.normal_(model.token_embedding.weight)  # as created, all texts would lie close together
+    save_torch_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "w.safetensors")
+    yield f"Tiny-16/{folder}/w.safetensors", model, open_clip.get_tokenizer("Tiny-16")
+    factory._MODEL_CONFIGS, factory._MODEL_CONFIG_PATHS[:] = known, paths
+
+
+WORDS = "red mug blue tea tin plate green pan black bowl white cup brown jar pink".split()  # one token each
+
+
+def by_hand(model, tokenizer, *parts: str) -> np.ndarray:
+    """The mean of the parts' features, each part through open_clip's own tokenizer."""
+    with torch.inference_mode():
+        return unit(model.encode_text(tokenizer(list(parts)), normalize=True).mean(dim=0).numpy())
+
+
+def test_texts_that_fit_are_those_of_open_clip(tiny_clip, data):
+    encoder, model, tokenizer = tiny_clip
+    fits = " ".join(WORDS[:14])
+    assert len(tokenizer.encode(fits)) == 14  # and start and end: 16
+    titles = [fits, "Café №½ 日本", "🦊🦊 mug!", "RED &amp; blue\n mug"]
+    made = embed_texts(with_titles(titles, ["red mug"]), encoder=encoder)
+    assert made.encoder == "Tiny-16/w.safetensors" and made.matrix.shape == (5, 24)
+    assert made.long == 0 and made.unknown == 0 and not made.missing.any()
+    for row, title in zip(made.matrix, [*titles, "red mug"]):
+        np.testing.assert_allclose(row, by_hand(model, tokenizer, title), atol=1e-5)
+    without_the_last = by_hand(model, tokenizer, " ".join(WORDS[:13]))
+    assert np.abs(made.matrix[0] - without_the_last).max() > 1e-3
+    with features.safe_open(cached(data)[0], framework="numpy") as file:
+        assert json.loads(file.metadata()["preprocessing"])["context_length"] == 16
+
+
+def test_long_texts_are_the_mean_of_even_parts(tiny_clip):
+    encoder, model, tokenizer = tiny_clip
+    fifteen, forty = WORDS[:15], (WORDS * 3)[:40]
+    made = embed_texts(with_titles([" ".join(fifteen), "red mug"], [" ".join(forty)]), encoder=encoder)
+    assert made.long == 2
+    cut = {0: [fifteen[:8], fifteen[8:]], 1: [["red", "mug"]], 2: [forty[:14], forty[14:27], forty[27:]]}
+    for row, parts in cut.items():
+        expected = by_hand(model, tokenizer, *map(" ".join, parts))
+        np.testing.assert_allclose(made.matrix[row], expected, atol=1e-5)
+    for cut_off in (fifteen, fifteen[:14]):
+        assert np.abs(made.matrix[0] - by_hand(model, tokenizer, " ".join(cut_off))).max() > 1e-3
+
+
+def test_parts_are_few_even_and_whole():
+    for number in range(1, 100):
+        parts = texts.even_chunks(list(range(number)), 14)
+        assert [token for part in parts for token in part] == list(range(number))
+        sizes = [len(part) for part in parts]
+        assert max(sizes) <= 14 and max(sizes) - min(sizes) <= 1 and (len(parts) - 1) * 14 < number
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batch_size_does_not_change_features(tiny_clip, data, batch_size):
+    titles = ["red mug dots " * 900, "blue", None, "<end_of_text>", "red<end_of_text> mug", "tea tin " * 9]
+    scenario = with_titles(titles, ["red mug"])
+    assert len(titles[0]) > 10_000
+    whole = embed_texts(scenario, encoder=tiny_clip[0])
+    assert np.flatnonzero(whole.missing).tolist() == [2, 3] and whole.long == 2
+    np.testing.assert_allclose(whole.matrix[4], whole.matrix[6], atol=1e-6)  # a text that names the end goes on
+    cached(data)[0].unlink()
+    parted = embed_texts(scenario, encoder=tiny_clip[0], batch_size=batch_size)
+    np.testing.assert_allclose(parted.matrix, whole.matrix, atol=1e-5)
+    assert parted.fingerprint == whole.fingerprint and parted.long == 2
+    np.testing.assert_allclose(np.linalg.norm(parted.matrix, axis=1), 1, atol=1e-6)
+
+
+def test_found_again_by_weights(tiny_clip, monkeypatch, scenario, tmp_path):
+    made = embed_texts(scenario, encoder=tiny_clip[0])
+    other = {key: value.contiguous() + 0.01 for key, value in tiny_clip[1].state_dict().items()}
+    save_torch_file(other, tmp_path / "w.safetensors")
+    again = embed_texts(scenario, encoder=f"Tiny-16/{tmp_path}/w.safetensors")
+    assert again.encoder == made.encoder and again.fingerprint != made.fingerprint
+    monkeypatch.setattr(texts, "text_tower", lambda *_: pytest.fail("loaded"))
+    assert embed_texts(scenario, encoder=tiny_clip[0]).fingerprint == made.fingerprint
+
+
+@pytest.mark.parametrize("encoder, message", [
+    ("roberta-ViT-B-32/laion2b_s12b_b32k", "roberta-ViT-B-32 has another tokenizer than CLIP's byte pairs"),
+    ("ViT-B-16-SigLIP/webli", "another tokenizer"),
+    ("ViT-B-32/openai", "choose ViT-B-32-quickgelu/openai"),
+    ("ViT-B-23/openai", "unknown open_clip model 'ViT-B-23': did you mean .*ViT-B-32"),
+    ("clip", "unknown encoder 'clip': choose lexical, small_clip, or"),
+    ("ViT-B-32/nowhere/weights.pt", "no weights at nowhere/weights.pt"),
+])
+def test_encoders_that_do_not_exist(scenario, encoder, message, monkeypatch):
+    monkeypatch.setattr(clip, "_download", lambda *_: pytest.fail("downloaded"))
+    with pytest.raises(InputError, match=message) as raised:
+        embed_texts(scenario, encoder=encoder)
+    assert "\n" not in str(raised.value)
+
+
+def test_bad_settings(scenario):
+    with pytest.raises(InputError, match="batch_size is 0"):
+        embed_texts(scenario, batch_size=0)
+    with pytest.raises(InputError, match="unknown device 'gpu'"):
+        embed_texts(scenario, encoder="small_clip", device="gpu")
+
+
+# -- the small CLIP ----------------------------------------------------------------------------------------------------
+
+
+def test_the_small_clip_reads_the_words_it_knows():
+    from ifcdsr_core import small_clip
+
+    model, _, tokenizer = small_clip.load()
+    fits = " ".join(("a red mug with white dots and a blue plate with stripes in the kitchen".split())[:14])
+    long = (tokenizer.vocabulary * 2)[:31]
+    titles = [fits, "Zanzibar Red MUG, no. 17", " ".join(long), "Zanzibar 17", "🦊", None]
+    made = embed_texts(with_titles(titles, ["red mug"]), encoder="small_clip")
+    assert made.matrix.shape == (7, 64) and made.long == 1
+    assert np.flatnonzero(made.missing).tolist() == [3, 4, 5]
+    assert made.unknown == pytest.approx(3 / (14 + 4 + 31 + 1 + 2))  # Zanzibar, no, Zanzibar
+    np.testing.assert_allclose(made.matrix[0], by_hand(model, tokenizer, fits), atol=1e-5)
+    np.testing.assert_allclose(made.matrix[1], made.matrix[6], atol=1e-6)
+    parts = [" ".join(part) for part in (long[:11], long[11:21], long[21:])]
+    np.testing.assert_allclose(made.matrix[2], by_hand(model, tokenizer, *parts), atol=1e-5)
+    with pytest.raises(InputError, match="no word that the encoder knows"):
+        embed_texts(with_titles(["Zanzibar"], ["17"]), encoder="small_clip")
+
+
+def test_texts_lie_near_the_pictures_they_describe(tmp_path):
+    from ifcdsr_core.pictures import all_looks, draw
+    from ifcdsr_core.small_clip import _PROMPT
+
+    random = np.random.default_rng(11)
+    (tmp_path / "images").mkdir()
+    looks = [look for look in all_looks("Kitchen") if look.kind in ("mug", "teapot", "bowl")]
+    for number, look in enumerate(looks):
+        draw(look, random).save(tmp_path / "images" / f"{number}.png")
+    titles = [f"a {look.colour} {look.kind} {_PROMPT[look.pattern]}" for look in looks]
+    scenario = with_titles(titles[:60], titles[60:], image=[f"images/{number}.png" for number in range(len(looks))])
+    scenario = dataclasses.replace(scenario, folder=tmp_path)
+    cosine = embed_texts(scenario, encoder="small_clip").matrix @ embed_images(scenario).matrix.T  # (texts, pictures)
+    red_dotted_mug = titles.index("a red mug with white dots")
+    assert cosine[red_dotted_mug].argmax() == red_dotted_mug
+    assert (cosine.argmax(axis=1) == np.arange(len(looks))).mean() > 0.9  # chance 1 in 180
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_embed_on_the_command_line(scenario, monkeypatch, capsys):
+    monkeypatch.setattr("ifcdsr_core.sources.prepare", lambda *_, **__: scenario)
+    assert main(["embed", "--modality", "text", "--encoder", "small_clip"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("10 items x 64 by small_clip, 0 without a text or a known word, 0 encoded in parts as they")
+    assert "% of all words unknown; fingerprint " in said
+    assert main(["embed", "--modality", "text"]) == 0
+    assert capsys.readouterr().out.startswith("10 items x 9 by lexical, 0 without")
+    for wrong, why in ((["--modality", "sound"], "image, text"), (["--text", "rules"], "goes with --modality text")):
+        assert main(["embed", *wrong]) == 1
+        assert why in capsys.readouterr().err
