@@ -432,6 +432,12 @@ def gains(after: Sequence[Run], before: Sequence[Run], names: tuple[str, str], p
     return pd.DataFrame(rows)
 
 
+def of_seeds(runs: Sequence[Run], like: Sequence[Run]) -> list[Run]:
+    """Those of ``runs`` whose seeds are those of ``like``, to be paired with them."""
+    wanted = {run.config["seed"] for run in like}
+    return [run for run in runs if run.config["seed"] in wanted]
+
+
 def step_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str = "sampled_999"
                ) -> pd.DataFrame:
     """Gains from each label of an experiment to the next, with the column ``step`` in front."""

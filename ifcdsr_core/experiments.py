@@ -358,8 +358,12 @@ def shipped(experiment: Experiment) -> dict[str, list[Run]]:
 
 
 def shipped_comparison(source: str, scenario: str) -> dict[str, list[Run]]:
-    """The shipped runs of ``comparison`` on a data set, of all seeds up to 9."""
-    return shipped(comparison(scenario, range(10), source))
+    """The shipped runs of ``comparison`` on a data set: those of the seeds, up to 9, that all trained models have."""
+    runs = shipped(comparison(scenario, range(10), source))
+    trained = [{run.config["seed"] for run in group} for group in runs.values() if group[0].config["model"] not in COUNTING]
+    common = set.intersection(*trained) if trained else set()
+    return {label: [run for run in group if run.config["seed"] in common] if group[0].config["model"] not in COUNTING else group
+            for label, group in runs.items()}
 
 
 def _key(config: RunConfig) -> str:

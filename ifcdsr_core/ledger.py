@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.comparisons import (
-    Difference, Measured, case_means, expected_reciprocal_rank, gains, is_target, over_seeds, signed)
+    Difference, Measured, case_means, expected_reciprocal_rank, gains, is_target, of_seeds, over_seeds, signed)
 from ifcdsr_core.experiments import OURS, OURS_TEXT, READINGS, SENSITIVITY
 from ifcdsr_core.metrics import reciprocal_rank
 from ifcdsr_core.page import SOURCE_NAMES, escape
@@ -144,13 +144,13 @@ def effects(runs: Mapping[str, Sequence[Run]], num_items: tuple[int, int], rival
         arms = [runs.get(reading.label)] if reading.changes_y is None else \
             [runs.get(f"{reading.label}, {code}") for code in "xy"]
         if all(arms):
-            changed = [_paired(arm, as_here[reading.model], names) for arm in arms]
+            changed = [_paired(arm, of_seeds(as_here[reading.model], arm), names) for arm in arms]
             rows.append((reading.gap, reading.label, changed[0][0], changed[-1][1]))
     rows += [(3, label, *cells) for label, cells in _protocols(ours, num_items, rivals)]
     for label, group in rivals.items():
         if group[0].config["model"] == "c2dsr":
             label = f"IFCDSR minus C2DSR, {len(group)} seed{'s' if len(group) > 1 else ''}"
-            rows.append((4, label, *_paired(ours[:len(group)], group, names)))
+            rows.append((4, label, *_paired(of_seeds(ours, group), group, names)))
     if len(ours) > 1:
         spread = over_seeds({OURS: ours}, names, "sampled_999", ("MRR",))["MRR"]
         rows.append((13, f"another seed, of {len(ours)}", *(f"± {cell.std:.2f}" for cell in spread)))

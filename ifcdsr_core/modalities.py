@@ -9,7 +9,7 @@ from typing import Mapping, Sequence
 
 import pandas as pd
 
-from ifcdsr_core.comparisons import gains, over_seeds, signed
+from ifcdsr_core.comparisons import gains, of_seeds, over_seeds, signed
 from ifcdsr_core.page import escape, first_columns
 from ifcdsr_core.run import Run
 from ifcdsr_core.subgroups import gain_by_group
@@ -32,14 +32,9 @@ def arm_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -
     Raises:
         InputError: the ID has no run of a seed, or the runs differ in test cases.
     """
-    parts = [gains(runs, _of_seeds(experiment[BASE], runs), names).assign(arm=arm)
+    parts = [gains(runs, of_seeds(experiment[BASE], runs), names).assign(arm=arm)
              for arm, runs in experiment.items() if arm != BASE]
     return first_columns(pd.concat(parts, ignore_index=True), "arm")
-
-
-def _of_seeds(runs: Sequence[Run], like: Sequence[Run]) -> list[Run]:
-    wanted = {run.config["seed"] for run in like}
-    return [run for run in runs if run.config["seed"] in wanted]
 
 
 def planted_table(worlds: Mapping[tuple[float, float], Mapping[str, Sequence[Run]]], names: tuple[str, str]
@@ -92,7 +87,7 @@ def by_title(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names
     parts = []
     for arm, runs in experiment.items():
         for name, code in zip(names, "xy") if arm != BASE else ():
-            part = gain_by_group(table, runs, _of_seeds(experiment[BASE], runs), "titled", domain=code)
+            part = gain_by_group(table, runs, of_seeds(experiment[BASE], runs), "titled", domain=code)
             parts.append(pd.DataFrame({"Arm": arm, "Target": name, "The target is": part["group"].map(HAS_TITLE).astype(str),
                                        "Cases": part["cases"], "Gain": part["gain"], "From": part["low"],
                                        "To": part["high"]}))

@@ -23,13 +23,15 @@
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
 source = "demo"  # or c2dsr, llmcdsr
-model = "ifcdsr"  # or sasrec, gru4rec
+model = "ifcdsr"  # or llm_emf, sasrec, gru4rec ...
 seed = 0
 epochs = 0  # at most so many; 0: the book's number
 train_on = ""  # train or valid; empty: the book's choice for this source
-image_fusion = True  # ifcdsr only: use the image vectors
-multiple_attention = True  # ifcdsr only: an attention for each domain, too
+image_fusion = True  # ifcdsr and llm_emf: use the image vectors
+text_fusion = True  # llm_emf only: use the text vectors
+multiple_attention = True  # ifcdsr, llm_emf: an attention for each domain
 visual_signal = 1.0  # demo only, 0 to 1: how much pictures explain
+text_signal = 0.375  # demo only, 0 to 1: how much themes explain
 cross_domain_signal = 1.0  # demo only, 0 to 1: how many tastes carry over
 
 # %%
@@ -39,8 +41,9 @@ from ifcdsr_core.sources import prepare
 
 config = experiments.run_config(
     scenario, source, model, seed, epochs, train_on,
-    image_fusion=image_fusion, multiple_attention=multiple_attention,
-    visual_signal=visual_signal, cross_domain_signal=cross_domain_signal)
+    image_fusion=image_fusion, text_fusion=text_fusion,
+    multiple_attention=multiple_attention, visual_signal=visual_signal,
+    text_signal=text_signal, cross_domain_signal=cross_domain_signal)
 world = prepare(source, scenario, **config.source_options)
 title = page.title(source, scenario)
 

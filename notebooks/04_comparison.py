@@ -21,9 +21,9 @@
 # that everybody can run; its numbers say something about the models and nothing about the paper's numbers.
 #
 # All models run in one harness: the same sequences, the same 999 negatives for every case (drawn once, from a named
-# seed), the same early stopping, the same grid of learning rate and L2 where one was searched. Ten models stand in the
-# tables: the rivals of the paper, C2DSR {cite:p}`c2dsr`, whose data and protocol the paper uses without comparing with
-# it, and two that learn nothing. *Popularity* offers everyone what is bought most; *Co-occurrence* what was bought
+# seed), the same early stopping, the same grid of learning rate and L2 where one was searched. In the
+# tables stand the rivals of the paper; C2DSR {cite:p}`c2dsr`, whose data and protocol the paper uses without comparing
+# with it; IFCDSR's sequel LLM-EMF, with plain titles for texts ({doc}`06_llm_emf`); and two that learn nothing. *Popularity* offers everyone what is bought most; *Co-occurrence* what was bought
 # together with the items of the history {cite:p}`sarwar2001`. Whoever does not beat these has learned nothing about the
 # order of a history, or about users.
 
@@ -87,7 +87,7 @@ for name, runs in shipped.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    reference = list(runs)[-1]
+    reference = comparisons.reference(runs)
     rivals = comparisons.against_rivals(runs, reference, DOMAIN_NAMES[name],
                                         "sampled_999")
     display(page.show(rivals, f"{page.title('c2dsr', name)}: MRR of "
@@ -195,7 +195,7 @@ for name, runs in shipped.items():
 # %% mystnb={"markdown_format": "myst"}
 other = experiments.shipped_comparison("llmcdsr", "food_kitchen")
 if other:
-    reference = list(other)[-1]
+    reference = comparisons.reference(other)
     display(comparisons.comparison(other, "llmcdsr", "food_kitchen",
                                    "sampled_999", "tab-shipped-llmcdsr"))
     rivals = comparisons.against_rivals(
@@ -214,8 +214,8 @@ else:
 # %% [markdown]
 # ## On the demo
 #
-# All models share data, loss, training and candidates, and differ only in what makes them this model. IFCDSR is the
-# only one that sees the pictures, and in this world pictures explain a good part of what people buy: that it wins here
+# All models share data, loss, training and candidates, and differ only in what makes them this model. IFCDSR and LLM-EMF
+# alone see the pictures, and in this world pictures explain a good part of what people buy: that it wins here
 # says that the software finds what was planted, and not that it would win elsewhere. Runs that are shipped with the
 # book are taken from there; `python -m ifcdsr_core sweep comparison --recompute` makes them anew. In a domain with
 # fewer than a thousand items there are fewer than 999 negatives: both protocols then rank all items, and agree.
@@ -240,7 +240,7 @@ plots.save_figure(plots.models(values), f"04_{source}")
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    reference = list(runs)[-1]
+    reference = comparisons.reference(runs)
     rivals = comparisons.against_rivals(runs, reference, DOMAIN_NAMES[name],
                                         "sampled_999")
     display(page.show(rivals, f"{page.title(source, name)}: MRR of {reference} "

@@ -140,7 +140,8 @@ plots.save_figure(plots.control_curves(
 # %%
 for name, gains in visual_gains.items():
     display(Markdown(f"**{page.title('demo', name)}.** "
-                     + comparisons.image_verdict(gains)))
+                     + comparisons.modality_verdict(
+                         gains, comparisons.IMAGE_STEPS, "pictures")))
 
 # %% [markdown]
 # ## Is the gain of multiple attention owed to the other domain?

@@ -34,7 +34,8 @@ epochs = 0  # at most so many; 0: the book's number
 # %%
 from IPython.display import Markdown, display
 
-from ifcdsr_core import experiments, page, plots, subgroups
+from ifcdsr_core import comparisons, experiments, page, plots
+from ifcdsr_core import subgroups
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 names = experiments.parse_scenarios(scenarios)
@@ -149,7 +150,7 @@ plots.save_figure(plots.models_by_group(panels, chance),
 for name, runs in real.items():
     parts = subgroups.against_best(real_cases[name], runs)
     caption = (f"{page.title('c2dsr', name)}: MRR in percent of "
-               f"{list(runs)[-1]} and of the best other model, by "
+               f"{comparisons.reference(runs)} and of the best other, by "
                "occurrences of the target in training. Share: of the "
                "cases, in percent. Part: what the group adds to the "
                "difference of both, in points.")

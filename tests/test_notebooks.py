@@ -21,7 +21,7 @@ FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
 
-# The smallest setting under which a notebook still shows what it shows: what nbval executes, twice. The runs of 04 to 05
+# The smallest setting under which a notebook still shows what it shows: what nbval executes, twice. The runs of 04 to 06
 # are shipped; where the code has changed since, they are trained, which takes minutes.
 SMALL = {
     "00_verdict": {"seeds": "0"},
@@ -35,6 +35,7 @@ SMALL = {
     "05c_sensitivity": {"seeds": "0"},
     "05d_where_it_helps": {"scenarios": "food_kitchen", "seeds": "0"},
     "05e_attention": {"epochs": 1},
+    "06_llm_emf": {"seeds": "0"},
 }
 
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)

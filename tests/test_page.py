@@ -23,6 +23,11 @@ def test_show_sets_bold_what_is_marked():
     assert lines[4:6] == ["| Food | 1.00 |", "|  | **2.00\u00a0±\u00a00.10** |"]
 
 
+def test_code_cannot_end_its_box():
+    assert page.code("a\n```\n# no heading", "json").data == "````json\na\n```\n# no heading\n````"
+    assert page.code("plain").data.startswith("```text\n")
+
+
 @pytest.mark.parametrize("text", ["a|b", "*x* _y_ **z**", "`code` $math$", "[link](http://x.org)", "{numref}`tab-x`",
                                   "<script>alert(1)</script>", "a & b &amp; c", "back\\slash", "~~gone~~ ^up^"])
 def test_escaped_text_is_shown_as_it_is(text):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core import page, tables
+from ifcdsr_core import enhancement, page, tables
+from ifcdsr_core.llm import Usage
 from test_comparisons import NAMES, made_run
+from worlds import tiny
 
 
 # --- one run ---
@@ -52,3 +56,29 @@ def test_against_paper_shows_counts_without_decimals():
     text = page.show(tables.against_paper(shipped), "c").data
     assert "| Food | items | 29,207 | 29,207 | 0 |" in text and "| both | avg. length | 9.85 | 9.91 | −0.06 |" in text
     assert "34,117" in tables.paper_remarks(shipped).data
+
+
+# --- texts ---
+
+
+def test_examples_show_what_rules_add_to_titles():
+    scenario = tiny()
+    scenario.items["title"] = [f"Campfire mug, no. {n}" for n in scenario.items["item"]]
+    scenario.items["theme"], scenario.items["kind"] = "Campfire", "mug"
+    table = tables.enhanced_examples(scenario, count=1)
+    assert table["Domain"].tolist() == list(NAMES) and table["Title"].str.startswith("Campfire mug, no. ").all()
+    assert table["Added by rules"].str.startswith("Mug from the Campfire range").all()
+
+
+def test_kept_estimates_replace_each_other_and_fill_the_table_of_costs(tmp_path, monkeypatch):
+    for module in (tables, enhancement):
+        monkeypatch.setattr(module, "results_dir", lambda: tmp_path)
+    scenario = tiny()
+    for tokens in (500, 700):
+        expected = enhancement.Estimate(30, 0, 30, Usage(9000, 30 * tokens), 0.0507, "assuming")
+        enhancement.keep_estimate(expected, scenario, untitled=4)
+    enhancement.keep_estimate(expected, dataclasses.replace(scenario, name="movie_book"), untitled=0)
+    table = tables.enhancement_costs()
+    assert table["Answer tokens"].tolist() == [21_000, 21_000] and table["Items without"].tolist() == [4, 0]
+    assert table["Data"].str.contains("demo").all()
+    assert len(pd.read_csv(tmp_path / "enhancement.csv")) == 2

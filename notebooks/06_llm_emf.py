@@ -1,0 +1,247 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: all,-papermill,-execution,-trusted
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version,-papermill
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # LLM-EMF: text as a third modality
+#
+# The successor of IFCDSR, LLM-EMF {cite:p}`llmemf`, gives every item a text: its title and its domain go to a language
+# model (DeepSeek-R1), which returns key terms, a summary and likely interests; CLIP's frozen *text* encoder turns the
+# answer into a vector. That vector goes the way of the image: attention of its own over each sub-sequence, cosines with
+# all items, and a probability of its own in the mixture:
+#
+# $$P = w_{id} P_{id} + w_{img} P_{img} + w_{tex} P_{tex}, \qquad w_{id} + w_{img} + w_{tex} = 1.$$
+#
+# The weights are not published. Here the ID keeps IFCDSR's α of 0.7, and what the image had is divided evenly between
+# image and text. {doc}`05b_ledger` tells what other weights do. In code it is IFCDSR with one more entry in its list of
+# modalities (`ifcdsr_core/models/llm_emf.py`), and any of them can be left out.
+#
+# **No language model wrote anything on this page.** Asking one takes an endpoint and a key. What is measured here is what
+# plain titles do, and on the demo what texts made of titles by rules do; how to have them written by a language model,
+# and what that costs, is told below.
+
+# %% tags=["parameters"]
+scenario = "food_kitchen"  # or movie_book
+curves = "food_kitchen"  # scenario of the demo's experiments
+seeds = "0,1,2"
+epochs = 0  # at most so many; 0: the book's number
+
+# %%
+import pandas as pd
+from IPython.display import Markdown, display
+
+from ifcdsr_core import comparisons, enhancement, experiments, modalities
+from ifcdsr_core import page, plots, subgroups, tables, texts
+from ifcdsr_core.scenario import DOMAIN_NAMES
+from ifcdsr_core.sources import prepare
+
+seed_list = experiments.parse_seeds(seeds)
+changes = {"epochs": epochs} if epochs else {}
+world = prepare("demo", scenario)
+names = DOMAIN_NAMES[scenario]
+
+# %% [markdown]
+# ## What a language model is asked
+#
+# One item a call. The rules stand in the system message; title and domain come as data, in a JSON string that no title
+# can break out of, whatever it says. The prompt has a version, which is recorded with every answer.
+
+# %%
+page.code(enhancement.SYSTEM_PROMPT)
+
+# %%
+example = world.items.iloc[0]
+sent = enhancement.messages(names[0], example["title"])[1]["content"]
+page.code(sent, "json")
+
+# %% [markdown]
+# An answer that is no such object is asked for again, then recorded as a failure; the item keeps its plain title. Every
+# answer is kept the moment it arrives, so that a run that was killed does not pay twice.
+#
+# ## What such texts look like
+#
+# On the demo a **rule-based enhancer** stands in, which is no language model: it knows what a title's theme and kind
+# stand for, and nothing that the title does not tell.
+
+# %% mystnb={"markdown_format": "myst"}
+page.show(tables.enhanced_examples(world),
+          f"{page.title('demo', scenario)}: titles, and the texts that rules "
+          "(no language model) make of them.", "tab-enhanced")
+
+# %% [markdown]
+# ## What it would cost
+#
+# Before the first call the number of tokens is estimated: those of the prompts by counting them with DeepSeek's own
+# tokenizer, those of the answers from earlier answers, or from an assumption where there are none. Prices are DeepSeek-R1's
+# at its launch and change; a budget stops the calls before it is overdrawn.
+
+# %% mystnb={"markdown_format": "myst"}
+page.show(tables.enhancement_costs(),
+          "Asking DeepSeek-R1 about every title once: what the dry run says, "
+          "at 0.55 and 2.19 USD a million tokens of prompts and of answers.",
+          "tab-cost")
+
+# %% [markdown]
+# ```bash
+# export IFCDSR_LLM_KEY=...    # and IFCDSR_LLM_URL, IFCDSR_LLM_MODEL for another endpoint
+# python -m ifcdsr_core enhance --source llmcdsr --dry-run           # what it will cost
+# python -m ifcdsr_core enhance --source llmcdsr --max-cost 40       # ask; killed, it continues
+# python -m ifcdsr_core train --source llmcdsr --model llm_emf --set image_fusion=false \
+#        --text llm:deepseek-reasoner --text-encoder ViT-B-32-quickgelu/openai
+# ```
+#
+# ## Vectors of texts
+#
+# Two encoders make vectors of texts. CLIP's text tower, as in the paper; a text longer than its 77 tokens is cut into pieces
+# whose vectors are averaged. And a *lexical* one, which knows nothing but the words of this catalogue (TF-IDF, reduced by a
+# singular value decomposition to at most 512 dimensions): it needs no weights, and shows what plain words are worth. An
+# item without a text gets the mean vector of its domain, as an item without a picture does. All results below are by the
+# lexical encoder.
+
+# %% mystnb={"figure": {"caption": "A t-SNE map of the lexical vectors of the demo's titles; colours and labels are the themes that titles name.", "name": "fig-text-map"}}
+features = texts.embed_texts(world, "title", "lexical")
+rows = tables.sample_rows(features.missing, 600)
+places = tables.flat_map(features.matrix[rows])
+chosen = world.items.iloc[rows]
+plots.save_figure(plots.text_map(
+    places, chosen["theme"].tolist(),
+    (chosen["domain"] == "x").to_numpy(), names), "06_text_map")
+
+# %% [markdown]
+# ## Do texts help where they explain behaviour?
+#
+# As for pictures in {doc}`05_ablation`, the demo has a dial: `text_signal` sets how much of behaviour the theme explains,
+# which titles name. Pictures explain nothing in these worlds, and no arm has them. At 0 titles must not help; at 1 they
+# should. The placebo gives each item the title of another item of its domain.
+
+# %%
+controls = {signal: experiments.run_all(experiments.text_control(
+    curves, signal, seed_list, **changes)) for signal in experiments.SIGNALS}
+control = comparisons.control_gains(
+    controls, comparisons.TEXT_STEPS, DOMAIN_NAMES[curves])
+
+# %% mystnb={"figure": {"caption": "Demo: what titles add to the MRR against 999 negatives, by how much of behaviour they explain. Bands show the noise.", "name": "fig-text-signal"}}
+plots.save_figure(plots.control_curves(control, "text_signal"),
+                  "06_text_signal")
+
+# %%
+Markdown(comparisons.modality_verdict(
+    control, comparisons.TEXT_STEPS, "titles"))
+
+# %% mystnb={"markdown_format": "myst"}
+page.show(comparisons.control_table(control),
+          f"{page.title('demo', curves)}: gains in MRR against 999 negatives, in "
+          "percentage points, by the position of the dial; mean ± noise.",
+          "tab-text-signal")
+
+# %% [markdown]
+# ## Which modality wins where?
+#
+# Four worlds: pictures, titles, both or neither explain behaviour. Four models, trained alike: ID alone, ID with image
+# (IFCDSR), ID with text, and all three (LLM-EMF). A sound fusion should take up what explains, and not be harmed by what
+# does not. Titles also name an item's kind, which pictures show and which counts where pictures explain behaviour.
+
+# %%
+worlds = {dials: experiments.run_all(experiments.planted(
+    curves, *dials, seed_list, **changes)) for dials in experiments.PLANTED}
+planted = modalities.planted_gains(worlds, DOMAIN_NAMES[curves])
+
+# %% mystnb={"figure": {"caption": "Demo: what images, texts and both add to the ID alone, by what explains behaviour. Whiskers show the noise.", "name": "fig-worlds"}}
+plots.save_figure(plots.world_gains(planted), "06_worlds")
+
+# %% mystnb={"markdown_format": "myst"}
+page.show(modalities.planted_table(worlds, DOMAIN_NAMES[curves]),
+          f"{page.title('demo', curves)}: MRR against 999 negatives in percent, "
+          "mean ± standard deviation over seeds.", "tab-worlds")
+
+# %%
+Markdown(modalities.planted_verdict(planted))
+
+# %% [markdown]
+# ## IFCDSR and LLM-EMF on the demo
+#
+# The demo as everywhere else in this book: pictures explain most, titles a little.
+
+# %%
+results = {name: experiments.run_all(
+    experiments.modalities(name, seed_list, **changes))
+    for name in dict.fromkeys([scenario, curves])}
+
+# %% mystnb={"markdown_format": "myst"}
+for name, runs in results.items():
+    display(comparisons.comparison(runs, "demo", name, "sampled_999",
+                                   f"tab-modalities-demo-{name}"))
+
+# %%
+for name, runs in results.items():
+    gained = modalities.arm_gains(runs, DOMAIN_NAMES[name])
+    display(Markdown(f"{page.title('demo', name)}. "
+                     + modalities.modalities_verdict(gained)))
+
+# %% [markdown]
+# ## Real titles
+#
+# On real data there are titles, and no pictures: ID against ID with text. LLMCDSR's files bring titles for all but a few
+# items. The paper's data have none; theirs are joined from LLMCDSR's by Amazon's item number, so that about half of the
+# items have one, and the others get the mean vector of their domain. The placebo is as above.
+
+# %%
+real = {}
+for source in ("c2dsr", "llmcdsr"):
+    runs = experiments.shipped(experiments.modalities(
+        "food_kitchen", range(10), source))
+    if {"ID", "ID + text"} <= set(runs):
+        real[source] = runs
+
+# %% mystnb={"markdown_format": "myst"}
+for source, runs in real.items():
+    display(comparisons.comparison(runs, source, "food_kitchen",
+                                   "sampled_999",
+                                   f"tab-modalities-{source}"))
+
+# %%
+kitchen = DOMAIN_NAMES["food_kitchen"]
+for source, runs in real.items():
+    gained = modalities.arm_gains(runs, kitchen)
+    display(Markdown(f"{page.title(source, 'food_kitchen')}. "
+                     + modalities.modalities_verdict(gained)))
+
+# %% [markdown]
+# Where do titles help on the paper's test set? If they do by what they say, then for targets that have one:
+
+# %% mystnb={"markdown_format": "myst"}
+if "c2dsr" in real:
+    cases = subgroups.load_properties("c2dsr", "food_kitchen")
+    display(page.show(
+        modalities.by_title(cases, real["c2dsr"], kitchen),
+        f"{page.title('c2dsr', 'food_kitchen')}: what texts add to the ID "
+        "alone, in points of MRR against 999 negatives, for targets with and "
+        "without a title; 95 % interval over test cases.", "tab-titled"))
+
+# %% mystnb={"figure": {"caption": "The paper's test set: MRR against 999 negatives of every arm, by how often the target occurs in training and by the length of the history.", "name": "fig-titled-popularity"}}
+if "c2dsr" in real:
+    panels = subgroups.mrr_panels(
+        {"food_kitchen": cases}, {"food_kitchen": real["c2dsr"]},
+        list(real["c2dsr"]), ["popularity", "history"])
+    display(plots.save_figure(plots.mrr_by_group(panels),
+                              "06_popularity"))
+
+# %% [markdown]
+# ## The runs
+
+# %%
+made = [run for part in (controls, worlds, results)
+        for experiment in part.values() for group in experiment.values()
+        for run in group]
+comparisons.origin(made, f"sweep text --scenario {curves}")

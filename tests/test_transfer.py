@@ -1,0 +1,306 @@
+"""Big downloads against a real server that misbehaves: what arrives is the published file, or one clear line."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import hashlib
+import random
+import shutil
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from ifcdsr_core.__main__ import main
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.paths import ROOT
+from ifcdsr_core.sources import amazon, transfer
+from web_server import WebServer, run_and_kill
+
+CONTENT = random.Random(5).randbytes(3_000_000)
+OTHER = random.Random(6).randbytes(3_000_000)
+FACTS = {"bytes": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest(), "md5": hashlib.md5(CONTENT).hexdigest()}
+
+
+@pytest.fixture
+def web(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    with WebServer() as server:
+        yield server
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "folder" / "raw.bin"
+
+
+def get(url, path, **options):
+    return transfer.fetch(url, path, **{"attempts": 3, "wait": 0.01, "timeout": (5, 10)} | options)
+
+
+def by_number(*behaviours):
+    """The nth request meets the nth behaviour, the last one from then on."""
+    return lambda nth: behaviours[min(nth, len(behaviours)) - 1]
+
+
+def left(path):
+    return sorted(found.name for found in path.parent.iterdir())
+
+
+@pytest.mark.parametrize("facts", [FACTS, {"md5": FACTS["md5"]}, {"bytes": FACTS["bytes"]}, {}])
+@pytest.mark.parametrize("behave", ["ok", "no_length", "chunked", "whole"])
+def test_a_whole_file_in_one_request(web, path, facts, behave):
+    assert get(web.put("/f", CONTENT, behave), path, **facts).read_bytes() == CONTENT
+    assert left(path) == ["raw.bin"] and len(web.log) == 1
+    assert web.log[0]["headers"]["Accept-Encoding"] == "identity" and "IFCDSR" not in web.log[0]["headers"]
+    assert web.log[0]["headers"]["User-Agent"].startswith("ifcdsr_core/")
+    assert get(web.url("/f"), path, **facts) == path and len(web.log) == 1  # not asked again
+
+
+@pytest.mark.parametrize("header", [{"ETag": '"one"'}, {"Last_Modified": "Sat, 01 Nov 2014 10:00:00 GMT"}])
+@pytest.mark.parametrize("broken", ["cut:1000000", "reset:1000000"])
+def test_only_what_is_missing_is_transferred_again(web, path, header, broken):
+    get(web.put("/f", CONTENT, by_number(broken, broken, "ok"), **header), path)
+    assert path.read_bytes() == CONTENT and left(path) == ["raw.bin"]
+    asked = [int(entry["headers"].get("Range", "bytes=0-")[6:-1]) for entry in web.log]
+    assert all(entry["headers"].get("If-Range") == (list(header.values())[0] if begin else None)
+               for entry, begin in zip(web.log, asked))
+    if broken.startswith("cut"):  # a reset sweeps an unknown part of what was sent from the client's buffers
+        assert asked[0] == 0 < asked[1] < asked[2]
+        assert sum(entry["sent"] for entry in web.log) <= len(CONTENT) + 2 * transfer._CHUNK
+
+
+@pytest.mark.parametrize("header, facts, resumed", [
+    ({}, {}, False), ({"ETag": 'W/"weak"'}, {}, False),  # nobody vouches for the part
+    ({}, FACTS, True), ({"ETag": 'W/"weak"'}, FACTS, True),  # the checksum will tell
+])
+def test_a_part_nobody_vouches_for_is_not_continued(web, path, header, facts, resumed):
+    get(web.put("/f", CONTENT, by_number("cut:1000000", "ok"), **header), path, **facts)
+    assert path.read_bytes() == CONTENT
+    assert ("Range" in web.log[1]["headers"]) == resumed and "If-Range" not in web.log[1]["headers"]
+
+
+@pytest.mark.parametrize("second", ["ok", "splice", "elsewhere", "whole"])
+def test_a_file_that_changed_meanwhile_is_not_spliced(web, path, second):
+    url = web.put("/f", CONTENT, "cut:1000000", ETag='"one"')
+    with pytest.raises(InputError, match="tried 1 times.: the same call continues"):
+        get(url, path, attempts=1)
+    assert left(path) == ["raw.bin.part", "raw.bin.part.json"]
+    web.put("/f", OTHER, by_number(second, "ok"), ETag='"two"')
+    assert get(url, path).read_bytes() == OTHER
+
+
+def test_a_server_that_continues_elsewhere(web, path):
+    url = web.put("/f", CONTENT, by_number("cut:1000000", "elsewhere", "ok"), ETag='"one"')
+    assert get(url, path).read_bytes() == CONTENT
+    assert ["Range" in entry["headers"] for entry in web.log] == [False, True, False]
+
+
+def test_pieces_of_two_files_are_noticed_by_the_checksum(web, path):
+    url = web.put("/f", OTHER, "cut:1000000")  # no validator at all
+    with pytest.raises(InputError):
+        get(url, path, attempts=1, **FACTS)
+    web.put("/f", CONTENT)
+    assert get(url, path, **FACTS).read_bytes() == CONTENT
+    assert ["Range" in entry["headers"] for entry in web.log] == [False, True, False]
+
+
+def test_a_whole_part_is_only_verified(web, path):
+    path.parent.mkdir()
+    (path.parent / "raw.bin.part").write_bytes(CONTENT)
+    assert get(web.put("/f", CONTENT), path, **FACTS).read_bytes() == CONTENT and web.log == []
+
+
+@pytest.mark.parametrize("junk", [OTHER, OTHER + b"more", OTHER[:77]])
+def test_a_wrong_part_is_begun_anew(web, path, junk):
+    path.parent.mkdir()
+    (path.parent / "raw.bin.part").write_bytes(junk)
+    assert get(web.put("/f", CONTENT), path, **FACTS).read_bytes() == CONTENT
+
+
+def test_no_such_range(web, path):
+    path.parent.mkdir()
+    (path.parent / "raw.bin.part").write_bytes(OTHER + b"more")
+    url = web.put("/f", CONTENT)
+    assert get(url, path, sha256=FACTS["sha256"]).read_bytes() == CONTENT  # 416, then anew
+    assert len(web.log) == 2
+
+
+@pytest.mark.parametrize("behave, facts, says", [
+    ("status:404", {}, "status 404"),
+    ("status:403", {}, "status 403"),
+    ("status:500", {}, "status 500; tried 3 times"),
+    ("status:416", {}, "status 416"),
+    ("status:204", {}, "status 204"),
+    ("page", {}, "web page"),
+    ("page", FACTS, "web page|published"),
+    ("gzip", {}, "compressed"),
+    ("short:1000", {"bytes": 3_000_000}, "it has 1000 bytes there, 3000000 were published"),
+    ("more:5", {"bytes": 3_000_000}, "more than the 3000000 bytes"),
+    ("short:0", {}, "sends nothing"),
+    ("cut:0", {}, "broken off after 0"),
+    ("garbage", {}, "tried 3 times"),
+    ("bad_chunks", {}, "tried 3 times"),
+    ("sleep:3", {}, "timed out"),
+    ("ok", {"md5": "0" * 32}, "not the published file: md5 should be 000"),
+    ("ok", {"sha256": "0" * 64}, "not the published file: sha256 should be 000"),
+    ("redirect:file:///etc/hostname", {}, "only http and https"),
+    ("redirect:ftp://127.0.0.1/f", {}, "only http and https"),
+    ("redirect:/f", {}, "more than 10 redirects"),
+    ("redirect:http://127.0.0.1:1/f", {}, "refused"),
+])
+def test_one_clear_line_for_each_failure(web, path, behave, facts, says):
+    url = web.put("/f", CONTENT, behave)
+    with pytest.raises(InputError, match=says) as caught:
+        get(url, path, timeout=(2, 0.5 if behave.startswith("sleep") else 10), **facts)
+    assert "\n" not in str(caught.value) and "raw.bin" in str(caught.value) and url in str(caught.value)
+    assert not path.exists() and left(path) == []
+
+
+def test_a_header_that_is_wrong_about_a_file(web, tmp_path):
+    url = web.put("/f.csv", b"user,item\n1,2\n", Content_Type="text/html; charset=utf-8")
+    assert get(url, tmp_path / "f.csv").read_bytes() == b"user,item\n1,2\n"
+
+
+def test_an_error_page_does_not_cost_the_part(web, path):
+    url = web.put("/f", CONTENT, by_number("cut:1000000", "page", "ok"), ETag='"one"')
+    with pytest.raises(InputError, match="web page"):
+        get(url, path)
+    kept = (path.parent / "raw.bin.part").stat().st_size
+    assert kept > 900_000
+    assert get(url, path).read_bytes() == CONTENT
+    assert web.log[-1]["headers"]["Range"] == f"bytes={kept}-"
+
+
+def test_a_stored_gz_that_is_sent_as_gzip_coded(web, tmp_path):
+    plain = b"line\n" * 100
+    web.put("/f.gz", plain, "gzip")  # compressed on the wire: that is the file
+    assert gzip.decompress(get(web.url("/f.gz"), tmp_path / "f.gz").read_bytes()) == plain
+    web.put("/g.gz", b'{"error": "sorry"}')
+    with pytest.raises(InputError, match="no .gz file"):
+        get(web.url("/g.gz"), tmp_path / "g.gz")
+
+
+def test_another_host_by_redirect(web, path):
+    with WebServer("127.0.0.2") as other:
+        url = web.put("/f", b"", "redirect:" + other.put("/moved", CONTENT, by_number("cut:1000000", "ok"), ETag='"x"'))
+        assert get(url, path, **FACTS).read_bytes() == CONTENT
+        assert other.log[1]["headers"]["If-Range"] == '"x"'
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_kept_by_the_servers_clock(web, path, status):
+    get(web.put("/f", CONTENT, by_number(f"status:{status}:1", "ok")), path)
+    assert 1.0 <= web.log[1]["at"] - web.log[0]["at"] < 4.0
+
+
+def test_retry_after_has_a_limit(web, path):
+    get(web.put("/f", CONTENT, by_number("status:503:7200", "ok")), path, max_wait=0.2)
+    assert 0.2 <= web.log[1]["at"] - web.log[0]["at"] < 4.0
+    later = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 60))
+    assert 57 < transfer.retry_after(later, 300) <= 60
+    assert transfer.retry_after("soon", 300) is None and transfer.retry_after("-3", 300) is None
+    assert transfer.retry_after("9" * 400, 300) == 300
+
+
+def test_waits_grow(web, path):
+    with pytest.raises(InputError):
+        get(web.put("/f", CONTENT, "status:500"), path, attempts=4, wait=0.1)
+    waits = [later["at"] - sooner["at"] for sooner, later in zip(web.log, web.log[1:])]
+    assert len(waits) == 3 and waits[0] >= 0.075 and waits[1] >= 0.15 and waits[2] >= 0.3
+
+
+def test_progress_counts_as_success(web, path, monkeypatch):
+    monkeypatch.setattr(transfer, "_PROGRESS", 200_000)
+    get(web.put("/f", CONTENT, by_number(*["cut:400000"] * 6, "ok"), ETag='"one"'), path, attempts=2)
+    assert path.read_bytes() == CONTENT and len(web.log) == 7
+
+
+@pytest.mark.parametrize("facts, requests", [(FACTS, 0), ({}, 1)])
+def test_free_space(web, path, monkeypatch, facts, requests):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=50_000_000))
+    with pytest.raises(InputError, match=r"raw.bin needs 0.07 GB more in .*, 0.05 GB are free: make room"):
+        get(web.put("/f", CONTENT), path, **facts)
+    assert len(web.log) == requests and left(path) == []
+
+
+def test_a_full_disk(web, path):
+    """The file system itself says no: a limit on the size of files stands for it."""
+    code = (f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+            f"resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)); "
+            f"from ifcdsr_core.sources.transfer import fetch; fetch({web.put('/f', CONTENT)!r}, {str(path)!r})")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "the disk takes no more: File too large" in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_a_damaged_file_is_named_and_left_alone(web, path):
+    path.parent.mkdir()
+    path.write_bytes(OTHER)
+    with pytest.raises(InputError, match="is not the published file .sha256 should be"):
+        get(web.put("/f", CONTENT), path, **FACTS)
+    assert path.read_bytes() == OTHER and web.log == []
+
+
+def test_two_processes_do_not_write_the_same_part(web, path):
+    path.parent.mkdir()
+    with open(path.parent / "raw.bin.part", "ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="being downloaded by another process"):
+            get(web.put("/f", CONTENT), path)
+    assert get(web.url("/f"), path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("facts", [FACTS, {}])
+def test_killed_at_random_moments(web, path, facts):
+    """The file is the published one, and no more came twice than was on its way when the process was killed."""
+    moments = random.Random(11)
+    url = web.put("/f", CONTENT, "trickle:2000000", ETag='"one"')
+    killed = run_and_kill(web, [moments.uniform(0.0, 0.12) for _ in range(12)], transfer.fetch, url, path, **facts)
+    assert killed == 12 and path.read_bytes() == CONTENT and left(path) == ["raw.bin"]
+    starts = [int(entry["headers"].get("Range", "bytes=0-")[6:-1]) for entry in web.log]
+    assert starts == sorted(starts) and starts[-1] > 0
+    for entry, start, after in zip(web.log, starts, starts[1:]):
+        assert after >= start + entry["sent"] - 2 * 100_000 - transfer._CHUNK  # 100,000 bytes every 0.05 s
+
+
+def test_a_table_of_files(web, tmp_path, monkeypatch):
+    files = [("a.bin", web.put("/a", CONTENT), FACTS["bytes"], FACTS["sha256"]),
+             ("b.bin", web.put("/b", OTHER), None, None), ("c.bin", web.put("/c", OTHER), None, None)]
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "c.bin").write_bytes(OTHER)
+    said = []
+    assert transfer.fetch_all(files, tmp_path / "new" / "er", elsewhere=mirror, dry_run=True, report=said.append) == []
+    assert not web.log and not (tmp_path / "new").exists()
+    assert "a.bin: missing; 3.0 MB, checked by SHA-256" in said[0] and "c.bin: there; size not recorded" in said[2]
+    assert said[3].startswith("to transfer: 0.00 GB and 1 files of unknown size; ")
+    paths = transfer.fetch_all(files, tmp_path / "new" / "er", elsewhere=mirror, report=said.append)
+    assert [path.read_bytes() for path in paths] == [CONTENT, OTHER, OTHER] and paths[2] == mirror / "c.bin"
+    assert [entry["path"] for entry in web.log] == ["/a", "/b"]
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=50_000_000))
+    with pytest.raises(InputError, match="needs 0.07 GB, 0.05 GB are free"):
+        transfer.fetch_all(files[:1], tmp_path / "other", report=said.append)
+
+
+def test_the_command(tmp_path, monkeypatch, capsys, web):
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
+    monkeypatch.delenv("IFCDSR_MIRROR", raising=False)
+    assert main(["download", "--source", "amazon", "--scenario", "movie_book", "--release", "2023", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("missing") == 4 and "meta_Books.jsonl.gz" in said and not list(tmp_path.iterdir())
+    assert main(["download", "--source", "demo"]) == 1 and main(["download", "--release", "2020"]) == 1
+    assert "needs no download" in (errors := capsys.readouterr().err) and "unknown release '2020'" in errors
+    monkeypatch.setattr(amazon, "FILES", lambda *_: [("a.bin", web.put("/a", CONTENT), None, FACTS["sha256"])])
+    assert main(["download"]) == 0
+    assert (tmp_path / "amazon" / "2014" / "a.bin").read_bytes() == CONTENT
+
+
+def test_killed_between_the_last_byte_and_the_name(web, path):
+    url = web.put("/f", CONTENT, ETag='"one"')
+    transfer.fetch(url, path)
+    path.rename(path.parent / "raw.bin.part")
+    (path.parent / "raw.bin.part.json").write_text('{"validator": "\\"one\\"", "bytes": 3000000}')
+    assert get(url, path).read_bytes() == CONTENT and len(web.log) == 1 and left(path) == ["raw.bin"]
