@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from ifcdsr_core.clip import (REAL_PICTURES_ENCODER, SMALL_CLIP, ImageTower, TextTower, file_sha256, first_line,
+from ifcdsr_core.clip import (SMALL_CLIP, ImageTower, TextTower, file_sha256, first_line,
                               image_tower, parse_encoder)
 from ifcdsr_core.errors import InputError, usable_device
 from ifcdsr_core.paths import data_dir, new_file
@@ -63,7 +63,7 @@ def embed_images(scenario: Scenario, encoder: str = SMALL_CLIP, device: str = "c
 
     Args:
         encoder: ``small_clip`` (the demo's), or ``<open_clip model>/<tag or path of the weights>``; for real pictures
-            ``REAL_PICTURES_ENCODER``. A tag names published weights: cached features of it need no download.
+            ``clip.REAL_PICTURES_ENCODER``. A tag names published weights: cached features of it need no download.
         device: ``cpu`` or ``cuda``.
         batch_size: pictures at a time; does not change the features.
         progress: show a bar in a terminal.

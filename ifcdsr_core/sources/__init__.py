@@ -19,6 +19,7 @@ SOURCES = {
     "demo": "ifcdsr_core.sources.demo",
     "c2dsr": "ifcdsr_core.sources.c2dsr",
     "llmcdsr": "ifcdsr_core.sources.llmcdsr",
+    "amazon": "ifcdsr_core.sources.amazon",
 }
 
 

@@ -1,0 +1,356 @@
+"""Raw Amazon files: every format, every kind of bad line, damaged and missing files, killed conversions."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import raw_amazon
+from raw_amazon import DAY, Planted, write_raw
+
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.paths import ROOT
+from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.sources import amazon, prepare, reviews
+
+pl = pytest.importorskip("polars")
+WORLD = Planted()
+FORMATS = [("2014", "ratings"), ("2014", "5core"), ("2023", "ratings")]
+
+
+@pytest.fixture(autouse=True)
+def own_data(tmp_path, monkeypatch):
+    """Every test has its own data folder and no mirror."""
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("IFCDSR_MIRROR", raising=False)
+    return tmp_path / "data"
+
+
+def table(path: Path) -> list[dict]:
+    return pl.read_parquet(path).to_dicts()
+
+
+def write(path: Path, lines: list[bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = b"\n".join(lines) + b"\n"
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+# ---------------------------------------------------------------------------- the whole way
+
+
+@pytest.mark.parametrize("release, kind", FORMATS)
+def test_the_planted_world_is_recovered_from_raw_files(release, kind, own_data):
+    write_raw(own_data / "amazon" / release, "food_kitchen", WORLD.x, WORLD.y, release=release, reviews=kind,
+              titles={"X00": "Salt &amp; <b>Caf&amp;eacute;</b>\n 1", "Y39": "Not in a sequence"})
+    scenario = prepare("amazon", "food_kitchen", release=release, reviews=kind)
+    names, found = scenario.items["source_id"].tolist(), {}
+    for row in scenario.sequences.itertuples():
+        found.setdefault(row.user, []).append([names[item - 1] for item in row.items])
+    assert {user: sorted(sequences) for user, sequences in found.items()} == {
+        user: sorted(sequences) for user, sequences in WORLD.expected.items() if sequences}
+    first = scenario.items.iloc[0]
+    assert (first["source_id"], first["title"], first["image"]) == ("X00", "Salt & <b>Caf&eacute;</b> 1", None)
+    assert first["image_urls"][0].endswith("/X00.jpg")
+    assert scenario.items["title"].notna().sum() == 1  # an item without metadata is kept, without title and picture
+    provenance = scenario.provenance
+    assert provenance["items_without_title"] == len(scenario.items) - 1 == provenance["items_without_picture"]
+    assert provenance["rules"]["window_days"] == 365 and provenance["options"]["window_days"] == 0
+    assert provenance["funnel"][0]["interactions"] == len(WORLD.x) + len(WORLD.y)
+    assert provenance["leakage_left"]["training_sequences"] == 0
+    assert [facts["problems"] for facts in provenance["files"].values()] == [{}] * 4
+    assert {name: (facts["url"], facts["recorded_sha256"]) for name, facts in provenance["files"].items()} == {
+        name: (url, sha256) for name, url, _, sha256 in amazon.FILES(release, "food_kitchen", kind)}
+    assert scenario.folder.name == "-".join(
+        ["food_kitchen"] + ['release="2023"'] * (release == "2023") + ['reviews="5core"'] * (kind == "5core"))
+
+
+def test_rules_are_options(own_data):
+    write_raw(own_data / "amazon" / "2014", "food_kitchen", WORLD.x, WORLD.y)
+    scenario = prepare("amazon", "food_kitchen", windows="pieces", min_user=9)
+    assert scenario.provenance["rules"]["windows"] == "pieces"
+    assert {"NINE"} < set(scenario.sequences["user"])
+    for options, says in (({"windows": "cut"}, "unknown windows 'cut'"), ({"min_user": 0}, "min_user is 0"),
+                          ({"min_user": "9"}, "must be of type int"), ({"cut": 1}, "unknown option 'cut'")):
+        with pytest.raises(InputError, match=says):
+            prepare("amazon", "food_kitchen", **options)
+
+
+def test_movie_book_has_the_papers_window(own_data):
+    write_raw(own_data / "amazon" / "2014", "movie_book", WORLD.x, WORLD.y)
+    assert prepare("amazon", "movie_book").provenance["rules"]["window_days"] == 30
+
+
+def test_raw_files_of_a_mirror_are_read_in_place(tmp_path, own_data, monkeypatch):
+    paths = write_raw(tmp_path / "mirror" / "amazon" / "2014", "food_kitchen", WORLD.x, WORLD.y)
+    monkeypatch.setenv("IFCDSR_MIRROR", str(tmp_path / "mirror"))
+    assert isinstance(prepare("amazon", "food_kitchen"), Scenario)
+    assert sorted(paths) == sorted((tmp_path / "mirror").rglob("*.*"))
+    assert len(list((own_data / "amazon" / "2014").iterdir())) == 4
+
+
+@pytest.mark.parametrize("release, kind", FORMATS)
+def test_a_missing_file_says_where_it_is_from(release, kind, own_data):
+    paths = write_raw(own_data / "amazon" / release, "movie_book", WORLD.x, WORLD.y, release=release, reviews=kind)
+    paths[3].unlink()
+    with pytest.raises(InputError) as caught:
+        prepare("amazon", "movie_book", release=release, reviews=kind)
+    name, url, *_ = amazon.FILES(release, "movie_book", kind)[3]
+    message = str(caught.value)
+    assert str(paths[3]) in message and url in message and "\n" not in message and name == paths[3].name
+    assert "python -m ifcdsr_core download --source amazon --scenario movie_book" in message
+
+
+def test_the_published_files():
+    for scenario, (x, y) in raw_amazon.NAMES.items():
+        assert [file[0] for file in amazon.FILES("2014", scenario)] == [
+            f"ratings_{x}.csv", f"ratings_{y}.csv", f"meta_{x}.json.gz", f"meta_{y}.json.gz"]
+        for release, kind in FORMATS:
+            for name, url, size, checksum in amazon.FILES(release, scenario, kind):
+                assert url.startswith("https://") and url.endswith("/" + name)
+                assert size is None or size > 10**8
+                assert checksum is None or len(checksum) == 64
+    with pytest.raises(InputError, match="release 2023 .* set reviews to ratings"):
+        amazon.FILES("2023", "food_kitchen", "5core")
+    with pytest.raises(InputError, match="unknown release '2018': choose one of 2014, 2023"):
+        amazon.FILES("2018", "food_kitchen")
+
+
+# ---------------------------------------------------------------------------- bad lines
+
+
+HOSTILE = b"__import__('pathlib').Path('%s').write_text('executed')"
+GOOD_2014 = b"{'asin': 'GOOD', 'title': \"It's\", 'imUrl': 'http://a/b.jpg', 'price': -1.5e-3, 'x': [(), None, True]}"
+BAD_META_2014 = {
+    b"": "empty",
+    b"  \t": "empty",
+    b"\xff\xfe{}": "not UTF-8",
+    b"{'asin': 'A\0'}": "NUL byte",
+    b"{'asin': 'A', 'title': '" + b"x" * reviews.MAX_LINE + b"'}": "longer than 1 MiB",
+    b"<html><body>404 Not Found</body></html>": "HTML or XML",
+    b"{'asin': 'A', 'title': 'cut o": "cut off or malformed",
+    b"{'asin': 'A', 'title'": "cut off or malformed",
+    b"{'asin': 'A',, }": "cut off or malformed",
+    b"{'asin': 'A'} {'asin': 'B'}": "cut off or malformed",
+    b"{['asin']: 'A'}": "cut off or malformed",
+    b"{'asin' 'A'}": "cut off or malformed",
+    b"{'asin': 'A', 'n': " + b"1" * 5000 + b"}": "cut off or malformed",
+    b"\xef\xbb\xbf{'asin': 'A'}": "more than a literal: a name, a call or an operator",
+    b'{"asin": "A", "ok": true}': "more than a literal: a name, a call or an operator",
+    b"{'asin': 'A', 'n': nan}": "more than a literal: a name, a call or an operator",
+    b"{'asin': " + b"-" * 100_000 + b"1}": "more than a literal: a name, a call or an operator",
+    b"{'asin': 1" + b"+1" * 100_000 + b"}": "more than a literal: a name, a call or an operator",
+    b"{'asin': 1" + b" -1" * 100_000 + b"}": "cut off or malformed",
+    b"{'asin': 'a'" + b"()" * 100_000 + b"}": "cut off or malformed",
+    b"{'asin': f'{open(1)}'}": "more than a literal: a name, a call or an operator",
+    b"{'asin': b'A'}": "more than a literal: a name, a call or an operator",
+    b"[" * 100_000 + b"]" * 100_000: "nested too deeply",
+    b"{'asin': " + b"[" * 25 + b"]" * 25 + b"}": "nested too deeply",
+    b"['asin', 'A']": "not a dict",
+    b"'asin'": "not a dict",
+    b"None": "not a dict",
+    b"{'title': 'no asin'}": "asin is missing",
+    b"{'asin': 17}": "asin is malformed",
+    b"{'asin': 'two words'}": "asin is malformed",
+    b"{'asin': ''}": "asin is malformed",
+    b"{'asin': 'GOOD', 'title': \"It's\"}": "item again, same title",
+    b"{'asin': 'GOOD', 'title': 'Other'}": "item again, other title",
+    b"{'asin': 'T', 'title': ['a']}": "title is not text (item kept)",
+    b"{'asin': 'P', 'imUrl': 'javascript:alert(1)'}": "picture address is not one (item kept)",
+    b"{'asin': 'Q', 'imUrl': 5}": "picture address is not one (item kept)",
+}
+
+
+def test_bad_metadata_lines_of_2014_are_counted_by_kind(tmp_path, own_data):
+    hostile = HOSTILE % str(tmp_path / "executed").encode()
+    lines = {hostile: "more than a literal: a name, a call or an operator",
+             b"{'asin': " + hostile + b"}": "more than a literal: a name, a call or an operator", **BAD_META_2014}
+    path, facts = reviews.items(write(tmp_path / "meta_Books.json.gz", [GOOD_2014, *lines]), own_data)
+    assert not (tmp_path / "executed").exists()
+    expected = {}
+    for number, kind in enumerate(lines.values(), start=2):
+        seen = expected.setdefault(kind, {"lines": 0, "first": number})
+        seen["lines"] += 1
+    assert facts["problems"] == expected and list(facts["problems"]) == sorted(expected)
+    assert table(path) == [
+        {"source_id": "GOOD", "title": "It's", "image_urls": ["http://a/b.jpg"]},
+        {"source_id": "T", "title": None, "image_urls": []},
+        {"source_id": "P", "title": None, "image_urls": []},
+        {"source_id": "Q", "title": None, "image_urls": []}]
+    lost = sum(seen["lines"] for kind, seen in expected.items() if "item kept" not in kind)
+    assert facts["rows"] + lost == 1 + len(lines)  # none lost silently
+
+
+@pytest.mark.parametrize("unit", [b'\\"', b"'\\", b"\"'", b"( ", b"a ", b"1.", b"-", b"&", b"] "])
+def test_a_hostile_line_takes_no_time(unit, tmp_path, own_data):
+    lines = [GOOD_2014, b"{'asin': \"" + unit * (reviews.MAX_LINE // len(unit) - 20), unit * 300_000]
+    begin = time.perf_counter()
+    _, facts = reviews.items(write(tmp_path / "meta_Books.json.gz", lines), own_data)
+    assert facts["rows"] == 1 and sum(seen["lines"] for seen in facts["problems"].values()) == 2
+    assert time.perf_counter() - begin < 20  # a quadratic pattern would take hours
+
+
+BAD_META_2023 = {
+    b"": "empty",
+    b"{'parent_asin': 'A'}": "cut off or malformed",
+    b'{"parent_asin": "A"': "cut off or malformed",
+    b'{"parent_asin": "A", "n": ' + b"1" * 5000 + b"}": "cut off or malformed",
+    b"[" * 100_000: "nested too deeply",
+    b'["parent_asin"]': "not a dict",
+    b"NaN": "not a dict",
+    b'{"asin": "A"}': "parent_asin is missing",
+    b'{"parent_asin": null}': "parent_asin is missing",
+    b'{"parent_asin": "\\ud800"}': "parent_asin is malformed",
+    b'{"parent_asin": "I", "images": {"large": []}}': "images are not a list of dicts (item kept)",
+    b'{"parent_asin": "J", "images": ["http://a"]}': "images are not a list of dicts (item kept)",
+    b'{"parent_asin": "K", "images": [{"large": "file:///etc/passwd"}, {"large": ["x"]}]}':
+        "picture address is not one (item kept)",
+    b'{"parent_asin": "L", "title": 3}': "title is not text (item kept)",
+}
+
+
+def test_bad_metadata_lines_of_2023_are_counted_by_kind(tmp_path, own_data):
+    good = json.dumps({"parent_asin": "GOOD", "title": " A \ud800 &amp; B ", "images": raw_amazon.pictures("GOOD")})
+    path, facts = reviews.items(write(tmp_path / "meta_Books.jsonl", [good.encode(), *BAD_META_2023]), own_data)
+    for number, kind in enumerate(BAD_META_2023.values(), start=2):
+        assert facts["problems"][kind]["first"] <= number
+    assert sum(seen["lines"] for seen in facts["problems"].values()) == len(BAD_META_2023)
+    rows = {row["source_id"]: row for row in table(path)}
+    assert list(rows) == ["GOOD", "I", "J", "K", "L"]
+    assert rows["GOOD"]["title"] == "A ? & B"
+    ends = ["GOOD.jpg", "GOOD_t.jpg", "GOOD_b.jpg", "GOOD_b_h.jpg", "GOOD_b_t.jpg"]  # the main picture first
+    assert [url.rsplit("/", 1)[1] for url in rows["GOOD"]["image_urls"]] == ends
+
+
+GOOD_RATING = b"A1,B1,5.0,1405987200"
+BAD_RATINGS = {
+    b"": "empty",
+    b"\xff,B1,5.0,1405987200": "not UTF-8",
+    b"A1\0,B1,5.0,1405987200": "NUL byte",
+    b"A" * (reviews.MAX_LINE + 1): "longer than 1 MiB",
+    b"<html>": "HTML or XML",
+    b"A1,B1,5.0": "not four fields",
+    b"A1,B1,5.0,1405987200,": "not four fields",
+    b"A1;B1;5.0;1405987200": "not four fields",
+    b",B1,5.0,1405987200": "user missing or malformed",
+    b"A 1,B1,5.0,1405987200": "user missing or malformed",
+    b"A1,,5.0,1405987200": "item missing or malformed",
+    b"A1,B1,good,1405987200": "rating is not a number",
+    b"A1,B1,nan,1405987200": "rating is not a number",
+    b"A1,B1,,1405987200": "rating is not a number",
+    b"A1,B1,5.0,today": "time is not a whole number",
+    b"A1,B1,5.0,": "time is not a whole number",
+    b"A1,B1,5.0,1405987200.5": "time is not a whole number",
+    b"A1,B1,5.0,-5": "time out of range",
+    b"A1,B1,5.0,1405987200000": "time out of range",
+    b"user,item,rating,timestamp": "rating is not a number",
+}
+
+
+@pytest.mark.parametrize("end", [b"", b"\r"])
+def test_bad_ratings_are_counted_by_kind(end, tmp_path, own_data):
+    lines = [GOOD_RATING + end, *BAD_RATINGS, b"#oc-R1,B2,1,1" + end]
+    path, facts = reviews.interactions(write(tmp_path / "ratings_Books.csv", lines), own_data)
+    expected = {}
+    for number, kind in enumerate(BAD_RATINGS.values(), start=2):
+        expected.setdefault(kind, {"lines": 0, "first": number})["lines"] += 1
+    assert facts["problems"] == expected
+    assert table(path) == [{"user": "A1", "item": "B1", "time": 1405987200},
+                           {"user": "#oc-R1", "item": "B2", "time": 1}]
+
+
+@pytest.mark.parametrize("name, good, bad", [
+    ("reviews_Books_5.json.gz", {"reviewerID": "U", "asin": "I", "overall": 5, "unixReviewTime": 9}, {
+        "reviewerID": (None, 5), "asin": (None, ""), "overall": (None, "5", True, float("nan")),
+        "unixReviewTime": (None, 5.5, "9", True, 0, 1405987200000)}),
+    ("Books.jsonl", {"user_id": "U", "parent_asin": "I", "rating": 5.0, "timestamp": 9999}, {
+        "user_id": (None, 5), "parent_asin": (None, "a b"), "rating": (None, [], float("inf")),
+        "timestamp": (None, 1e9, -1, 10**16)}),
+])
+def test_bad_reviews_are_counted_by_kind(name, good, bad, tmp_path, own_data):
+    wrong = [good | {field: value} for field, values in bad.items() for value in values]
+    lines = [json.dumps(line).encode() for line in (good, *wrong)] + [b"{", b"[]"]
+    path, facts = reviews.interactions(write(tmp_path / name, lines), own_data)
+    assert table(path) == [{"user": "U", "item": "I", "time": 9}]
+    assert sum(seen["lines"] for seen in facts["problems"].values()) == len(wrong) + 2
+    assert len(facts["problems"]) >= 7
+
+
+def test_lines_are_numbered_across_blocks_and_endless_lines_need_no_memory(tmp_path, own_data, monkeypatch):
+    monkeypatch.setattr(reviews, "_CHUNK", 64)
+    monkeypatch.setattr(reviews, "MAX_LINE", 100)
+    lines = [GOOD_RATING] * 50 + [b"x" * 10_000] + [GOOD_RATING] * 50 + [b"bad"]
+    path, facts = reviews.interactions(write(tmp_path / "ratings_Books.csv", lines), own_data)
+    assert facts["rows"] == 100 == len(table(path))
+    assert facts["problems"] == {"longer than 1 MiB": {"lines": 1, "first": 51},
+                                 "not four fields": {"lines": 1, "first": 102}}
+    longest = max(len(block) for _, block in reviews._blocks(tmp_path / "ratings_Books.csv"))
+    assert longest < 500
+
+
+# ---------------------------------------------------------------------------- damaged files, killed conversions
+
+
+@pytest.mark.parametrize("name, content", [
+    ("meta_Books.json.gz", gzip.compress(GOOD_2014 * 1000)[:-20]),
+    ("meta_Books.json.gz", b"<html>404</html>"),
+    ("meta_Books.json.gz", gzip.compress(GOOD_2014)[:40] + b"\xff" * 40),
+    ("meta_Books.json.gz", gzip.compress(b"")),
+    ("meta_Books.jsonl", b"<html>404</html>"),
+])
+def test_a_damaged_file_is_one_clear_error(name, content, tmp_path, own_data):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name} .*fetch it again"):
+        reviews.items(tmp_path / name, own_data)
+    assert not list(own_data.rglob("*.*"))
+
+
+def test_a_conversion_is_kept_until_the_raw_file_or_the_reader_changes(tmp_path, own_data, monkeypatch):
+    raw = write(tmp_path / "ratings_Books.csv", [GOOD_RATING])
+    path, facts = reviews.interactions(raw, own_data)
+    before = path.stat().st_mtime_ns
+    assert reviews.interactions(raw, own_data) == (path, facts) and path.stat().st_mtime_ns == before
+    write(raw, [GOOD_RATING, b"bad"])
+    assert reviews.interactions(raw, own_data)[1]["problems"]
+    monkeypatch.setattr(reviews, "VERSION", 99)
+    assert reviews.interactions(raw, own_data)[1]["reader"] == 99
+    path.write_bytes(b"damaged")
+    assert reviews.interactions(raw, own_data)[1]["rows"] == 1 == len(table(path))
+
+
+def test_a_killed_conversion_leaves_nothing_half_written(tmp_path, own_data):
+    random = np.random.default_rng(0)
+    raw = write(tmp_path / "ratings_Books.csv", [b"A%d,B%d,5.0,%d" % tuple(row) for row in random.integers(
+        1, 10**9, (600_000, 3))])
+    code = ("import sys, pathlib; from ifcdsr_core.sources import reviews; reviews._CHUNK = 1 << 18; "
+            "reviews.interactions(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))")
+    final = own_data / "ratings_Books.csv.parquet"
+    for killed in range(3):
+        process = subprocess.Popen([sys.executable, "-c", code, raw, own_data], cwd=ROOT)
+        while process.poll() is None and not list(own_data.glob(".ratings*")):
+            time.sleep(0.01)
+        time.sleep(0.05 * killed)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not final.exists() or process.returncode == 0
+    done = subprocess.run([sys.executable, "-c", code, raw, own_data], cwd=ROOT, env=os.environ)
+    assert done.returncode == 0
+    assert [path.name for path in own_data.iterdir()] == [final.name]  # what the killed ones left is swept away
+    again = subprocess.run([sys.executable, "-c", code, raw, tmp_path / "other"], cwd=ROOT)
+    assert again.returncode == 0
+    assert final.read_bytes() == (tmp_path / "other" / final.name).read_bytes()
+
+
+def test_seconds_of_2023_are_whole(tmp_path, own_data):
+    line = json.dumps({"user_id": "U", "parent_asin": "I", "rating": 1, "timestamp": DAY * 1000 - 1})
+    path, _ = reviews.interactions(write(tmp_path / "Books.jsonl.gz", [line.encode()]), own_data)
+    assert table(path)[0]["time"] == DAY - 1
