@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
 
     data = _Parser(add_help=False)
-    data.add_argument("--source", default="demo", help="demo, c2dsr or llmcdsr (default: %(default)s)")
+    data.add_argument("--source", default="demo", help="demo, c2dsr, llmcdsr or amazon (default: %(default)s)")
     data.add_argument("--scenario", default="food_kitchen", help="food_kitchen or movie_book (default: %(default)s)")
     data.add_argument("--source-option", action="append", default=[], metavar="NAME=VALUE",
                       help="an option of the source, such as visual_signal=0.0; may be repeated")

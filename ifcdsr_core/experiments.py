@@ -30,13 +30,16 @@ DEMO = dict(source="demo", epochs=30, patience=8, batch_size=64, learning_rate=1
 DEMO_SIZE = dict(hidden_size=64, inner_size=64)
 REAL = dict(patience=3, batch_size=128, learning_rate=1e-3, train_negatives=8192, precision="bfloat16")
 # Chosen for two processors; the paper trains 100 epochs on a GPU. LLMCDSR's histories reach 150 items, C2DSR's 14.
-REAL_OF_SOURCE = {"c2dsr": dict(epochs=8, train_on="valid"), "llmcdsr": dict(epochs=2, max_seq_len=20)}
+REAL_OF_SOURCE = {"c2dsr": dict(epochs=8, train_on="valid"), "llmcdsr": dict(epochs=2, max_seq_len=20),
+                  "amazon": dict(epochs=8)}
 
 # The paper's grid. The demo has a hundredth of the paper's training steps, so its learning rates are ten times larger.
 GRID_L2 = (1e-4, 5e-5, 1e-5)
 SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
+MAKERS = 24  # named by titles in the worlds where titles are to tell something
 TITLED = {"c2dsr": {"titles": True}}  # source options by which items get titles, where that is no matter of course
-GRID_LEARNING_RATES = {"demo": (1e-2, 5e-3, 1e-3), "c2dsr": (1e-3, 5e-4, 1e-4), "llmcdsr": (1e-3, 5e-4, 1e-4)}
+GRID_LEARNING_RATES = {"demo": (1e-2, 5e-3, 1e-3), "c2dsr": (1e-3, 5e-4, 1e-4), "llmcdsr": (1e-3, 5e-4, 1e-4),
+                       "amazon": (1e-3, 5e-4, 1e-4)}
 
 
 def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
@@ -147,9 +150,9 @@ def _tuned(source: str, scenario: str) -> dict:
 def text_control(scenario: str, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
     """The model without texts, with them, and with those of other items, where titles explain so much of behaviour.
 
-    Pictures explain nothing here (titles name the kind, which pictures show), and no arm has them.
+    Pictures explain nothing here (titles name the kind, which pictures show), and no arm has them. Titles name makers.
     """
-    dials = {"visual_signal": 0.0, "text_signal": text_signal}
+    dials = {"visual_signal": 0.0, "text_signal": text_signal, "makers": MAKERS}
     arms = {"without text": ("ifcdsr", {}), "with text": ("llm_emf", {}),
             "with other items' text": ("llm_emf", {"shuffle_texts": 1})}
     return {label: configurations(model, scenario, seeds, source_options=dials, model_options={"image_fusion": False},
@@ -163,8 +166,8 @@ PLANTED = tuple((visual, text) for visual in (0.0, 1.0) for text in (0.0, 1.0))
 def planted(scenario: str, visual_signal: float, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes
             ) -> Experiment:
     """``modalities`` in a world where pictures and titles explain so much of behaviour."""
-    return modalities(scenario, seeds, source_options={"visual_signal": visual_signal, "text_signal": text_signal},
-                      **changes)
+    dials = {"visual_signal": visual_signal, "text_signal": text_signal, "makers": MAKERS}
+    return modalities(scenario, seeds, source_options=dials, **changes)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class RunConfig:
     """
 
     scenario: str = _setting("food_kitchen", "food_kitchen or movie_book")
-    source: str = _setting("demo", "demo, c2dsr or llmcdsr")
+    source: str = _setting("demo", "demo, c2dsr, llmcdsr or amazon")
     model: str = _setting("ifcdsr", f"one of {', '.join(MODELS)}")
     seed: int = _setting(0, "seed of initial weights, order and dropout")
     epochs: int = _setting(100, "at most so many epochs", minimum=1)

@@ -33,7 +33,7 @@ class Scenario:
 
     Attributes:
         name: ``food_kitchen`` or ``movie_book``.
-        source: where it comes from (``demo``, ``c2dsr``, ``llmcdsr``).
+        source: where it comes from (``demo``, ``c2dsr``, ``llmcdsr``, ``amazon``).
         items: one row an item in id order: ``item`` (1 ... V, X before Y), ``domain``, ``source_id``, ``title`` or None,
             ``image`` (path relative to ``folder``) or None.
         sequences: one row a sequence: ``user``, ``split``, ``target_domain`` (that of the last item), ``items`` in

@@ -148,6 +148,7 @@ def lexical(texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
         raise InputError("the items' texts have no word in common: use text_fusion=false") from error
     missing = counts.getnnz(axis=1) == 0
     size = min(DIMENSIONS, counts.shape[1], len(texts) - 1)
+    size -= size % 2 if size > 1 else 0  # attention has two heads
     with threadpool_limits(1):  # another number of threads rounds differently
         raw = TruncatedSVD(size, random_state=0).fit_transform(counts)
     length = np.linalg.norm(raw, axis=1, keepdims=True)

@@ -22,7 +22,7 @@
 # paper prints, and finds that much of their order in time is undefined.
 
 # %% tags=["parameters"]
-source = "demo"  # demo, c2dsr or llmcdsr
+source = "demo"  # demo, c2dsr, llmcdsr or amazon
 scenarios = "food_kitchen,movie_book"  # one or both
 train_file = False  # c2dsr only: also read the file of training sequences
 

@@ -22,7 +22,7 @@
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
-source = "demo"  # or c2dsr, llmcdsr
+source = "demo"  # or c2dsr, llmcdsr, amazon
 model = "ifcdsr"  # or llm_emf, sasrec, gru4rec ...
 seed = 0
 epochs = 0  # at most so many; 0: the book's number

@@ -41,7 +41,7 @@ def table(path: Path) -> list[dict]:
 def write(path: Path, lines: list[bytes]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = b"\n".join(lines) + b"\n"
-    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    path.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
     return path
 
 
@@ -301,10 +301,10 @@ def test_lines_are_numbered_across_blocks_and_endless_lines_need_no_memory(tmp_p
 
 
 @pytest.mark.parametrize("name, content", [
-    ("meta_Books.json.gz", gzip.compress(GOOD_2014 * 1000)[:-20]),
+    ("meta_Books.json.gz", gzip.compress(GOOD_2014 * 1000, mtime=0)[:-20]),
     ("meta_Books.json.gz", b"<html>404</html>"),
-    ("meta_Books.json.gz", gzip.compress(GOOD_2014)[:40] + b"\xff" * 40),
-    ("meta_Books.json.gz", gzip.compress(b"")),
+    ("meta_Books.json.gz", gzip.compress(GOOD_2014, mtime=0)[:40] + b"\xff" * 40),
+    ("meta_Books.json.gz", gzip.compress(b"", mtime=0)),
     ("meta_Books.jsonl", b"<html>404</html>"),
 ])
 def test_a_damaged_file_is_one_clear_error(name, content, tmp_path, own_data):

@@ -194,7 +194,7 @@ def test_run_config_leaves_out_what_does_not_apply():
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (("food_kitchen", "amazon", "ifcdsr", 0), "unknown source 'amazon'"),
+    (("food_kitchen", "ebay", "ifcdsr", 0), "unknown source 'ebay'"),
     (("food_kitchen", "demo", "bert4rec", 0), "unknown model 'bert4rec'"),
     (("food_kitchen", "demo", "ifcdsr", "x"), "seed is 'x'"),
     (("food_kitchen", "demo", "ifcdsr", 0, -1), "epochs is -1"),

@@ -1,7 +1,7 @@
 """Where a scenario comes from: each source is a module with ``SCENARIOS``, ``OPTIONS`` and ``build``.
 
 ``build(scenario, folder, **options)`` returns a Scenario and may write pictures into ``folder``, which is empty and
-becomes the scenario's folder only if all goes well. The raw Amazon reviews will be one more module and one more line.
+becomes the scenario's folder only if all goes well.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def complete_options(source: str, options: dict) -> dict:
     for name, value in options.items():
         if name not in defaults:
             raise InputError(f"unknown option {name!r} of source {source!r}: it has {', '.join(defaults) or 'none'}")
-        if type(value) is int and type(defaults[name]) is float:
-            value = float(value)
+        if type(value) is int and type(defaults[name]) in (float, str):  # 1 for 1.0, and a release called 2023
+            value = type(defaults[name])(value)
         if type(value) is not type(defaults[name]):
             raise InputError(f"option {name!r} of source {source!r} is {value!r}: "
                              f"it must be of type {type(defaults[name]).__name__}")

@@ -116,7 +116,7 @@ def _find(release: str, scenario: str, name: str, url: str) -> Path:
             if path.is_file():
                 return path
     raise InputError(f"{folders[-1] / name} is not there: fetch it with 'python -m ifcdsr_core download "
-                     f"--source amazon --scenario {scenario}' (release {release}), or from {url}")
+                     f"--source amazon --scenario {scenario} --release {release}', or from {url}")
 
 
 def _described(items: pd.DataFrame, metadata: list[Path]) -> pd.DataFrame:

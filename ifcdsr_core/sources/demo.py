@@ -8,13 +8,15 @@ chance of item j as the next item of its domain, among those that are out and no
     popularity_j ** POPULARITY
     * exp(visual_signal * (COLOUR [colour_j is the user's] + PATTERN [pattern_j is the user's]
                            + KIND [kind_j follows the kind of the user's last item of that domain]))
-    * exp(text_signal * THEME [theme_j is the user's])
+    * exp(text_signal * (THEME [theme_j is the user's] + MAKER [maker_j is the user's]))
     * exp(STAGE [stage_j follows the stage of the user's last item of that domain])
 
 - ``visual_signal`` (0 to 1) scales what pictures explain. At 0 behaviour does not depend on anything a picture shows,
   so image fusion must not help.
-- ``text_signal`` (0 to 1) scales what titles alone explain, the theme. At 0 it plays no part. Titles name the kind, too,
-  which pictures show: where titles are to explain nothing at all, ``visual_signal`` has to be 0 as well.
+- ``text_signal`` (0 to 1) scales what titles alone explain, theme and maker. At 0 these play no part. Titles name the kind,
+  too, which pictures show: where titles are to explain nothing at all, ``visual_signal`` has to be 0 as well.
+- ``makers`` (0 to 24) is the number of makers, whom titles name. A dozen themes hardly tell an item from others; with makers
+  titles tell as much as pictures do. By default there are none.
 - ``cross_domain_signal`` (0 to 1) is the share of users whose taste and theme in Y are those they have in X; the others
   draw both anew. At 0 the history in one domain tells nothing about the other.
 - ``missing_pictures`` (0 to 1) is the share of items that have no picture, as for many of Amazon's; behaviour stays.
@@ -35,9 +37,10 @@ from ifcdsr_core.paths import data_dir, new_folder
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 
 VERSION = 1
-OPTIONS = {"seed": 0, "visual_signal": 1.0, "text_signal": 0.375, "cross_domain_signal": 1.0, "missing_pictures": 0.0}
+OPTIONS = {"seed": 0, "visual_signal": 1.0, "text_signal": 0.375, "cross_domain_signal": 1.0, "missing_pictures": 0.0,
+           "makers": 0}
 
-POPULARITY, COLOUR, PATTERN, KIND, THEME, STAGE = 0.4, 3.5, 3.0, 3.0, 4.0, 1.5
+POPULARITY, COLOUR, PATTERN, KIND, THEME, MAKER, STAGE = 0.4, 3.5, 3.0, 3.0, 4.0, 3.5, 1.5
 NUM_STAGES = 6
 LATE_ITEMS = 0.9  # share of the items that come out on a random day; many of a test case's items are new, as in Amazon's
 MIN_LENGTH, MAX_LENGTH, MIN_PER_DOMAIN = 6, 15, 3
@@ -65,18 +68,26 @@ _WORLDS = {
         "Northern Lights", "Circus Days", "Silent City", "Desert Trail", "First Love", "Clockwork")),
 }
 SCENARIOS = tuple(_WORLDS)
+_MAKERS = ("Alderby", "Bruntwell", "Calvary", "Dorsten", "Elmroth", "Fenwick", "Gillespie", "Hartnell", "Ibsley", "Jorvik",
+           "Kestrel", "Lindqvist", "Marchetti", "Norwood", "Osterman", "Pemberton", "Quillan", "Rossmore", "Sandoval",
+           "Tremaine", "Ulvaeus", "Vandermeer", "Whitlock", "Yarrow")
 
 
 def build(scenario: str, folder: Path, seed: int, visual_signal: float, text_signal: float, cross_domain_signal: float,
-          missing_pictures: float) -> Scenario:
+          missing_pictures: float, makers: int) -> Scenario:
     """Generate the scenario and draw its pictures into ``folder/images``. Same arguments, same files."""
     for name, value in (("visual_signal", visual_signal), ("text_signal", text_signal),
                         ("cross_domain_signal", cross_domain_signal), ("missing_pictures", missing_pictures)):
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}: it must lie between 0 and 1")
+    if not 0 <= makers <= len(_MAKERS):
+        raise InputError(f"makers is {makers}: it must lie between 0 and {len(_MAKERS)}")
     world = _WORLDS[scenario]
     stream = [seed, SCENARIOS.index(scenario)]  # names the random streams, which do not depend on the dials
     items = _catalogue(scenario, world, np.random.default_rng([*stream, 0]))
+    if makers:
+        items["maker"] = np.random.default_rng([*stream, 4]).choice(_MAKERS[:makers], len(items))
+        items["title"] = items["maker"] + " " + items["title"]
     lost = np.random.default_rng([*stream, 3]).random(len(items)) < missing_pictures
     items.loc[lost, "image"] = None
     _draw_pictures(items, scenario, folder, stream)
@@ -139,6 +150,10 @@ def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, 
     likes = {name: _preferences(world.num_users, values.max() + 1, cross_domain_signal, random)
              for name, values in attributes.items()}  # (U, 2) per attribute
     weight = {"colour": visual_signal * COLOUR, "pattern": visual_signal * PATTERN, "theme": text_signal * THEME}
+    if "maker" in items:  # last, and from a stream of its own, so that nothing else changes
+        attributes["maker"], weight["maker"] = items["maker"].factorize(sort=True)[0], text_signal * MAKER
+        likes["maker"] = _preferences(world.num_users, attributes["maker"].max() + 1, cross_domain_signal,
+                                      np.random.default_rng([world.num_users, len(items)]))
     base = POPULARITY * np.log(items["popularity"].to_numpy())
     courses = [(visual_signal * KIND, items["kind"]), (STAGE, items["stage"])]
     courses = [(strength, values.groupby(items["domain"]).transform(lambda v: v.factorize(sort=True)[0]).to_numpy())
