@@ -345,6 +345,9 @@ def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch]
         embedded = _embedded(scenario, config, modality)
         made_of.append(embedded.fingerprint)
         features[modality] = torch.from_numpy(embedded.matrix)
+        if getattr(settings, "image_projection", "") == "none" and embedded.matrix.shape[1] % settings.num_heads:
+            raise InputError(f"num_heads is {settings.num_heads}: it must divide the width of the {modality} features, "
+                             f"{embedded.matrix.shape[1]}")
         if shuffle := {"image": config.shuffle_pictures, "text": config.shuffle_texts}[modality]:
             features[modality] = features[modality][_dealt_out(scenario, embedded.missing, shuffle)]
     inputs = ModelInputs(scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"],

@@ -121,9 +121,10 @@ plots.save_figure(plots.text_map(
 # %% [markdown]
 # ## Do texts help where they explain behaviour?
 #
-# As for pictures in {doc}`05_ablation`, the demo has a dial: `text_signal` sets how much of behaviour the theme explains,
-# which titles name. Pictures explain nothing in these worlds, and no arm has them. At 0 titles must not help; at 1 they
-# should. The placebo gives each item the title of another item of its domain.
+# As for pictures in {doc}`05_ablation`, the demo has a dial: `text_signal` sets how much of behaviour an item's theme and
+# maker explain, which its title names. (The demo of the other pages has no makers: a dozen themes alone hardly tell an item
+# from others.) Pictures explain nothing in these worlds, and no arm has them. At 0 titles must not help; at 1 they should.
+# The placebo gives each item the title of another item of its domain.
 
 # %%
 controls = {signal: experiments.run_all(experiments.text_control(
@@ -216,6 +217,18 @@ for source, runs in real.items():
     gained = modalities.arm_gains(runs, kitchen)
     display(Markdown(f"{page.title(source, 'food_kitchen')}. "
                      + modalities.modalities_verdict(gained)))
+
+# %% [markdown]
+# One caution: training stopped where three epochs in a row brought nothing better, judged by a tenth of the validation file.
+# A seed that stopped early is a large part of the spread:
+
+# %% mystnb={"markdown_format": "myst"}
+for source, runs in real.items():
+    display(page.show(
+        comparisons.training_course(runs),
+        f"{page.title(source, 'food_kitchen')}: epochs until training "
+        "stopped, the one whose weights were tested, and minutes.",
+        f"tab-modalities-course-{source}"))
 
 # %% [markdown]
 # Where do titles help on the paper's test set? If they do by what they say, then for targets that have one:

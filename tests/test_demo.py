@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ifcdsr_core.errors import InputError
 from ifcdsr_core.sources import demo
 
 
@@ -71,6 +72,18 @@ def test_titles_explain_behaviour_only_if_the_dial_says_so(build):
     scenario = build()
     assert all(theme in title and kind in title for theme, kind, title in
                zip(scenario.items["theme"], scenario.items["kind"], scenario.items["title"]))
+
+
+def test_makers_are_named_by_titles_and_preferred_as_the_dial_says_and_change_nothing_else(build):
+    plain, made, off = build(), build(makers=24, text_signal=1.0, visual_signal=0.0), build(makers=24, text_signal=0.0)
+    assert all(title == f"{maker} {old}" for title, maker, old in
+               zip(made.items["title"], made.items["maker"], plain.items["title"]))
+    assert made.items.drop(columns=["title", "maker"]).equals(plain.items.drop(columns="title"))
+    assert agreement(made, "maker", across=False) > 0.12 and agreement(made, "maker", across=True) > 0.12
+    assert abs(agreement(off, "maker", across=False) - 1 / 24) < 0.01
+    assert off.sequences["items"].map(tuple).equals(build(text_signal=0.0).sequences["items"].map(tuple))
+    with pytest.raises(InputError, match="makers is 25: it must lie between 0 and 24"):
+        build(makers=25)
 
 
 def test_taste_carries_across_domains_only_if_the_dial_says_so(build):

@@ -168,6 +168,17 @@ def test_the_configuration_on_disk_is_the_configuration():
     assert np.isfinite(finished.history["loss"]).all()
 
 
+def test_heads_that_do_not_divide_the_width_of_features_are_refused(tmp_path):
+    scenario = tiny(80)
+    scenario.items["title"] = [f"thing {'abcdefg'[n % 7] * 3} {'hijkl'[n % 5] * 3}" for n in range(scenario.num_items)]
+    scenario.provenance.update(version=demo.VERSION, options=complete_options("demo", {}))
+    scenario.save(tmp_path / "scenarios" / "demo" / "food_kitchen")
+    options = {**SMALL, "hidden_size": 30}
+    with pytest.raises(InputError, match="num_heads is 5: it must divide the width of the text features, 12"):
+        run(config(model="llm_emf", model_options={**options, "num_heads": 5}))
+    assert run(config(model="llm_emf", epochs=1, model_options={**options, "num_heads": 2})).provenance["features_fingerprint"]
+
+
 def test_pictures_are_dealt_out_anew_within_each_domain():
     scenario = tiny()
     border, missing = scenario.num_items_x, np.zeros(scenario.num_items, dtype=bool)
