@@ -204,6 +204,9 @@ for source in ("c2dsr", "llmcdsr"):
         "food_kitchen", range(10), source))
     if {"ID", "ID + text"} <= set(runs):
         real[source] = runs
+    else:
+        display(Markdown(f"{page.title(source, 'food_kitchen')}: this "
+                         "version of the book ships no such runs."))
 
 # %% mystnb={"markdown_format": "myst"}
 for source, runs in real.items():
