@@ -440,10 +440,9 @@ def of_seeds(runs: Sequence[Run], like: Sequence[Run]) -> list[Run]:
 
 def step_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str = "sampled_999"
                ) -> pd.DataFrame:
-    """Gains from each label of an experiment to the next, with the column ``step`` in front."""
-    labels = list(experiment)
-    parts = [gains(experiment[after], experiment[before], names, protocol).assign(step=after)
-             for before, after in zip(labels, labels[1:])]
+    """Gains from each label of an experiment to the next, of the seeds that both have, with the column ``step`` in front."""
+    parts = [gains(of_seeds(after, before), of_seeds(before, after), names, protocol).assign(step=label)
+             for before, (label, after) in zip(experiment.values(), list(experiment.items())[1:])]
     return first_columns(pd.concat(parts, ignore_index=True), "step")
 
 
