@@ -12,7 +12,7 @@ import pandas as pd
 from ifcdsr_core.comparisons import gains, of_seeds, over_seeds, signed
 from ifcdsr_core.page import escape, first_columns
 from ifcdsr_core.run import Run
-from ifcdsr_core.subgroups import gain_by_group
+from ifcdsr_core.subgroups import PROPERTY_NAMES, gain_by_group
 
 BASE = "ID"
 HAS_TITLE = {"0": "without a title", "1": "with a title"}
@@ -92,6 +92,14 @@ def by_title(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names
                                        "Cases": part["cases"], "Gain": part["gain"], "From": part["low"],
                                        "To": part["high"]}))
     return pd.concat(parts, ignore_index=True)
+
+
+def gain_panels(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], along: str
+                ) -> dict[tuple[str, str], pd.DataFrame]:
+    """``subgroups.gain_by_group`` of every arm over the ID alone, by the title of a panel and what its axis shows."""
+    return {(f"{arm}: {name}", PROPERTY_NAMES[along]):
+            gain_by_group(table, runs, of_seeds(experiment[BASE], runs), along, domain=code)
+            for arm, runs in experiment.items() if arm != BASE for name, code in zip(names, "xy")}
 
 
 def modalities_verdict(table: pd.DataFrame) -> str:

@@ -702,7 +702,7 @@ def world_gains(table: pd.DataFrame) -> Figure:
         ax.set(title=domain, xticks=range(len(worlds)), xlim=(-0.5, len(worlds) - 0.5),
                xticklabels=[textwrap.fill(world, 9) for world in worlds], xlabel="what explains behaviour")
         ax.grid(False, axis="x")
-    axes[0].set_ylabel("gain in MRR over the ID alone (points)")
+    axes[0].set_ylabel("gain over the ID alone (points)")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))
     return fig
 

@@ -85,3 +85,15 @@ def test_cases_of_the_same_sequences_with_and_without_titles_are_the_same():
     runs[0].provenance["scenario_fingerprint"] = "tit"
     with pytest.raises(ValueError, match="other data"):
         subgroups.check_cases(table, runs)
+
+
+def test_gains_by_group_have_a_panel_for_each_arm_and_domain():
+    runs = {"ID": [made_run([4] * 60, [4] * 60)], "ID + text": [made_run([8] * 30 + [2] * 30, [4] * 60)]}
+    for group in runs.values():
+        group[0].provenance["scenario_fingerprint"] = "f"
+        group[0].config.update(train_on="train", holdout=0.1)
+    table = pd.DataFrame({"target_domain": ["x"] * 60 + ["y"] * 60, "popularity": ([0] * 30 + [9] * 30) * 2})
+    table.attrs = {"source": "demo", "scenario": "food_kitchen", "scenario_fingerprint": "f", "train_on": "train", "holdout": 0.1}
+    panels = modalities.gain_panels(table, runs, NAMES, "popularity")
+    assert [title for title, _ in panels] == ["ID + text: Food", "ID + text: Kitchen"]
+    assert [part["gain"].tolist() for part in panels.values()] == [[-12.5, 25.0], [0.0, 0.0]]
