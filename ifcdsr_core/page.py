@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,10 +66,12 @@ def escape(text: str) -> str:
     return "".join(f"\\{character}" if character in special else character for character in line)
 
 
-def code(text: str, language: str = "text") -> Markdown:
-    """``text`` word for word in a box; no line of it can end the box."""
+def code(text: str, language: str = "text", width: int = 0) -> Markdown:
+    """``text`` word for word in a box, its lines folded at ``width`` characters (0: not); no line of it can end the box."""
     from IPython.display import Markdown
 
+    if width:
+        text = "\n".join(textwrap.fill(line, width, break_on_hyphens=False) for line in text.split("\n"))
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return Markdown(f"{fence}{language}\n{text}\n{fence}")
 

@@ -58,7 +58,7 @@ names = DOMAIN_NAMES[scenario]
 # can break out of, whatever it says. The prompt has a version, which is recorded with every answer.
 
 # %%
-page.code(enhancement.SYSTEM_PROMPT)
+page.code(enhancement.SYSTEM_PROMPT, width=76)
 
 # %%
 example = world.items.iloc[0]
@@ -94,11 +94,12 @@ page.show(tables.enhancement_costs(),
 
 # %% [markdown]
 # ```bash
-# export IFCDSR_LLM_KEY=...    # and IFCDSR_LLM_URL, IFCDSR_LLM_MODEL for another endpoint
-# python -m ifcdsr_core enhance --source llmcdsr --dry-run           # what it will cost
-# python -m ifcdsr_core enhance --source llmcdsr --max-cost 40       # ask; killed, it continues
-# python -m ifcdsr_core train --source llmcdsr --model llm_emf --set image_fusion=false \
-#        --text llm:deepseek-reasoner --text-encoder ViT-B-32-quickgelu/openai
+# export IFCDSR_LLM_KEY=...   # another endpoint: IFCDSR_LLM_URL, IFCDSR_LLM_MODEL
+# python -m ifcdsr_core enhance --source llmcdsr --dry-run      # what it costs
+# python -m ifcdsr_core enhance --source llmcdsr --max-cost 60  # ask, or go on
+# python -m ifcdsr_core train --source llmcdsr --model llm_emf \
+#   --set image_fusion=false --text llm:deepseek-reasoner \
+#   --text-encoder ViT-B-32-quickgelu/openai
 # ```
 #
 # ## Vectors of texts

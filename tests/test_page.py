@@ -26,6 +26,7 @@ def test_show_sets_bold_what_is_marked():
 def test_code_cannot_end_its_box():
     assert page.code("a\n```\n# no heading", "json").data == "````json\na\n```\n# no heading\n````"
     assert page.code("plain").data.startswith("```text\n")
+    assert page.code("one two\n\nthree four", width=8).data == "```text\none two\n\nthree\nfour\n```"
 
 
 @pytest.mark.parametrize("text", ["a|b", "*x* _y_ **z**", "`code` $math$", "[link](http://x.org)", "{numref}`tab-x`",
