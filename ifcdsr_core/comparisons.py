@@ -497,7 +497,8 @@ def modality_verdict(table: pd.DataFrame, steps: Sequence[tuple[str, str, str]],
     elif (placebo["verdict"] == "a loss").any():
         owed = "a second opinion of every item that knows nothing of it does harm"
     else:
-        owed = "within noise, so that the gain is owed to what they tell"
+        gained = (own.loc[own["signal"] == 1, "verdict"] == "a gain").any()
+        owed = "within noise" + (", so that the gain is owed to what they tell" if gained else "")
     return " ".join([
         _held(f"{things} explain nothing", "an item's own must not beat those of other items", over[none], "a gain", False),
         _held(f"{things} explain behaviour", "its own must beat those of other items", over[full], "a gain", True),

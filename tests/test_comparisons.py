@@ -287,7 +287,7 @@ def test_the_verdict_on_images_says_which_controls_hold(ranks, holds):
     assert found == holds
     assert f"pictures of other items {'+50.00' if 'other' in ranks else '+0.00'} ± 0.00 (Food)" in text
     assert ("a second opinion of every item is enough" in text) == ("other" in ranks)
-    assert ("owed to what they tell" in text) == ("other" not in ranks)
+    assert ("owed to what they tell" in text) == ("other" not in ranks and "own" not in ranks)
     rises = "from the dial at 0 to 1 the gain " + ("rises, from +0.00" if not ranks or "other" in ranks else "")
     assert rises in text
 
