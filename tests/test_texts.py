@@ -99,17 +99,20 @@ def test_texts_that_do_not_exist(scenario, text):
 
 
 def test_lexical_cosines_are_those_of_tf_idf(scenario):
-    """With as many dimensions as words the SVD only turns the vectors: their cosines are TF-IDF's, worked out here."""
+    """TF-IDF worked out here, and reduced by an SVD of numpy to the even number of dimensions below that of the words."""
     words = [title.lower().replace(",", "").split() for title in TITLES_X + TITLES_Y]
     counts = np.array([[title.count(word) for word in KNOWN] for title in words], dtype=float)  # (V, words)
     weight = np.log((1 + len(words)) / (1 + (counts > 0).sum(axis=0))) + 1
     expected = unit(np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0) * weight)
     made = embed_texts(scenario)
-    assert made.matrix.shape == (10, len(KNOWN)) and made.matrix.dtype == np.float32 and not made.missing.any()
-    np.testing.assert_allclose(made.matrix @ made.matrix.T, expected @ expected.T, atol=1e-6)
+    size = len(KNOWN) - len(KNOWN) % 2
+    left, strength, _ = np.linalg.svd(expected, full_matrices=False)
+    expected = unit(left[:, :size] * strength[:size])
+    assert made.matrix.shape == (10, size) and made.matrix.dtype == np.float32 and not made.missing.any()
+    np.testing.assert_allclose(made.matrix @ made.matrix.T, expected @ expected.T, atol=1e-5)
     cosine = made.matrix @ made.matrix.T
     assert cosine[0, 2] > 1 - 1e-6 and cosine[3, 4] > 1 - 1e-6  # the same words: order, case and numbers are nothing
-    assert abs(cosine[0, 3]) < 1e-6 and 0.1 < cosine[0, 5] < 0.9  # no word and one word in common
+    assert abs(cosine[0, 3]) < 0.2 and 0.1 < cosine[0, 5] < 0.9  # no word and one word in common
 
 
 def test_lexical_is_the_same_bits_with_any_number_of_threads():
@@ -397,7 +400,7 @@ def test_embed_on_the_command_line(scenario, monkeypatch, capsys):
     assert said.startswith("10 items x 64 by small_clip, 0 without a text or a known word, 0 encoded in parts as they")
     assert "% of all words unknown; fingerprint " in said
     assert main(["embed", "--modality", "text"]) == 0
-    assert capsys.readouterr().out.startswith("10 items x 9 by lexical, 0 without")
+    assert capsys.readouterr().out.startswith("10 items x 8 by lexical, 0 without")
     for wrong, why in ((["--modality", "sound"], "image, text"), (["--text", "rules"], "goes with --modality text")):
         assert main(["embed", *wrong]) == 1
         assert why in capsys.readouterr().err
