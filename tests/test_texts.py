@@ -247,7 +247,7 @@ def tiny_clip(tmp_path_factory):
     (folder / "Tiny-16.json").write_text(json.dumps({
         "embed_dim": 24, "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
         "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}}))
-    known, paths = factory._MODEL_CONFIGS, list(factory._MODEL_CONFIG_PATHS)
+    known, paths = dict(factory._MODEL_CONFIGS), list(factory._MODEL_CONFIG_PATHS)
     open_clip.add_model_config(folder / "Tiny-16.json")
     torch.manual_seed(3)
     model = open_clip.create_model("Tiny-16").eval()
