@@ -365,7 +365,9 @@ def shipped_comparison(source: str, scenario: str) -> dict[str, list[Run]]:
     runs = shipped(comparison(scenario, range(10), source))
     trained = [{run.config["seed"] for run in group} for group in runs.values() if group[0].config["model"] not in COUNTING]
     common = set.intersection(*trained) if trained else set()
-    return {label: [run for run in group if run.config["seed"] in common] if group[0].config["model"] not in COUNTING else group
+    if not common:
+        return runs
+    return {label: [run for run in group if run.config["seed"] in common or run.config["model"] in COUNTING]
             for label, group in runs.items()}
 
 
