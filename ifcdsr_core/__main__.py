@@ -78,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
                        "ViT-B-32-quickgelu/openai; for texts lexical as well (default: small_clip for pictures, "
                        "lexical for texts)")
     embed.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    embed.add_argument("--batch-size", type=int, default=256, help="pictures or texts at a time (default: %(default)s)")
+    embed.add_argument("--precision", default="float32", help="float32, float16 or bfloat16, of pictures (default: "
+                       "%(default)s)")
+    embed.add_argument("--workers", type=int, default=None, help="processes that decode pictures (default: one a "
+                       "processor, none where pictures are few)")
     embed.set_defaults(command=_embed)
 
     download = commands.add_parser("download", help="download the raw files of a scenario; what is there of a file is "
@@ -199,21 +204,31 @@ def _pictures(options) -> None:
 
 
 def _embed(options) -> None:
-    from ifcdsr_core.features import embed_images
+    from ifcdsr_core import parallel
+    from ifcdsr_core.images import embed_images
     from ifcdsr_core.sources import prepare
     from ifcdsr_core.texts import embed_texts
 
     if choose("modality", options.modality, ("image", "text")) == "image" and options.text != "title":
         raise InputError("--text goes with --modality text")
-    scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
-    chosen = {"device": options.device} | ({"encoder": options.encoder} if options.encoder else {})
-    if options.modality == "image":
-        features, without = embed_images(scenario, **chosen), "without a usable picture"
-    else:
+    chosen = {"device": options.device, "batch_size": options.batch_size}
+    chosen |= {"encoder": options.encoder} if options.encoder else {}
+    if options.modality == "text":
+        if options.workers is not None or options.precision != "float32" or parallel.started() > 1:
+            raise InputError("--workers, --precision and torchrun go with --modality image")
+        scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
         features = embed_texts(scenario, options.text, **chosen)
         without = f"without a text or a known word, {features.long} encoded in parts as they are long"
         if features.unknown:
             without += f", {features.unknown:.1%} of all words unknown"
+    else:
+        with parallel.processes():
+            scenario = parallel.first_alone(lambda: prepare(options.source, options.scenario,
+                                                            **_assignments(options.source_option)))
+            features = embed_images(scenario, **chosen, precision=options.precision, workers=options.workers)
+            without = "without a usable picture"
+            if parallel.rank():
+                return
     print(f"{features.matrix.shape[0]} items x {features.matrix.shape[1]} by {features.encoder}, "
           f"{int(features.missing.sum())} {without}; fingerprint {features.fingerprint[:12]}")
 

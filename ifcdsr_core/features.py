@@ -1,10 +1,11 @@
-"""Frozen features of a scenario's items: of their pictures here, of their texts in ``texts``; one cache for both.
+"""Frozen features of a scenario's items, whatever made them (``images``, ``texts``): one cache for all.
 
 A cache file is found by what it was made of: encoder, weights, preprocessing, and the items' pictures or texts. An item
-without a usable picture (none named, no such file, one that can't be decoded) or text gets the mean of the usable
-features of its own domain, or of all where its domain has none, scaled to length one; ``Features.missing`` marks it.
+without a usable picture or text gets the mean of the usable features of its own domain, or of all where its domain has
+none, scaled to length one; ``Features.missing`` marks it.
 
-Finding cached features takes only numpy and safetensors: open_clip, torch and PIL are imported where they compute.
+Matrices are memory-mapped: they may be larger than memory, and processes on a machine share them. Finding cached
+features takes only numpy and safetensors: open_clip, torch and PIL are imported where they compute.
 """
 
 from __future__ import annotations
@@ -12,28 +13,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterable, Iterator
+from typing import Iterable
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from tqdm import tqdm
 
-from ifcdsr_core.clip import (SMALL_CLIP, ImageTower, TextTower, file_sha256, first_line,
-                              image_tower, parse_encoder)
-from ifcdsr_core.errors import InputError, usable_device
+from ifcdsr_core.clip import ImageTower, TextTower, file_sha256, first_line, parse_encoder
+from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import data_dir, new_file
 from ifcdsr_core.scenario import DOMAINS, Scenario
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 _CONTENT = {"image": "pictures_sha256", "text": "texts_sha256"}  # modality -> what its record says of the items
 _METADATA = ("encoder", "weights_sha256", "preprocessing", "items_sha256", "scenario_fingerprint", "fingerprint",
              "content_sha256", "shape")
+_ROWS = 1 << 16  # worked on at a time, where a matrix may be larger than memory
 
 
 @dataclass(frozen=True)
@@ -55,30 +51,6 @@ class Features:
     missing: np.ndarray
     long: int = 0
     unknown: float = 0.0
-
-
-def embed_images(scenario: Scenario, encoder: str = SMALL_CLIP, device: str = "cpu", batch_size: int = 256,
-                 progress: bool = True) -> Features:
-    """Features of a scenario's pictures: those in ``data/features`` if they were made of the same, else new ones.
-
-    Args:
-        encoder: ``small_clip`` (the demo's), or ``<open_clip model>/<tag or path of the weights>``; for real pictures
-            ``clip.REAL_PICTURES_ENCODER``. A tag names published weights: cached features of it need no download.
-        device: ``cpu`` or ``cuda``.
-        batch_size: pictures at a time; does not change the features.
-        progress: show a bar in a terminal.
-
-    Raises:
-        InputError: unknown encoder, weights that can't be had or read, no usable picture, a damaged cache file.
-    """
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}: it must be at least 1")
-    made_of = encoder_record(encoder) | {"pictures_sha256": _pictures_sha256(scenario)}
-    if (found := find_features(scenario, made_of)) is not None:
-        return found
-    tower = image_tower(encoder, usable_device(device))
-    raw, missing = _embed(scenario, tower, batch_size, progress)
-    return save_features(scenario, raw, missing, made_of | tower_record(tower, device))
 
 
 # -- the cache ---------------------------------------------------------------------------------------------------------
@@ -115,9 +87,10 @@ def find_features(scenario: Scenario, made_of: dict[str, str]) -> Features | Non
 
 def save_features(scenario: Scenario, raw: np.ndarray, missing: np.ndarray, made_of: dict[str, str], long: int = 0,
                   unknown: float = 0.0) -> Features:
-    """Fill the missing rows of raw features (num_items, e) and write a cache file, whole or not at all.
+    """Fill the missing rows of raw features (num_items, e), in place, and write a cache file, whole or not at all.
 
     Args:
+        raw: float32; may be memory-mapped.
         made_of: ``encoder``, ``weights_sha256``, ``preprocessing``, and ``pictures_sha256`` or ``texts_sha256``, which
             make the fingerprint; and what else is worth recording.
 
@@ -125,7 +98,7 @@ def save_features(scenario: Scenario, raw: np.ndarray, missing: np.ndarray, made
         InputError: the encoder made something that is not a number, or infinite.
     """
     matrix = fill_missing(raw, missing, scenario)
-    if not np.isfinite(matrix).all():
+    if not _finite(matrix):
         raise InputError(f"{made_of['encoder']} made features that are not finite numbers: choose another encoder")
     fingerprint = _fingerprint(made_of)
     recorded = made_of | {
@@ -134,9 +107,18 @@ def save_features(scenario: Scenario, raw: np.ndarray, missing: np.ndarray, made
         "unknown": repr(unknown), "fingerprint": fingerprint,
     }
     folder, stem = _place(scenario, made_of)
-    with new_file(folder / f"{stem}{fingerprint[:12]}.safetensors") as path:
-        save_file({"features": matrix, "missing": missing.astype(np.uint8)}, path, metadata=recorded)
-    return Features(matrix, made_of["encoder"], fingerprint, missing, long, unknown)
+    final = folder / f"{stem}{fingerprint[:12]}.safetensors"
+    with new_file(final) as path:
+        # as one entry: the library writes several in an order that changes from file to file
+        save_file({"features": matrix, "missing": missing.astype(np.uint8)}, path,
+                  metadata={"record": json.dumps(recorded, sort_keys=True)})
+    return load_features(final, scenario)
+
+
+def parts_folder(scenario: Scenario, made_of: dict[str, str], settings: str) -> Path:
+    """Where parts of features wait until all are there; another for other settings."""
+    folder, stem = _place(scenario, made_of)
+    return folder / f".{stem}{_fingerprint(made_of)[:12]}-{settings}"
 
 
 def load_features(path: Path, scenario: Scenario) -> Features:
@@ -150,7 +132,8 @@ def load_features(path: Path, scenario: Scenario) -> Features:
     recorded = _read_metadata(path)
     try:
         with safe_open(path, framework="numpy") as file:
-            matrix, missing = file.get_tensor("features"), file.get_tensor("missing").astype(bool)
+            missing = file.get_tensor("missing").astype(bool)
+        matrix = _mapped(path, "features")
     except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(path, error) from error
     if matrix.ndim != 2 or len(matrix) != scenario.num_items or missing.shape != (len(matrix),):
@@ -159,7 +142,7 @@ def load_features(path: Path, scenario: Scenario) -> Features:
     if recorded["items_sha256"] != _items_sha256(scenario):
         raise InputError(f"{path} has features of other items than those of {scenario.source}/{scenario.name}: embed "
                          "these")
-    if not np.isfinite(matrix).all():
+    if not _finite(matrix):
         raise InputError(f"{path} has features that are not finite numbers: delete it and embed the items again")
     if recorded["content_sha256"] != _content_sha256(matrix, missing):
         raise _damaged(path, "its content is not what it was when it was written")
@@ -168,14 +151,46 @@ def load_features(path: Path, scenario: Scenario) -> Features:
 
 
 def fill_missing(raw: np.ndarray, missing: np.ndarray, scenario: Scenario) -> np.ndarray:
-    """Rows of length one (num_items, e), those of missing items filled with the mean of their domain's others."""
-    matrix = raw.copy()
+    """Fill the rows of missing items with the mean of their domain's others, and scale all rows to length one.
+
+    Works in ``raw`` (num_items, e), some rows at a time, and returns it.
+    """
     domain = scenario.items["domain"].to_numpy()
     for name in DOMAINS:
         usable = (domain == name) & ~missing
-        matrix[(domain == name) & missing] = raw[usable if usable.any() else ~missing].mean(axis=0)
-    length = np.linalg.norm(matrix, axis=1, keepdims=True)  # (num_items, 1)
-    return np.ascontiguousarray(matrix / np.maximum(length, 1e-12), dtype=np.float32)
+        if (rows := (domain == name) & missing).any():
+            raw[rows] = _mean(raw, np.flatnonzero(usable if usable.any() else ~missing))
+    for start in range(0, len(raw), _ROWS):
+        part = raw[start:start + _ROWS]
+        part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
+    return raw
+
+
+def _mean(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Mean of some rows, (e,). They are added one after the other, as numpy does: the same however they are cut."""
+    total = np.zeros((1, matrix.shape[1]), dtype=matrix.dtype)
+    for start in range(0, len(rows), _ROWS):
+        total = np.concatenate([total, matrix[rows[start:start + _ROWS]]]).sum(axis=0, keepdims=True)
+    return total[0] / len(rows)
+
+
+def _finite(matrix: np.ndarray) -> bool:
+    """Whether all are numbers, without as many truth values."""
+    return bool(np.isfinite(matrix.min()) and np.isfinite(matrix.max()))
+
+
+def _mapped(path: Path, name: str) -> np.ndarray:
+    """A float32 tensor of a safetensors file, memory-mapped; writing to it changes the copy in memory alone.
+
+    The format is 8 bytes with the length of a JSON header, the header, the tensors
+    (https://github.com/huggingface/safetensors); the library itself copies what it reads.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        described = json.loads(file.read(length))[name]
+    if described["dtype"] != "F32":
+        raise ValueError(f"{name} are {described['dtype']}, not F32")
+    return np.asarray(np.memmap(path, "<f4", "c", 8 + length + described["data_offsets"][0], tuple(described["shape"])))
 
 
 def contents_sha256(scenario: Scenario, contents: Iterable[bytes | None]) -> str:
@@ -194,8 +209,10 @@ def _items_sha256(scenario: Scenario) -> str:
 
 def _content_sha256(matrix: np.ndarray, missing: np.ndarray) -> str:
     """SHA-256 of what is stored; safetensors itself has no checksum."""
-    content = f"{matrix.shape}".encode() + matrix.astype("<f4").tobytes() + missing.astype(np.uint8).tobytes()
-    return hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256(f"{matrix.shape}".encode())
+    digest.update(np.ascontiguousarray(matrix, dtype="<f4"))
+    digest.update(missing.astype(np.uint8))
+    return digest.hexdigest()
 
 
 def _fingerprint(recorded: dict[str, str]) -> str:
@@ -219,7 +236,8 @@ def _read_metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, framework="numpy") as file:
             recorded = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+        recorded = json.loads(recorded["record"]) if "record" in recorded else recorded  # flat in earlier versions
+    except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(path, error) from error
     absent = [key for key in (*_METADATA, _CONTENT[_modality(recorded)]) if key not in recorded]
     if absent or _fingerprint(recorded) != recorded["fingerprint"]:
@@ -229,71 +247,3 @@ def _read_metadata(path: Path) -> dict[str, str]:
 
 def _damaged(path: Path, reason: Exception | str) -> InputError:
     return InputError(f"{path} can't be used as features ({first_line(reason)}): delete it and embed the items again")
-
-
-# -- pictures to features ----------------------------------------------------------------------------------------------
-
-
-def _embed(scenario: Scenario, tower: ImageTower, batch_size: int, progress: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Raw features (num_items, e), zero where there is no usable picture, and where that is (num_items,)."""
-    import torch
-
-    missing, matrix = np.ones(scenario.num_items, dtype=bool), None
-    # disable=None: a bar in a terminal only, nothing in a notebook or a log
-    with torch.inference_mode(), tqdm(total=scenario.num_items, desc="embedding pictures", unit="picture",
-                                      disable=None if progress else True) as bar:
-        for rows, pixels in _batches(scenario, tower.preprocess, batch_size, bar):
-            features = tower.encode(torch.stack(pixels)).float().cpu().numpy()  # (B, e)
-            if matrix is None:
-                matrix = np.zeros((scenario.num_items, features.shape[1]), dtype=np.float32)
-            matrix[rows], missing[rows] = features, False
-    if matrix is None:
-        raise InputError(f"scenario {scenario.source}/{scenario.name} has no pictures: train with image_fusion=false")
-    return matrix, missing
-
-
-def _batches(scenario: Scenario, preprocess: Callable, batch_size: int, bar: tqdm) -> Iterator[tuple[list, list]]:
-    """Row numbers and pixels (3, height, width) of the usable pictures, up to ``batch_size`` at a time."""
-    rows, pixels = [], []
-    for row, path in enumerate(_picture_paths(scenario)):
-        bar.update()
-        picture = _open_picture(path)
-        if picture is not None:
-            rows.append(row)
-            pixels.append(preprocess(picture))
-        if len(rows) == batch_size:
-            yield rows, pixels
-            rows, pixels = [], []
-    if rows:
-        yield rows, pixels
-
-
-def _open_picture(path: Path | None) -> Image.Image | None:
-    """The whole picture as RGB, or None if there is none to be had."""
-    from PIL import Image
-
-    if path is None:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                return picture.convert("RGB")
-    except Exception:  # what PIL raises for no picture, a cut one or a bomb varies; one bad file must not stop a run
-        return None
-
-
-def _picture_paths(scenario: Scenario) -> list[Path | None]:
-    """Path of each item's picture in id order, None where the scenario names none or lives in no folder."""
-    return [scenario.folder / image if isinstance(image, str) and scenario.folder else None
-            for image in scenario.items["image"]]
-
-
-def _pictures_sha256(scenario: Scenario) -> str:
-    def content(path: Path | None) -> bytes | None:
-        try:
-            return path.read_bytes() if path else None
-        except OSError:
-            return None
-
-    return contents_sha256(scenario, map(content, _picture_paths(scenario)))

@@ -27,6 +27,11 @@ def figures_dir() -> Path:
     return Path(os.environ.get("IFCDSR_FIGURES") or ROOT / "figures").resolve()
 
 
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
     """Give an empty staging folder beside ``final`` and rename it to ``final`` when the block ends well.

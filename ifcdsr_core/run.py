@@ -334,7 +334,7 @@ def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
 
 def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch], dict[str, str | None]]:
     """Scenario, model inputs, encoded cases per split, and the fingerprints that identify them."""
-    scenario = prepare(config.source, config.scenario, **config.source_options)
+    scenario = parallel.first_alone(lambda: prepare(config.source, config.scenario, **config.source_options))
     splits = training_splits(scenario, config)
     if config.shuffle_days:
         splits = {name: shuffle_days(part, config.shuffle_days) for name, part in splits.items()}
@@ -360,7 +360,7 @@ def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch]
 def _embedded(scenario: Scenario, config: RunConfig, modality: str) -> Features:
     """Frozen features of a scenario's items, ``image`` or ``text``."""
     if modality == "image":
-        from ifcdsr_core.features import embed_images
+        from ifcdsr_core.images import embed_images
 
         return embed_images(scenario, config.encoder, device=config.device)
     from ifcdsr_core.texts import embed_texts

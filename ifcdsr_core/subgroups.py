@@ -69,7 +69,7 @@ def properties(config: RunConfig) -> pd.DataFrame:
     Raises:
         InputError: the scenario or its features can't be had.
     """
-    from ifcdsr_core.features import embed_images
+    from ifcdsr_core.images import embed_images
     from ifcdsr_core.sources import prepare
 
     scenario = prepare(config.source, config.scenario, **config.source_options)

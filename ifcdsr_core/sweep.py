@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import MODELS
+from ifcdsr_core.paths import processors
 from ifcdsr_core.run import Run, RunConfig, assemble, code_fingerprint, find, model_config, run
 
 # Left to itself, glibc gives big buffers back to the system after every step and asks for them anew, page by page.
@@ -45,7 +46,7 @@ def sweep(configs: Sequence[RunConfig], jobs: int | None = None, gpus: Sequence[
         InputError: runs failed, after all others were finished; or a process was killed from outside.
     """
     threads = max((config.threads for config in configs), default=1)
-    jobs = jobs or len(gpus) or max(1, (os.cpu_count() or 1) // threads)
+    jobs = jobs or len(gpus) or max(1, processors() // threads)
 
     def carry_out(waiting: Sequence[RunConfig]) -> Iterator[tuple[int, Run | Exception]]:
         with _pool(jobs, gpus) as pool:

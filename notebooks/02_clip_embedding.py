@@ -28,7 +28,7 @@ encoder = "small_clip"  # or such as ViT-B-32-quickgelu/openai
 
 # %%
 from ifcdsr_core import page, plots, tables
-from ifcdsr_core.features import embed_images
+from ifcdsr_core.images import embed_images
 from ifcdsr_core.sources import prepare
 
 world = prepare(source, scenario)

@@ -16,9 +16,10 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch_file
 
-from ifcdsr_core import clip, features
+from ifcdsr_core import clip, features, images
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.features import embed_images, load_features
+from ifcdsr_core.features import load_features
+from ifcdsr_core.images import embed_images
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
 
@@ -66,7 +67,7 @@ def encoder(monkeypatch, tmp_path):
     weights.write_bytes(b"weights")
     monkeypatch.setattr(clip, "SMALL_CLIP_WEIGHTS", weights)
     tower = clip.ImageTower(encode, preprocess, "eight pixels", clip.file_sha256(weights))
-    monkeypatch.setattr(features, "image_tower", lambda *_: tower)
+    monkeypatch.setattr(images, "image_tower", lambda *_: tower)
     return calls
 
 
@@ -112,7 +113,7 @@ def test_files_of_earlier_versions_are_found(scenario, encoder, data):
     assert made.fingerprint == hashlib.sha256("\x1f".join(made_of).encode()).hexdigest()
     path, = cached(data)
     with features.safe_open(path, framework="numpy") as file:
-        metadata = file.metadata()
+        metadata = json.loads(file.metadata()["record"])
     assert metadata["pictures_sha256"] == digest.hexdigest()
     for added in ("long", "unknown"):
         del metadata[added]
@@ -150,17 +151,17 @@ def test_a_failed_embedding_leaves_nothing(scenario, encoder, data, monkeypatch)
     monkeypatch.setattr(features, "save_file", lambda tensors, path, metadata: (path.write_bytes(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         embed_images(scenario)
-    assert cached(data) == []
+    assert [path for path in cached(data) if not path.name.startswith(".")] == []
 
 
 def test_a_cached_matrix_needs_neither_open_clip_nor_pil(scenario, encoder, data):
     embed_images(scenario)
     scenario.save(scenario.folder)
     code = ("import sys\nfor name in ('open_clip', 'PIL', 'torch'): sys.modules[name] = None\n"
-            "from pathlib import Path\nfrom ifcdsr_core import clip, features\n"
+            "from pathlib import Path\nfrom ifcdsr_core import clip, images\n"
             "from ifcdsr_core.scenario import Scenario\n"
             f"clip.SMALL_CLIP_WEIGHTS = Path({str(clip.SMALL_CLIP_WEIGHTS)!r})\n"
-            f"print(features.embed_images(Scenario.load(Path({str(scenario.folder)!r}))).matrix.shape)")
+            f"print(images.embed_images(Scenario.load(Path({str(scenario.folder)!r}))).matrix.shape)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == f"({NUM_X + NUM_Y}, 16)", done.stderr
 
@@ -297,7 +298,7 @@ def test_a_model_of_open_clip_from_a_file(scenario, data, tmp_path):
         expected = model.encode_image(torch.stack(pictures), normalize=True)
     torch.testing.assert_close(torch.from_numpy(made.matrix), expected, atol=1e-5, rtol=0)
     with features.safe_open(cached(data)[0], framework="numpy") as file:
-        recorded = json.loads(file.metadata()["preprocessing"])
+        recorded = json.loads(json.loads(file.metadata()["record"])["preprocessing"])
     assert recorded["mean"] == list(mean) and recorded["std"] == list(std) and recorded["size"] == [224, 224]
 
     (tmp_path / "w.safetensors").write_bytes(b"nonsense")
@@ -307,7 +308,7 @@ def test_a_model_of_open_clip_from_a_file(scenario, data, tmp_path):
 
 def test_a_tag_found_in_the_cache_needs_no_download(scenario, encoder, data, monkeypatch):
     made = embed_images(scenario, "ViT-B-32-quickgelu/openai")
-    monkeypatch.setattr(features, "image_tower", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(images, "image_tower", lambda *_: pytest.fail("loaded"))
     assert embed_images(scenario, "ViT-B-32-quickgelu/openai").fingerprint == made.fingerprint
 
 

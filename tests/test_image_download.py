@@ -22,7 +22,7 @@ from PIL import Image
 
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.features import _open_picture
+from ifcdsr_core.images import open_picture
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import complete_options, demo, image_download, public_web
@@ -212,7 +212,7 @@ def test_every_bad_picture_is_counted_and_named(web, tmp_path):
         stored = (tmp_path / "a" / line["file"]).read_bytes()
         assert stored == content and line["format"] == form and line["file"].startswith(f"{place:07d}.")
         assert (line["bytes"], line["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
-        assert _open_picture(tmp_path / "a" / line["file"]).size == (line["width"], line["height"])
+        assert open_picture(tmp_path / "a" / line["file"]).size == (line["width"], line["height"])
     assert len(list((tmp_path / "a").iterdir())) == len(GOOD) + 2  # and the manifest and its lock
 
 

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from ifcdsr_core import clip, enhancement, features, texts
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.features import embed_images
+from ifcdsr_core.images import embed_images
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.texts import embed_texts, item_texts, text_counts
@@ -152,7 +152,7 @@ def test_the_fingerprint_that_finished_runs_are_keyed_by(scenario, data):
     path, = cached(data)
     assert path.name == f"demo-food_kitchen-text-lexical-{made.fingerprint[:12]}.safetensors"
     with features.safe_open(path, framework="numpy") as file:
-        assert file.metadata()["sklearn"]
+        assert json.loads(file.metadata()["record"])["sklearn"]
 
 
 def test_other_texts_and_other_settings_are_other_features(scenario, data, monkeypatch):
@@ -279,7 +279,7 @@ def test_texts_that_fit_are_those_of_open_clip(tiny_clip, data):
     without_the_last = by_hand(model, tokenizer, " ".join(WORDS[:13]))
     assert np.abs(made.matrix[0] - without_the_last).max() > 1e-3
     with features.safe_open(cached(data)[0], framework="numpy") as file:
-        assert json.loads(file.metadata()["preprocessing"])["context_length"] == 16
+        assert json.loads(json.loads(file.metadata()["record"])["preprocessing"])["context_length"] == 16
 
 
 def test_long_texts_are_the_mean_of_even_parts(tiny_clip):
