@@ -190,16 +190,18 @@ def _download(options) -> None:
 
 
 def _pictures(options) -> None:
+    from ifcdsr_core.paths import picture_store
     from ifcdsr_core.sources import prepare
     from ifcdsr_core.sources.image_download import TEMPORARY, PictureLimits, download_images, with_images
 
     limits = PictureLimits(**{spec.name: getattr(options, spec.name) for spec in dataclasses.fields(PictureLimits)})
     scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
     again = [kind.strip() for kind in options.retry.split(",") if kind.strip()]
-    table = download_images(scenario.items, scenario.folder / "images", limits, retry_failures=[*TEMPORARY, *again],
-                            limit=options.limit, allow_private=options.allow_private)
-    with_pictures = int(with_images(scenario).items["image"].notna().sum())
-    print(f"{table.drop(columns=['asked_again']).to_string(index=False)}\n"
+    store = picture_store(scenario.source, scenario.provenance["options"].get("release", scenario.name))
+    table = download_images(scenario.items, store, limits, retry_failures=[*TEMPORARY, *again], limit=options.limit,
+                            allow_private=options.allow_private)
+    with_pictures = int(with_images(scenario, store).items["image"].notna().sum())
+    print(f"all of {store}:\n{table.drop(columns=['asked_again']).to_string(index=False)}\n"
           f"{with_pictures} of {scenario.num_items} items have a picture in {scenario.folder / 'images'}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import tempfile
@@ -30,6 +31,15 @@ def figures_dir() -> Path:
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def picture_store(source: str, ids_of: str) -> Path:
+    """Folder of the pictures of a source's items, whatever scenarios they are in: ``data/pictures/<source>-<ids_of>``.
+
+    Args:
+        ids_of: what a ``source_id`` names one item in: Amazon's release; the scenario, where a source has no releases.
+    """
+    return data_dir() / "pictures" / f"{source}-{ids_of}"
 
 
 @contextmanager
@@ -66,3 +76,13 @@ def new_file(final: Path) -> Iterator[Path]:
     except BaseException:
         staging.unlink(missing_ok=True)
         raise
+
+
+def link_file(source: Path, final: Path) -> None:
+    """Let ``final`` be ``source`` as well: a hard link, or a copy where the file system has none."""
+    try:
+        os.link(source, final)
+    except OSError:  # no hard links, or a file is there
+        if not (final.is_file() and filecmp.cmp(source, final)):
+            with new_file(final) as staging:
+                shutil.copy2(source, staging)  # with its time, by which the next call knows it

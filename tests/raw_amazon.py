@@ -87,11 +87,13 @@ class Planted:
 
 
 def write_raw(folder: Path, scenario: str, x: list[Interaction], y: list[Interaction], *, release: str = "2014",
-              reviews: str = "ratings", titles: dict[str, str] | None = None) -> list[Path]:
+              reviews: str = "ratings", titles: dict[str, str] | None = None,
+              web: str = "http://ecx.images-amazon.com/") -> list[Path]:
     """Write the four raw files of a scenario (reviews of X and Y, metadata of X and Y) and return their paths.
 
     Args:
         titles: item -> title; an item with a title gets a picture address, too. None: those of all items.
+        web: where the pictures of the 2014 release are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -115,7 +117,7 @@ def write_raw(folder: Path, scenario: str, x: list[Interaction], y: list[Interac
                      for item, title in table.items()]
             paths.append(_write(folder / f"meta_{name}.jsonl.gz", lines))
         else:
-            lines = [repr({"asin": item, "title": title, "imUrl": f"http://ecx.images-amazon.com/{item}.jpg",
+            lines = [repr({"asin": item, "title": title, "imUrl": f"{web}{item}.jpg",
                            "salesRank": {"Books": 12}, "categories": [["Books", "It's"]], "price": 9.5})
                      for item, title in table.items()]
             paths.append(_write(folder / f"meta_{name}.json.gz", lines))

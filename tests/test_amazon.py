@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import signal
@@ -14,8 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import raw_amazon
+from PIL import Image
 from raw_amazon import DAY, Planted, write_raw
+from web_server import WebServer
 
+from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
@@ -96,6 +100,53 @@ def test_raw_files_of_a_mirror_are_read_in_place(tmp_path, own_data, monkeypatch
     assert isinstance(prepare("amazon", "food_kitchen"), Scenario)
     assert sorted(paths) == sorted((tmp_path / "mirror").rglob("*.*"))
     assert len(list((own_data / "amazon" / "2014").iterdir())) == 4
+
+
+def test_pictures_outlive_a_new_build_and_serve_other_rules(own_data):
+    """Every picture is asked for once, whichever scenario of the release asks first; the server counts."""
+    def pictures(*options: str) -> int:
+        seen = len(web.log)
+        assert main(["pictures", "--source", "amazon", "--allow-private", "--rate", "10000",
+                     *(part for option in options for part in ("--source-option", option))]) == 0
+        return len(web.log) - seen
+
+    def shown(scenario: Scenario) -> dict[str, bytes | None]:
+        return {row.source_id: (scenario.folder / row.image).read_bytes() if isinstance(row.image, str) else None
+                for row in scenario.items.itertuples()}
+
+    with WebServer() as web:
+        write_raw(own_data / "amazon" / "2014", "food_kitchen", WORLD.x, WORLD.y, web=web.url("/"))
+        content = {}
+        for number, name in enumerate(sorted({name for _, name, _ in WORLD.x + WORLD.y})):
+            file = io.BytesIO()
+            Image.new("RGB", (20, 20), (number, 0, 0)).save(file, "PNG")
+            content[name] = file.getvalue()
+            web.put(f"/{name}.jpg", content[name], "status:404" if name == "X01" else None)
+        content["X01"] = None
+        before = prepare("amazon", "food_kitchen")
+        assert set(shown(before).values()) == {None} and not (before.folder / "images").exists()
+        assert pictures() == before.num_items and pictures() == 0
+        names = before.items["source_id"].tolist()
+        wanted = {name: content[name] for name in names}
+        assert shown(prepare("amazon", "food_kitchen")) == wanted
+
+        again = prepare("amazon", "food_kitchen", force=True)
+        assert shown(again) == wanted and again.fingerprint == before.fingerprint and pictures() == 0
+
+        fewer = prepare("amazon", "food_kitchen", max_length=8)
+        assert shown(fewer) == {name: content[name] for name in fewer.items["source_id"]} and fewer.num_items
+        more = prepare("amazon", "food_kitchen", min_item=1, shared_items="keep")
+        ids = more.items["source_id"].tolist()
+        assert ids.count("XBOTH") == 2 and set(ids) > set(names) and ids.index(names[-1]) != names.index(names[-1])
+        assert shown(more) == {name: content[name] if name in names else None for name in ids}
+        assert pictures("min_item=1", 'shared_items="keep"') == len(set(ids) - set(names))
+        more = Scenario.load(more.folder)
+        assert shown(more) == {name: content[name] for name in ids}
+        assert more.items.loc[more.items["source_id"] == "XBOTH", "image"].notna().sum() == 2
+        assert (own_data / "pictures" / "amazon-2014").is_dir()
+
+        write_raw(own_data / "amazon" / "2023", "food_kitchen", WORLD.x, WORLD.y, release="2023")
+        assert set(shown(prepare("amazon", "food_kitchen", release="2023")).values()) == {None}  # a store of its own
 
 
 @pytest.mark.parametrize("release, kind", FORMATS)

@@ -82,16 +82,16 @@ def gif(frames: int) -> bytes:
 
 
 def items_of(addresses: list) -> pd.DataFrame:
-    count = len(addresses)
-    return pd.DataFrame({"item": range(1, count + 1), "source_id": [f"B{n:04d}" for n in range(count)],
+    return pd.DataFrame({"source_id": [f"B{number:04d}" for number in range(1, len(addresses) + 1)],
                          "image_urls": pd.Series(addresses, dtype=object)})
 
 
 def get(addresses: list, folder, progress: bool = False, allow_private: bool = True, limits: dict = {}, **options):
-    """Download; the manifest by item number."""
+    """Download; the manifest, numbered from 1."""
     download_images(items_of(addresses), folder, PictureLimits(**QUICK | limits), allow_private=allow_private,
                     progress=progress, **options)
-    return read_manifest(folder).set_index("item")
+    manifest = read_manifest(folder)
+    return manifest.set_index(manifest["source_id"].str[1:].astype(int))
 
 
 def outcome(folder) -> tuple[dict, list]:
@@ -210,7 +210,7 @@ def test_every_bad_picture_is_counted_and_named(web, tmp_path):
     for place, (name, (content, form)) in enumerate(GOOD.items(), start=len(expected) - len(GOOD) + 1):
         line = found.loc[place]
         stored = (tmp_path / "a" / line["file"]).read_bytes()
-        assert stored == content and line["format"] == form and line["file"].startswith(f"{place:07d}.")
+        assert stored == content and line["format"] == form and line["file"].startswith(f"B{place:04d}.")
         assert (line["bytes"], line["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
         assert open_picture(tmp_path / "a" / line["file"]).size == (line["width"], line["height"])
     assert len(list((tmp_path / "a").iterdir())) == len(GOOD) + 2  # and the manifest and its lock
@@ -219,8 +219,8 @@ def test_every_bad_picture_is_counted_and_named(web, tmp_path):
 def test_type_is_that_of_the_content(web, tmp_path):
     """A header may call a JPEG a web page, and an address may lead anywhere in the file system."""
     url = web.put("/..%2F..%2Fevil.sh%00.html", JPEG, Content_Type="text/html; charset=utf-8")
-    assert get([[url]], tmp_path)["file"].tolist() == ["0000001.jpg"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "0000001.jpg", "manifest.jsonl"]
+    assert get([[url]], tmp_path)["file"].tolist() == ["B0001.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "B0001.jpg", "manifest.jsonl"]
 
 
 @pytest.mark.parametrize("limit, name, kind", [
@@ -429,10 +429,10 @@ def test_what_is_known_is_not_asked_again(web, tmp_path):
     assert [len(web.requests(path)) for path in states] == [1, 3, 1]
     assert get(urls, tmp_path, retry_failures=["not_found"])["kind"].tolist() == ["ok", "ok", "ok"]
     assert [len(web.requests(path)) for path in states] == [2, 3, 1]
-    (tmp_path / "0000002.jpg").write_bytes(b"")  # lost by a crash of the machine
-    assert get(urls, tmp_path)["bytes"].tolist() == [len(JPEG)] * 3 and (tmp_path / "0000002.jpg").read_bytes() == JPEG
+    (tmp_path / "B0002.jpg").write_bytes(b"")  # lost by a crash of the machine
+    assert get(urls, tmp_path)["bytes"].tolist() == [len(JPEG)] * 3 and (tmp_path / "B0002.jpg").read_bytes() == JPEG
     other = [urls[0], urls[1], [web.put("/new", PNG)]]  # other addresses, another question
-    assert get(other, tmp_path)["file"].tolist() == ["0000001.jpg", "0000002.jpg", "0000003.png"]
+    assert get(other, tmp_path)["file"].tolist() == ["B0001.jpg", "B0002.jpg", "B0003.png"]
     with pytest.raises(InputError, match="unknown kind of failure 'gone'"):
         get(urls, tmp_path, retry_failures=["gone"])
 
@@ -530,7 +530,7 @@ def test_a_torn_line_is_mended(web, tmp_path):
     whole, manifest = outcome(tmp_path), tmp_path / "manifest.jsonl"
     lines = manifest.read_bytes().splitlines(keepends=True)
     manifest.write_bytes(b"".join(lines[:3]) + lines[3][:50])
-    (tmp_path / ".0000004.jpg.4711").write_bytes(JPEG[:9])  # half a picture of a killed process
+    (tmp_path / ".B0004.jpg.4711").write_bytes(JPEG[:9])  # half a picture of a killed process
     get(urls, tmp_path)
     text = manifest.read_bytes().splitlines()
     assert len(text) == 5 and len(web.log) == 5
@@ -544,13 +544,13 @@ def test_an_interruption_ends_at_once_and_loses_nothing(web, tmp_path, monkeypat
 
     def add(self, line):
         real(self, line)
-        if line["item"] == 4:
+        if line["source_id"] == "B0004":
             raise KeyboardInterrupt
 
     monkeypatch.setattr(image_download._Manifest, "add", add)
     with pytest.raises(KeyboardInterrupt):
         get(urls, tmp_path, limits={"per_host": 8, "read_timeout": 30, "total_timeout": 30})
-    assert time.monotonic() - begin < 3 and 4 in read_manifest(tmp_path)["item"].tolist()
+    assert time.monotonic() - begin < 3 and "B0004" in read_manifest(tmp_path)["source_id"].tolist()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("picture", "watch"))]
 
 
@@ -560,7 +560,7 @@ def test_a_full_disk_is_one_clear_line(web, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(InputError, match="0000001.jpg can't be written .No space left on device.: make room"):
+    with pytest.raises(InputError, match="B0001.jpg can't be written .No space left on device.: make room"):
         get([[web.put("/a", JPEG)]], tmp_path)
     monkeypatch.undo()
     assert not list(tmp_path.glob("*.jpg"))  # half a picture never stands under its name
@@ -599,33 +599,175 @@ def test_the_command(web, tmp_path, monkeypatch, capsys):
     assert main(["pictures", "--rate", "10000", "--retry", "private_address", "--allow-private"]) == 0
     assert "29 of 30 items have a picture" in capsys.readouterr().out
     assert Scenario.load(folder).items["image"].notna().sum() == 29
+    assert len(read_manifest(tmp_path / "pictures" / "demo-food_kitchen")) == 30
     assert main(["pictures", "--retry", "sometimes"]) == 1 and main(["pictures", "--workers", "0"]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert "unknown kind of failure 'sometimes'" in errors[0] and "workers is 0" in errors[1] and len(errors) == 2
 
 
-def test_pictures_of_a_scenario(web, tmp_path):
+# -- the store, and the scenarios that have its pictures ---------------------------------------------------------------
+
+
+def saved(folder, urls: list, **columns) -> Scenario:
+    """The scenario of 30 items in a folder, with these addresses."""
     scenario = tiny(80)
-    urls = [[web.put(f"/{n}", JPEG if n % 3 == 0 else PNG, "status:404" if n == 4 else None)]
-            for n in range(scenario.num_items)]
-    saved = Scenario(scenario.name, scenario.source, scenario.items.assign(image_urls=urls), scenario.sequences,
-                     {"version": 1}).save(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    download_images(saved.items, tmp_path / "images", PictureLimits(**QUICK), allow_private=True, progress=False)
-    after = with_images(saved)
-    loaded = Scenario.load(tmp_path)
-    assert loaded.fingerprint == saved.fingerprint == after.fingerprint and loaded.provenance == {"version": 1}
-    assert loaded.items["image"].tolist()[:2] == ["images/0000001.jpg", "images/0000002.png"]
+    items = scenario.items.assign(image_urls=pd.Series(urls, dtype=object), **columns)
+    return Scenario(scenario.name, scenario.source, items, scenario.sequences, {"version": 1}).save(folder)
+
+
+def fetch(scenario: Scenario, store) -> Scenario:
+    download_images(scenario.items, store, PictureLimits(**QUICK), allow_private=True, progress=False)
+    return with_images(scenario, store)
+
+
+def shown(scenario: Scenario) -> list:
+    """The content of every item's picture, of the scenario as it lies on disk."""
+    images = Scenario.load(scenario.folder).items["image"]
+    return [(scenario.folder / image).read_bytes() if isinstance(image, str) else None for image in images]
+
+
+def no_links(source, final):
+    raise OSError(1, "Operation not permitted")
+
+
+def test_pictures_of_a_scenario(web, tmp_path):
+    urls = [[web.put(f"/{n}", JPEG if n % 3 == 0 else PNG, "status:404" if n == 4 else None)] for n in range(30)]
+    scenario, store = saved(tmp_path / "scenario", urls), tmp_path / "store"
+    before = {path.name: path.read_bytes() for path in scenario.folder.iterdir()}
+    after = fetch(scenario, store)
+    loaded = Scenario.load(scenario.folder)
+    assert loaded.fingerprint == scenario.fingerprint == after.fingerprint and loaded.provenance == {"version": 1}
     assert loaded.items["image"].isna().tolist() == [n == 4 for n in range(30)] and after.items["image"][4] is None
-    assert all((tmp_path / image).is_file() for image in loaded.items["image"].dropna())
+    assert shown(scenario) == [None if n == 4 else JPEG if n % 3 == 0 else PNG for n in range(30)]
+    assert all(image.startswith("images/") and (scenario.folder / image).samefile(store / image[len("images/"):])
+               for image in loaded.items["image"].dropna())
     assert [list(found) for found in loaded.items["image_urls"]] == urls
     assert {name: content for name, content in before.items() if name != "items.parquet"} == {
-        path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file() and path.name != "items.parquet"}
-    download_images(loaded.items, tmp_path / "images", PictureLimits(**QUICK), allow_private=True, progress=False)
+        path.name: path.read_bytes() for path in scenario.folder.iterdir()
+        if path.is_file() and path.name != "items.parquet"}
+    fetch(loaded, store)
     assert len(web.log) == 30  # also with the addresses as Parquet gives them back
-    many = repeated(tmp_path / "images", 5)
+    many = repeated(store, 5)
     assert many["items"].tolist() == [19, 10]
-    without = with_images(loaded, placeholders=many["sha256"][:1])
+    without = with_images(loaded, store, placeholders=many["sha256"][:1])
     assert without.items["image"].isna().sum() == 1 + 19
     with pytest.raises(InputError, match="is in no folder"):
-        with_images(scenario)
+        with_images(tiny(80), store)
+    with pytest.raises(InputError, match="manifest.jsonl is not there: download the pictures first"):
+        with_images(loaded, tmp_path)
+
+
+ODD_IDS = ["..", ".", "...", "../../../evil", "/", "/etc/passwd", "a/b", "a%2Fb", "A/B", "A%2FB", "%", "%25", "%2525",
+           ".lock", "manifest.jsonl", ".B0001.jpg.4711", "B0001.jpg", "B0001", "b0001", "-rf", "~", "\\..\\x", "C:x",
+           "*?<>|\"", "!" * 64, "/" * 64, "." * 64, "#oc-R1", "__init__", "CON"]
+
+
+def test_odd_source_ids_have_files_of_their_own_inside_the_store(web, tmp_path):
+    assert len(set(ODD_IDS)) == 30
+    contents = [picture("PNG", (20, 20), seed=n) for n in range(30)]
+    urls = [[web.put(f"/{n}", content)] for n, content in enumerate(contents)]
+    scenario, store = saved(tmp_path / "a" / "scenario", urls, source_id=ODD_IDS), tmp_path / "a" / "pictures" / "store"
+    fetch(scenario, store)
+    files = read_manifest(store).set_index("source_id")["file"]
+    assert [(store / files[source_id]).read_bytes() for source_id in ODD_IDS] == contents == shown(scenario)
+    assert len({name.lower() for name in files}) == 30  # where a file system takes B for b, too
+    assert all(name.count(".") == 1 and not name.startswith(".") and "/" not in name for name in files)
+    for folder, others in ((store, {".lock", "manifest.jsonl"}), (scenario.folder / "images", set())):
+        assert {path.name for path in folder.iterdir()} == others | set(files)
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
+        *files, ".lock", "manifest.jsonl", "items.parquet", "sequences.parquet", "scenario.json"}
+    fetch(scenario, store)
+    assert len(web.log) == 30  # none is taken for half a file, or for another
+
+
+def test_an_item_that_is_there_twice_is_asked_once(web, tmp_path):
+    """With other addresses, too: the first row counts."""
+    ids = [f"B{n % 15}" for n in range(30)]
+    urls = [[web.put(f"/{n}", JPEG if n < 15 else PNG, "status:404" if n == 3 else None)] for n in range(30)]
+    scenario = saved(tmp_path / "scenario", urls, source_id=ids)
+    for _ in range(3):
+        fetch(scenario, tmp_path / "store")
+    assert sorted(entry["path"] for entry in web.log) == sorted(f"/{n}" for n in range(15))
+    assert shown(scenario) == 2 * [None if n == 3 else JPEG for n in range(15)]
+    assert summary(tmp_path / "store")["items"].tolist() == [14, 1]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_another_scenario_has_the_pictures_it_shares(web, tmp_path, monkeypatch, links):
+    """Other numbers, other items beside them; also where the file system has no hard links."""
+    if not links:
+        monkeypatch.setattr("os.link", no_links)
+    contents = [picture("PNG", (20, 20), seed=n) for n in range(40)]
+    urls = [[web.put(f"/{n}", content)] for n, content in enumerate(contents)]
+    one = saved(tmp_path / "one", urls[:30], source_id=[f"B{n}" for n in range(30)])
+    two = saved(tmp_path / "two", urls[:9:-1], source_id=[f"B{n}" for n in range(39, 9, -1)])
+    fetch(one, tmp_path / "store")
+    assert shown(with_images(two, tmp_path / "store")) == [None] * 10 + contents[29:9:-1] and len(web.log) == 30
+    assert shown(fetch(two, tmp_path / "store")) == contents[:9:-1] and len(web.log) == 40
+    kept = [path.stat().st_ino for path in sorted((tmp_path / "one" / "images").iterdir())]
+    assert shown(with_images(one, tmp_path / "store")) == contents[:30]
+    assert kept == [path.stat().st_ino for path in sorted((tmp_path / "one" / "images").iterdir())]
+
+
+def test_a_picture_that_has_changed_or_is_lost_in_the_store(web, tmp_path):
+    urls = [[web.put(f"/{n}", JPEG)] for n in range(30)]
+    scenario, store = fetch(saved(tmp_path / "scenario", urls), tmp_path / "store"), tmp_path / "store"
+    other = picture(seed=2)
+    fetch(saved(tmp_path / "scenario", [[web.put("/new", other)], *urls[1:]]), store)
+    assert shown(scenario) == [other] + 29 * [JPEG] and len(web.log) == 31
+    lost, cut, *_ = sorted(path for path in store.iterdir() if path.suffix == ".jpg")
+    lost.unlink()
+    cut.unlink()
+    cut.write_bytes(b"")
+    names = with_images(scenario, store).items["image"]
+    assert names.isna().sum() == 2 and not {f"images/{lost.name}", f"images/{cut.name}"} & set(names)
+    scenario = saved(tmp_path / "scenario", [[web.url("/new")], *urls[1:]])
+    assert shown(fetch(scenario, store)) == [other] + 29 * [JPEG] and len(web.log) == 33
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("survived", [0, 17])
+def test_a_kill_between_links_leaves_a_scenario(web, tmp_path, links, survived):
+    """Killed before the next link, or amid the next copy: every picture that is named is there, the old or the new."""
+    urls = [[web.put(f"/{n}", JPEG)] for n in range(30)]
+    scenario, store = saved(tmp_path / "scenario", urls), tmp_path / "store"
+    download_images(scenario.items[:20], store, PictureLimits(**QUICK), allow_private=True, progress=False)
+    with_images(scenario, store)
+    late = [picture(seed=n) for n in range(10, 30)]
+    other = [[web.put(f"/new/{n}", content)] for n, content in enumerate([PNG] * 10 + late)]
+    changed = scenario.items.assign(image_urls=other)
+    download_images(changed, store, PictureLimits(**QUICK), allow_private=True, progress=False)
+    code = f"""
+import os, shutil, signal, sys
+from pathlib import Path
+from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.sources import image_download
+real, done = image_download.link_file, []
+
+def half(source, final):
+    Path(final).write_bytes(Path(source).read_bytes()[:100])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def no_links(source, final):
+    raise OSError(1, "Operation not permitted")
+
+def link_file(source, final):
+    if len(done) == {survived} and {links}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if len(done) == {survived}:
+        shutil.copy2 = half
+    real(source, final)
+    done.append(final)
+
+if not {links}:
+    os.link = no_links
+image_download.link_file = link_file
+image_download.with_images(Scenario.load(sys.argv[1]), Path(sys.argv[2]))"""
+    command = [sys.executable, "-c", code, scenario.folder, store]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == -9, done.stderr
+    found = shown(scenario)
+    assert all(content in (JPEG, PNG, *late) for content in found[:20]) and found[20:] == [None] * 10
+    assert Scenario.load(scenario.folder).fingerprint == scenario.fingerprint
+    with_images(scenario, store)
+    assert shown(scenario) == [PNG] * 10 + late

@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.paths import data_dir
+from ifcdsr_core.paths import data_dir, picture_store
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 from ifcdsr_core.sources import reviews as raw_reviews
+from ifcdsr_core.sources.image_download import MANIFEST, link_images
 from ifcdsr_core.sources.partition import Rules, partition, rules_of
 
 VERSION = 1
@@ -78,12 +79,12 @@ def FILES(release: str, scenario: str, reviews: str = "ratings") -> list[tuple[s
 def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -> Scenario:
     """Build one scenario from raw files.
 
-    Pictures are not fetched: ``image`` is None, and a further column ``image_urls`` has their addresses, the preferred
-    one first.
+    Pictures are not fetched: an item has the one that the release's store has of it (see ``image_download``), else
+    ``image`` is None. A further column ``image_urls`` has their addresses, the preferred one first.
 
     Args:
         scenario: ``food_kitchen`` or ``movie_book``.
-        folder: not used.
+        folder: where pictures go, to ``images``.
         release: ``2014`` or ``2023``.
         reviews: ``ratings``, or ``5core`` (2014 only).
         rules: the fields of ``partition.Rules``; window_days 0 is the papers' own.
@@ -101,7 +102,9 @@ def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -
         parquet.append(converted)
         files[name] = {**facts, "url": url, "recorded_sha256": sha256}
     items, sequences, account = partition(*parquet[:2], rules)
-    items = _described(items, parquet[2:])
+    items, store = _described(items, parquet[2:]), picture_store("amazon", release)
+    if (store / MANIFEST).is_file():
+        items = link_images(items, store, folder)
     account |= {"files": files, "rules": asdict(rules), "items_without_title": int(items["title"].isna().sum()),
                 "items_without_picture": int((items["image_urls"].map(len) == 0).sum())}
     return Scenario(scenario, "amazon", items, sequences, account)

@@ -24,8 +24,6 @@ chance of item j as the next item of its domain, among those that are out and no
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import data_dir, new_folder
+from ifcdsr_core.paths import data_dir, link_file, new_folder
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 
 VERSION = 1
@@ -134,11 +132,7 @@ def _draw_pictures(items: pd.DataFrame, scenario: str, folder: Path, stream: lis
                 draw(look, np.random.default_rng([*stream, 1, row.item])).save(staging / f"{row.item:05d}.png")
     (folder / "images").mkdir()
     for image in items["image"].dropna():
-        drawn, wanted = store / Path(image).name, folder / image
-        try:
-            os.link(drawn, wanted)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(drawn, wanted)
+        link_file(store / Path(image).name, folder / image)
 
 
 def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, visual_signal: float,

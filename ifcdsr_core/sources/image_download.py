@@ -1,5 +1,7 @@
 """Pictures of items by their addresses: every item ends with a file or with a named reason, and nothing is asked twice.
 
+They are kept by ``source_id``, apart from the scenarios, which are built again and number the same items differently.
+
 The addresses come from other people's metadata, so they are not trusted (see ``public_web``), and what arrives is
 believed by its content alone.
 
@@ -17,6 +19,7 @@ import itertools
 import json
 import os
 import queue
+import re
 import threading
 import time
 import warnings
@@ -33,7 +36,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.paths import new_file
+from ifcdsr_core.paths import link_file, new_file
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources.transfer import back_off, cause, retry_after
 
@@ -114,30 +117,32 @@ def download_images(items: pd.DataFrame, folder: Path, limits: PictureLimits = P
                     progress: bool = True) -> pd.DataFrame:
     """Download the picture of every item of which the manifest in ``folder`` does not know the outcome.
 
-    An item's addresses are tried in order until one gives a picture. Its file is ``<item>.<type>``, as it came. The
-    manifest ``manifest.jsonl`` gets one line an item: ``item``, ``source_id``, ``kind`` (see ``KINDS``), ``address``,
+    An item's addresses are tried in order until one gives a picture. Its file is ``<source_id, quoted>.<type>``, as it
+    came. The manifest ``manifest.jsonl`` gets one line an item: ``source_id``, ``kind`` (see ``KINDS``), ``address``,
     ``status``, ``bytes``, ``width``, ``height``, ``format``, ``sha256``, ``file``, ``detail``, ``tried`` (address, kind
     and status of those that failed), ``asked`` (which addresses it is about) and ``time``. Proxies of the environment
     are not used: they would resolve names by themselves, and the check of addresses would check nothing.
 
     Args:
-        items: columns ``item`` (int), ``source_id`` and ``image_urls`` (a list of addresses, the preferred first).
-        folder: where pictures and manifest go; it may hold those of an earlier call, killed or not.
+        items: columns ``source_id`` (of rows with the same the first counts) and ``image_urls`` (a list of addresses,
+            the preferred first).
+        folder: where pictures and manifest go; it may hold those of earlier calls, killed or not, also of other items.
         retry_failures: kinds of failure that are asked again.
         limit: ask for at most so many items; 0 for all.
         allow_private: also ask addresses that are not of the public internet.
         progress: show a bar in a terminal.
 
     Returns:
-        The table of ``summary``.
+        The table of ``summary``: of all items that the folder knows.
 
     Raises:
         InputError: a column is missing, an unknown kind, another process at work in the folder, a full disk.
     """
     again = {choose("kind of failure", kind, [*TEMPORARY, *PERMANENT]) for kind in retry_failures}
-    for column in ("item", "source_id", "image_urls"):
+    for column in ("source_id", "image_urls"):
         if column not in items.columns:
-            raise InputError(f"the items have no column {column!r}: pictures need item, source_id and image_urls")
+            raise InputError(f"the items have no column {column!r}: pictures need source_id and image_urls")
+    items = items.drop_duplicates("source_id")  # an item that both domains have is two rows
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _Manifest(folder).writing() as manifest, _ignored_warnings():
@@ -161,7 +166,7 @@ def download_images(items: pd.DataFrame, folder: Path, limits: PictureLimits = P
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:
-    """The last outcome of every item, in item order: the columns ``download_images`` names.
+    """The last outcome of every item, in order of ``source_id``: the columns ``download_images`` names.
 
     Raises:
         InputError: no manifest there.
@@ -170,15 +175,15 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path} is not there: download the pictures first")
     lines = _Manifest(Path(folder)).read()
-    columns = list(_line(_Picture(0, "", ()), _Answer("empty")))
-    return pd.DataFrame([lines[item] for item in sorted(lines)], columns=columns)
+    columns = list(_line(_Picture("", ()), _Answer("empty")))
+    return pd.DataFrame([lines[source_id] for source_id in sorted(lines)], columns=columns)
 
 
 def summary(folder: Path) -> pd.DataFrame:
     """Outcomes of a folder's manifest, the most frequent first: ``outcome``, ``meaning``, ``items``, ``share``,
     ``megabytes``, ``asked_again`` (whether the next call tries again)."""
     manifest = read_manifest(folder)
-    table = manifest.groupby("kind").agg(items=("item", "size"), megabytes=("bytes", "sum")).reset_index()
+    table = manifest.groupby("kind").agg(items=("kind", "size"), megabytes=("bytes", "sum")).reset_index()
     table = table.sort_values(["items", "kind"], ascending=[False, True], ignore_index=True)
     return pd.DataFrame({
         "outcome": table["kind"], "meaning": table["kind"].map(KINDS), "items": table["items"],
@@ -189,32 +194,44 @@ def summary(folder: Path) -> pd.DataFrame:
 def repeated(folder: Path, at_least: int = 10) -> pd.DataFrame:
     """Pictures that many items share, such as "no image available": ``sha256``, ``items``, ``file`` of one of them."""
     manifest = read_manifest(folder)
-    table = manifest[manifest["kind"] == "ok"].groupby("sha256").agg(items=("item", "size"), file=("file", "first"))
+    table = manifest[manifest["kind"] == "ok"].groupby("sha256").agg(items=("file", "size"), file=("file", "first"))
     table = table[table["items"] >= at_least].sort_values("items", ascending=False)
     return table.reset_index()
 
 
-def with_images(scenario: Scenario, placeholders: Iterable[str] = ()) -> Scenario:
-    """Write the downloaded pictures into a saved scenario's column ``image``; its fingerprint does not change.
+def with_images(scenario: Scenario, store: Path, placeholders: Iterable[str] = ()) -> Scenario:
+    """Put the downloaded pictures into a saved scenario, as ``link_images`` does; its fingerprint does not change.
 
     Args:
-        placeholders: SHA-256 of pictures that show nothing (see ``repeated``); their items get none.
+        store: the folder of ``download_images``.
+        placeholders: SHA-256 of pictures that show nothing (see ``repeated``); their items get none, until the
+            scenario is built again.
 
     Raises:
-        InputError: the scenario is in no folder, or has no manifest in ``images/``.
+        InputError: the scenario is in no folder, or the store has no manifest.
     """
     if scenario.folder is None:
         raise InputError(f"scenario {scenario.source}/{scenario.name} is in no folder: save it first")
-    folder, left_out = scenario.folder / "images", set(placeholders)
-    manifest = read_manifest(folder)
-    files = {line.item: f"images/{line.file}" if line.kind == "ok" and line.sha256 not in left_out else None
-             for line in manifest.itertuples()}
-    items = scenario.items.copy()
-    items["image"] = [files.get(item, image) for item, image in zip(items["item"], items["image"])]
-    items["image"] = items["image"].astype(object).where(items["image"].notna(), None)
+    items = link_images(scenario.items, store, scenario.folder, placeholders)
     with new_file(scenario.folder / "items.parquet") as path:
         items.to_parquet(path, index=False)
     return replace(scenario, items=items)
+
+
+def link_images(items: pd.DataFrame, store: Path, folder: Path, placeholders: Iterable[str] = ()) -> pd.DataFrame:
+    """Put the pictures that ``store`` has of ``items`` into ``folder/images``, and their paths into column ``image``:
+    None where it has none; where it does not know the item, what was there. InputError if it has no manifest."""
+    known = {line.source_id: line for line in read_manifest(store).itertuples()}
+    left_out, images = set(placeholders), []
+    (folder / "images").mkdir(exist_ok=True)
+    for source_id, image in zip(items["source_id"].map(str), items["image"]):
+        if line := known.get(source_id):
+            image = None
+            if line.kind == "ok" and line.sha256 not in left_out and _is_there(store, line.file, line.bytes):
+                image = f"images/{line.file}"
+                link_file(store / line.file, folder / image)
+        images.append(image if isinstance(image, str) else None)
+    return items.assign(image=pd.Series(images, index=items.index, dtype=object))
 
 
 # -- what is asked, and what is known ----------------------------------------------------------------------------------
@@ -224,7 +241,6 @@ def with_images(scenario: Scenario, placeholders: Iterable[str] = ()) -> Scenari
 class _Picture:
     """An item whose picture is under way."""
 
-    item: int
     source_id: str
     addresses: tuple[str, ...]
     place: int = 0  # which of its addresses
@@ -251,11 +267,25 @@ class _Answer:
 
 
 def _pictures(items: pd.DataFrame, most: int) -> Iterator[_Picture]:
-    for item, source_id, addresses in zip(items["item"], items["source_id"], items["image_urls"]):
+    for source_id, addresses in zip(items["source_id"], items["image_urls"]):
         several = addresses is not None and not isinstance(addresses, (str, float))
         listed = list(addresses) if several else [addresses] if isinstance(addresses, str) else []
         given = dict.fromkeys(address.strip() for address in listed if isinstance(address, str) and address.strip())
-        yield _Picture(int(item), str(source_id), tuple(given)[:most])
+        yield _Picture(str(source_id), tuple(given)[:most])
+
+
+def _file_name(source_id: str) -> str:
+    """A name of its own for every id, also where a file system takes small letters for capitals: all but capitals,
+    digits, - and _ as %XX. So none leaves the folder, hides (``.lock``, half-written files) or is the manifest's."""
+    return re.sub("[^0-9A-Z_-]", lambda sign: "".join(f"%{byte:02X}" for byte in sign[0].encode()), source_id)
+
+
+def _is_there(folder: Path, file: str, size: int) -> bool:
+    """Whether a picture the manifest knows is in the folder: a crash of the machine can lose it."""
+    try:
+        return (folder / file).stat().st_size == size
+    except OSError:
+        return False
 
 
 def _line(picture: _Picture, answer: _Answer) -> dict:
@@ -264,7 +294,7 @@ def _line(picture: _Picture, answer: _Answer) -> dict:
     facts = dict.fromkeys(("bytes", "width", "height", "format", "sha256", "file")) | answer.facts
     tried = [{"address": address, "kind": failed.kind, "status": failed.status, "detail": failed.detail}
              for address, failed in zip(picture.addresses, picture.failed)]
-    return {"item": picture.item, "source_id": picture.source_id, "kind": answer.kind, "address": address,
+    return {"source_id": picture.source_id, "kind": answer.kind, "address": address,
             "status": answer.status, **facts, "detail": answer.detail, "tried": tried, "asked": picture.asked,
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
 
@@ -275,12 +305,12 @@ class _Manifest:
     def __init__(self, folder: Path) -> None:
         self.path, self._known = folder / MANIFEST, {}
 
-    def read(self) -> dict[int, dict]:
+    def read(self) -> dict[str, dict]:
         lines = {}
         for text in self.path.read_bytes().split(b"\n") if self.path.is_file() else ():
             try:
                 line = json.loads(text)
-                lines[line["item"]] = line
+                lines[line["source_id"]] = line
             except (ValueError, KeyError, TypeError):
                 continue  # a line torn by a kill or a crash: its item is asked again
         return lines
@@ -294,10 +324,10 @@ class _Manifest:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InputError(f"another process is downloading pictures into {folder}: wait for its end") from None
-            for half in folder.glob(".[0-9]*"):
+            for half in folder.glob(".*.*.[0-9]*"):  # see new_file
                 half.unlink()
-            self._known = {item: (line["kind"], line.get("asked"), line.get("file"), line.get("bytes"))
-                           for item, line in self.read().items()}
+            self._known = {source_id: (line["kind"], line.get("asked"), line.get("file"), line.get("bytes"))
+                           for source_id, line in self.read().items()}
             with open(self.path, "a+b", buffering=0) as self._file:
                 if self._file.tell():
                     self._file.seek(-1, os.SEEK_END)
@@ -307,13 +337,10 @@ class _Manifest:
 
     def is_wanted(self, picture: _Picture, folder: Path, again: set[str]) -> bool:
         """Whether an item is to be asked."""
-        kind, asked, file, size = self._known.get(picture.item, (None, None, None, None))
+        kind, asked, file, size = self._known.get(picture.source_id, (None, None, None, None))
         if kind is None or asked != picture.asked or kind in again:
             return True
-        try:  # a crash of the machine can lose a file the manifest already knows
-            return kind == "ok" and (folder / file).stat().st_size != size
-        except OSError:
-            return True
+        return kind == "ok" and not _is_there(folder, file, size)
 
     def add(self, line: dict) -> None:
         text = json.dumps(line, ensure_ascii=True).encode() + b"\n"
@@ -486,7 +513,7 @@ class _Crew:
         facts |= {"bytes": len(reply.content)}
         if kind == "ok":
             facts |= {"sha256": hashlib.sha256(reply.content).hexdigest(),
-                      "file": f"{picture.item:07d}.{_SUFFIX[facts['format']]}"}
+                      "file": f"{_file_name(picture.source_id)}.{_SUFFIX[facts['format']]}"}
             try:
                 with new_file(self.folder / facts["file"]) as path:
                     path.write_bytes(reply.content)
