@@ -183,7 +183,9 @@ def _download(options) -> None:
     if not hasattr(module, "FILES"):
         raise InputError(f"source {options.source!r} needs no download of its own: prepare fetches what it reads")
     table = module.FILES(options.release, options.scenario, options.reviews)
-    mirror = files._mirror_folder()
+    if any(address is None for _, address, *_ in table):
+        raise InputError(f"release {options.release!r} needs no download: prepare makes it")
+    mirror = files.mirror_folder()
     place = Path(options.source) / options.release
     fetch_all(table, data_dir() / place, elsewhere=mirror / place if mirror else None, dry_run=options.dry_run,
               report=lambda line: print(line, flush=True))

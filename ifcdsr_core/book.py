@@ -44,6 +44,7 @@ class Page:
 PAGES = [
     Page("00_verdict", "00_verdict"),
     Page("01_data_statistics", "01_data_statistics"),
+    Page("01b_raw_files", "01b_raw_files"),
     Page("02_clip_embedding", "02_clip_embedding"),
     Page("03_train", "03_train_food_kitchen", {"scenario": "food_kitchen"}),
     Page("03_train", "03_train_movie_book", {"scenario": "movie_book"}),

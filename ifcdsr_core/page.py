@@ -16,7 +16,7 @@ from ifcdsr_core.scenario import DOMAIN_NAMES
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
-SOURCE_NAMES = {"demo": "demo", "c2dsr": "the paper's data", "llmcdsr": "LLMCDSR's data"}
+SOURCE_NAMES = {"demo": "demo", "c2dsr": "the paper's data", "llmcdsr": "LLMCDSR's data", "amazon": "raw files"}
 
 
 def model_name(model: str) -> str:

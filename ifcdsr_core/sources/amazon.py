@@ -8,6 +8,7 @@ sequences by named rules (``partition``), and everything is accounted for in the
   SIGIR 2015, https://jmcauley.ucsd.edu/data/amazon/index_2014.html; times are days.
 - 2023 release: Hou et al., *Bridging Language and Items for Retrieval and Recommendation*, arXiv 2403.03952,
   https://amazon-reviews-2023.github.io; times are milliseconds, read as whole seconds.
+- ``sample``: no release, but a small made-up one in the format of 2014's, see ``sample``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import pandas as pd
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import data_dir, picture_store
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
-from ifcdsr_core.sources import reviews as raw_reviews
+from ifcdsr_core.sources import reviews as raw_reviews, sample
 from ifcdsr_core.sources.image_download import MANIFEST, link_images
 from ifcdsr_core.sources.partition import Rules, partition, rules_of
 
@@ -30,7 +31,7 @@ VERSION = 1
 SCENARIOS = ("food_kitchen", "movie_book")
 CATEGORIES = {"Food": "Grocery_and_Gourmet_Food", "Kitchen": "Home_and_Kitchen",
               "Movie": "Movies_and_TV", "Book": "Books"}
-RELEASES, REVIEWS = ("2014", "2023"), ("ratings", "5core")
+RELEASES, REVIEWS = ("2014", "2023", "sample"), ("ratings", "5core")
 WINDOW_DAYS = {"food_kitchen": 365, "movie_book": 30}  # of the released C2DSR files
 OPTIONS = {"release": "2014",
            "reviews": "ratings",  # 5core: the 2014 release's subset of users and items with five reviews each
@@ -50,21 +51,21 @@ _BYTES = {"ratings_Books.csv": 916_259_348, "ratings_Movies_and_TV.csv": 187_517
           "Books.jsonl.gz": 6_216_820_644, "meta_Books.jsonl.gz": 4_942_125_770}
 
 
-def FILES(release: str, scenario: str, reviews: str = "ratings") -> list[tuple[str, str, int | None, str | None]]:
-    """The raw files of a scenario: name, public address, bytes and SHA-256 (None where nobody recorded them).
+def FILES(release: str, scenario: str, reviews: str = "ratings") -> list[tuple[str, str | None, int | None, str | None]]:
+    """The raw files of a scenario: name, public address (None: made up here), bytes and SHA-256 (None: nobody recorded).
 
     In this order: reviews of X, reviews of Y, metadata of X, metadata of Y.
 
     Raises:
-        InputError: unknown release, scenario or kind of reviews; the 2023 release has no 5core file of reviews.
+        InputError: unknown release, scenario or kind of reviews; only the 2014 release has 5core files of reviews.
     """
     choose("release", release, RELEASES)
     choose("reviews", reviews, REVIEWS)
     categories = [CATEGORIES[domain] for domain in DOMAIN_NAMES[choose("scenario", scenario, SCENARIOS)]]
+    if release != "2014" and reviews != "ratings":
+        raise InputError(f"reviews is {reviews!r}, but of release {release} only its full review files are read: "
+                         "set reviews to ratings")
     if release == "2023":
-        if reviews != "ratings":
-            raise InputError(f"reviews is {reviews!r}, but of release 2023 only its full review files are read: "
-                             "set reviews to ratings")
         pairs = [(f"{category}.jsonl.gz", "review_categories/") for category in categories]
         pairs += [(f"meta_{category}.jsonl.gz", "meta_categories/") for category in categories]
         addresses = {name: _ADDRESS_2023 + folder + name for name, folder in pairs}
@@ -73,6 +74,8 @@ def FILES(release: str, scenario: str, reviews: str = "ratings") -> list[tuple[s
         names = [pattern.format(category) for category in categories]
         names += [f"meta_{category}.json.gz" for category in categories]
         addresses = {name: _ADDRESS_2014 + name for name in names}
+    if release == "sample":
+        return [(name, None, None, None) for name in addresses]
     return [(name, address, _BYTES.get(name), _SHA256.get(name)) for name, address in addresses.items()]
 
 
@@ -85,7 +88,7 @@ def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -
     Args:
         scenario: ``food_kitchen`` or ``movie_book``.
         folder: where pictures go, to ``images``.
-        release: ``2014`` or ``2023``.
+        release: ``2014``, ``2023`` or ``sample``, whose files are written first.
         reviews: ``ratings``, or ``5core`` (2014 only).
         rules: the fields of ``partition.Rules``; window_days 0 is the papers' own.
 
@@ -93,21 +96,35 @@ def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -
         InputError: a raw file is not there or is damaged, a rule can't be, no sequence is left, a leak is refused.
     """
     rules = rules_of({**rules, "window_days": rules["window_days"] or WINDOW_DAYS[scenario]})
-    published = FILES(release, scenario, reviews)
-    raw = [_find(release, scenario, name, url) for name, url, *_ in published]
-    parquet, files = [], {}
-    for (name, url, _, sha256), path, convert in zip(
-            published, raw, [raw_reviews.interactions] * 2 + [raw_reviews.items] * 2):
-        converted, facts = convert(path, data_dir() / "amazon" / release)
-        parquet.append(converted)
-        files[name] = {**facts, "url": url, "recorded_sha256": sha256}
+    parquet, files = converted(scenario, release, reviews)
     items, sequences, account = partition(*parquet[:2], rules)
     items, store = _described(items, parquet[2:]), picture_store("amazon", release)
     if (store / MANIFEST).is_file():
         items = link_images(items, store, folder)
-    account |= {"files": files, "rules": asdict(rules), "items_without_title": int(items["title"].isna().sum()),
+    account |= {"generated": release == "sample", "files": files, "rules": asdict(rules), "items_without_title": int(items["title"].isna().sum()),
                 "items_without_picture": int((items["image_urls"].map(len) == 0).sum())}
     return Scenario(scenario, "amazon", items, sequences, account)
+
+
+def converted(scenario: str, release: str, reviews: str) -> tuple[list[Path], dict[str, dict]]:
+    """A scenario's raw files as Parquet, in the order of ``FILES``, and what is known of each, by name.
+
+    Raises:
+        InputError: a raw file is not there or is damaged.
+    """
+    published = FILES(release, scenario, reviews)
+    if release == "sample":
+        raw = [data_dir() / "amazon" / release / name for name, *_ in published]
+        sample.write(raw, scenario)
+    else:
+        raw = [_find(release, scenario, name, url) for name, url, *_ in published]
+    parquet, files = [], {}
+    for (name, url, _, sha256), path, convert in zip(
+            published, raw, [raw_reviews.interactions] * 2 + [raw_reviews.items] * 2):
+        table, facts = convert(path, data_dir() / "amazon" / release)
+        parquet.append(table)
+        files[name] = {**facts, "url": url, "recorded_sha256": sha256}
+    return parquet, files
 
 
 def _find(release: str, scenario: str, name: str, url: str) -> Path:

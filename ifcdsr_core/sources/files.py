@@ -36,7 +36,7 @@ def fetch(name: str, *, base_url: str = BASE_URL, retries: int = 2) -> Path:
         InputError: the file can't be had, or the one that is here is not the published one.
     """
     stored = data_dir() / "downloads" / name
-    mirror = _mirror_folder()
+    mirror = mirror_folder()
     for path in ([mirror / name] if mirror else []) + [stored]:
         if path.is_file():
             if problem := _difference(path, name):
@@ -84,7 +84,7 @@ def registry() -> dict[str, dict]:
     return known
 
 
-def _mirror_folder() -> Path | None:
+def mirror_folder() -> Path | None:
     """The folder ``IFCDSR_MIRROR`` names, None where it is not set."""
     named = os.environ.get(MIRROR_VARIABLE)
     if not named:
@@ -124,7 +124,7 @@ def _download(name: str, stored: Path, base_url: str, retries: int) -> Path:
         store = pooch.create(data_dir() / "downloads", base_url, registry={name: None}, retry_if_failed=retries)
         return Path(store.fetch(name, downloader=verified))
     except (OSError, ValueError, requests.RequestException) as error:
-        mirror = _mirror_folder()
+        mirror = mirror_folder()
         raise InputError(
             f"published file {stored.name} is {f'not in the mirror {mirror} and ' if mirror else ''}"
             f"not to be had from {base_url + name} ({_reason(error)}): "

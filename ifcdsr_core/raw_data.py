@@ -1,0 +1,186 @@
+"""From Amazon's raw files to Table 1: what was in them, what each rule left, what other rules would leave, what it costs.
+
+Functions take a scenario of the source ``amazon`` and return small tables for a page.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, fields, replace
+
+import pandas as pd
+
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.paper import PAPER_TABLE1
+from ifcdsr_core.paths import picture_store, results_dir
+from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
+from ifcdsr_core.sources import amazon
+from ifcdsr_core.sources.partition import CHOICES, Rules, partition
+
+OTHER_RULES = [  # one rule at a time, against those of the scenario
+    {"windows": "pieces"}, {"windows": "latest"}, {"window_days": 30}, {"window_days": 365}, {"repeats": "all"},
+    {"shared_items": "keep"}, {"overlap": False}, {"filter_first": True}, {"filter_rounds": "stable"},
+    {"count_in": "each"}, {"min_item": 5}, {"min_per_domain": 1}, {"held_out": "share"}, {"per_user": "one"},
+    {"leaks": "strict"}]
+RATINGS_2014 = {"Food": 1_297_156, "Kitchen": 4_253_926, "Movie": 4_607_047, "Book": 22_507_155}
+"""Ratings of the 2014 release, as its page lists them: https://jmcauley.ucsd.edu/data/amazon/index_2014.html"""
+
+
+def lines(scenario: Scenario) -> pd.DataFrame:
+    """What was read of each raw file, and what could not be."""
+    rows = [(name, facts["bytes"] / 1e6, facts["rows"], sum(kind["lines"] for kind in facts["problems"].values()))
+            for name, facts in _account(scenario)["files"].items()]
+    return pd.DataFrame(rows, columns=["File", "MB", "Lines used", "Not used"])
+
+
+def bad_lines(scenario: Scenario) -> pd.DataFrame:
+    """Lines that could not be used, by what is wrong with them."""
+    rows = [("metadata" if name.startswith("meta_") else "reviews", kind, found["lines"])
+            for name, facts in _account(scenario)["files"].items() for kind, found in facts["problems"].items()]
+    table = pd.DataFrame(rows, columns=["In", "Wrong with the line", "Lines"])
+    table = table.groupby(["In", "Wrong with the line"], as_index=False, sort=False).sum()
+    return table.sort_values("In", ascending=False, kind="stable", ignore_index=True)
+
+
+def rules(scenario: Scenario) -> pd.DataFrame:
+    """The rules, what they are set to, and what else they could be."""
+    used, rows = _account(scenario)["rules"], []
+    for spec in fields(Rules):
+        value = used[spec.name]
+        known = ("true", "false") if isinstance(value, bool) else CHOICES.get(spec.name, ())
+        shown = json.dumps(value).strip('"')
+        rows.append((spec.name, shown, ", ".join(other for other in known if other != shown) or "a number"))
+    return pd.DataFrame(rows, columns=["Rule", "Here", "Else"])
+
+
+def funnel(scenario: Scenario) -> pd.DataFrame:
+    """What is left after every step."""
+    names = dict(zip(("items_x", "items_y"), (f"{name} items" for name in scenario.domain_names)))
+    table = pd.DataFrame(_account(scenario)["funnel"]).rename(columns=names | {"step": "After"})
+    table = table.reindex(columns=["After", "interactions", "users", *names.values(), "sequences"])
+    for column in table.columns[1:]:
+        table[column] = pd.Series([None if pd.isna(count) else int(count) for count in table[column]], dtype=object)
+    return table.rename(columns=str.capitalize)
+
+
+def leaks(scenario: Scenario) -> pd.DataFrame:
+    """What training knows of a user's held-out sequences, before the rule ``leaks`` and after it."""
+    words = {"targets": "held-out targets that training shows", "later": "interactions later than a held-out target",
+             "training_sequences": "training sequences with either of these",
+             "history": "interactions that a held-out history has, too", "held_out_sequences": "held-out sequences"}
+    account = _account(scenario)
+    return pd.DataFrame([(text, account["leakage"][key], account["leakage_left"][key]) for key, text in words.items()],
+                        columns=["Count", "Found", "Left"])
+
+
+def other_rules(scenario: Scenario) -> pd.DataFrame:
+    """Table 1 by other rules, one changed at a time; beside it the paper's, where the files are of its release.
+
+    Raises:
+        InputError: as ``amazon.converted``.
+    """
+    options, used = scenario.provenance["options"], Rules(**_account(scenario)["rules"])
+    parquet = amazon.converted(scenario.name, options["release"], options["reviews"])[0][:2]
+    names = [f"{name} items" for name in scenario.domain_names]
+    rows = []
+    for change in ({}, *OTHER_RULES):
+        if change and change.items() <= asdict(used).items():
+            continue
+        label = ", ".join(f"{name}: {value}" for name, value in change.items()) or "as above"
+        try:
+            items, sequences, _ = partition(*parquet, replace(used, **change))
+        except InputError:  # no sequence is left
+            rows.append((label, 0, 0, 0, 0, 0, math.nan))
+            continue
+        of_split, of_domain = sequences["split"].value_counts(), items["domain"].value_counts()
+        rows.append((label, *(int(of_domain.get(code, 0)) for code in "xy"),
+                     *(int(of_split.get(name, 0)) for name in ("train", "valid", "test")),
+                     float(sequences["items"].map(len).mean())))
+    if options["release"] == "2014":
+        printed = PAPER_TABLE1[PAPER_TABLE1["scenario"] == scenario.name]
+        train, length = printed[["train", "avg_length"]].iloc[0]
+        rows.append(("the paper", *printed["items"], int(train), printed["valid"].sum(), printed["test"].sum(), length))
+    return pd.DataFrame(rows, columns=["Rule changed", *names, "Train", "Valid", "Test", "Avg. length"])
+
+
+def fetch_pictures(scenario: Scenario) -> tuple[Scenario, pd.DataFrame]:
+    """The scenario with its pictures, and what became of each address.
+
+    The sample's are fetched from its own shop; those of a real release by ``python -m ifcdsr_core pictures``.
+
+    Raises:
+        InputError: nothing was fetched yet.
+    """
+    from ifcdsr_core.sources import image_download, sample
+
+    store = picture_store("amazon", scenario.provenance["options"]["release"])
+    if scenario.provenance["options"]["release"] == "sample":
+        with sample.shop(scenario.items, scenario.name) as items:
+            image_download.download_images(items, store, image_download.PictureLimits(rate=1000.0), allow_private=True)
+    scenario = image_download.with_images(scenario, store)
+    manifest = image_download.read_manifest(store)
+    manifest = manifest[manifest["source_id"].isin(scenario.items["source_id"])]
+    counts = manifest["kind"].value_counts()
+    return scenario, pd.DataFrame({
+        "Outcome": counts.index.str.replace("_", " "), "Meaning": counts.index.map(image_download.KINDS),
+        "Items": counts.to_numpy()})
+
+
+def costs() -> pd.DataFrame:
+    """The commands for the 2014 release, what they have to move, and how long that takes at the speeds measured."""
+    from ifcdsr_core.sources.image_download import PictureLimits
+
+    partitioned = [row for row in _measured("partition")["results"] if row["version"] == "ours"][-1]
+    embedded = max(row["pictures_per_second"] for row in _measured("embedding")["results"]
+                   if row["way"] == "shards" and row["encoder"].startswith("ViT-B-32"))
+    rows = []
+    for scenario in amazon.SCENARIOS:
+        sizes = [size for _, _, size, _ in amazon.FILES("2014", scenario)]
+        known = f"{sum(filter(None, sizes)) / 1e9:.1f} GB and " * any(sizes)
+        ratings = sum(RATINGS_2014[name] for name in DOMAIN_NAMES[scenario])
+        pictures = int(PAPER_TABLE1.loc[PAPER_TABLE1["scenario"] == scenario, "items"].sum())
+        rows += [(scenario, "download", f"{known}{sizes.count(None)} files of unknown size", "as the line allows"),
+                 (scenario, "prepare", f"{ratings:,} ratings", _time(ratings / partitioned["rows_per_second"])),
+                 (scenario, "pictures", f"{pictures:,} pictures",
+                  f"{_time(pictures / PictureLimits().rate)} at {PictureLimits().rate:.0f} a second"),
+                 (scenario, "embed", f"{pictures:,} pictures", _time(pictures / embedded))]
+    table = pd.DataFrame(rows, columns=["Data", "Command", "Has to move", "Takes about"])
+    return table.assign(Data=table["Data"].map(lambda name: "-".join(DOMAIN_NAMES[name])))
+
+
+def speeds() -> pd.DataFrame:
+    """The shipped benchmarks: ours beside the plain version."""
+    rows = []
+    for row in (runs := _measured("partition")["results"]):
+        if row["version"] == "ours":
+            plain = next((r for r in runs if (r["version"], r["ratings"]) == ("pandas", row["ratings"])), {})
+            rows.append(("re-partition", f"{row['ratings']:,} ratings", f"{row['rows_per_second']:,} a second",
+                         row["peak_bytes"] / 1e9, plain.get("seconds", math.nan) / row["seconds"],
+                         plain.get("peak_bytes", math.nan) / row["peak_bytes"]))
+    images = _measured("images")
+    pool, rate = max(images["pictures_per_second"].items(), key=lambda item: item[1])
+    rows.append(("download", f"{images['pictures']:,} pictures, {pool}", f"{rate:,.0f} a second", math.nan,
+                 images["times_the_loop"][pool], math.nan))
+    embedding = _measured("embedding")["results"]
+    for encoder in dict.fromkeys(row["encoder"] for row in embedding):
+        best = max((row for row in embedding if row["encoder"] == encoder and row["way"] == "shards"),
+                   key=lambda row: row["pictures_per_second"])
+        rows.append(("embedding", f"{best['pictures']:,} pictures, {encoder}",
+                     f"{best['pictures_per_second']:,.0f} a second", math.nan, best["times_the_loop"], math.nan))
+    return pd.DataFrame(rows, columns=["Step", "Of", "Speed", "Peak memory (GB)", "Times as fast as plain",
+                                       "Plain takes times the memory"])
+
+
+def _measured(benchmark: str) -> dict:
+    return json.loads((results_dir() / "benchmarks" / f"{benchmark}.json").read_text(encoding="utf-8"))
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:,.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+
+
+def _account(scenario: Scenario) -> dict:
+    if scenario.source != "amazon":
+        raise InputError(f"source {scenario.source!r} has no raw files here: choose amazon")
+    return scenario.provenance
