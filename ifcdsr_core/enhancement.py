@@ -433,7 +433,7 @@ class _OverBudget(Stopped):
     """A cap has no room for the worst that one more answer may take."""
 
 
-_REFUSALS = 3  # so many items refused (400) before any was answered: it is not the titles
+_REFUSALS = 20  # so many items refused (400) before any was answered: it is not the titles
 
 
 class _Run:
@@ -472,7 +472,7 @@ class _Run:
             self.stop.set()  # also on an error of ours: no new calls
             pool.shutdown(wait=True, cancel_futures=True)
             self.client.close()
-        if self._refused and self.calls and not stopped:
+        if self._refused and self.calls:
             for (domain, title), error in self._refused:
                 nothing = Answer("", "", Usage(), "")
                 self.kept.add(domain, title, self.endpoint.place, nothing, "failure", reason=str(error))

@@ -138,15 +138,19 @@ class Endpoint:
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
-    def redact(self, text: str) -> str:
-        """``text`` without the key, any eight characters of it, and the user and password of the address."""
+    def redact(self, text: str, shortest: int = 1) -> str:
+        """``text`` without the key, any eight characters of it, and the user and password of the address.
+
+        In an answer, whose words may be those of a short password, ``shortest`` should be SHORTEST_SECRET.
+        """
         parts = urlsplit(self.url)
         if len(self.key) >= SHORTEST_SECRET:
             pieces = [self.key[start:start + SHORTEST_SECRET] for start in range(len(self.key) - SHORTEST_SECRET + 1)]
             for secret in (self.key, *pieces):
                 text = text.replace(secret, "[key]")
-        for secret in filter(None, (parts.netloc.rpartition("@")[0], parts.password)):
-            text = text.replace(secret, "[password]")
+        for secret in (parts.netloc.rpartition("@")[0], parts.password or ""):
+            if len(secret) >= shortest:
+                text = text.replace(secret, "[password]")
         return text
 
 
@@ -169,6 +173,11 @@ class Client:
         self.endpoint, self.limits = endpoint, limits
         self._openai = openai.OpenAI(api_key=endpoint.key, base_url=endpoint.url, timeout=limits.timeout,
                                      max_retries=limits.retries)
+        # Of an account with OpenAI the client takes more from the environment (OPENAI_ORG_ID, OPENAI_PROJECT_ID,
+        # OPENAI_CUSTOM_HEADERS), for any endpoint. The headers can be had out only by this private attribute: what is
+        # given as default_headers joins them.
+        self._openai.organization = self._openai.project = None
+        self._openai._custom_headers = {}
         # what a server may know nothing of; dropped for good once it has answered without
         self._options = {"temperature": 0, "response_format": {"type": "json_object"},
                          "max_tokens": limits.answer_limit}
@@ -211,12 +220,13 @@ class Client:
     def _answer(self, reply, messages: list[dict]) -> Answer:
         choice = reply.choices[0]
         content, reasoning = (getattr(choice.message, name, None) for name in ("content", "reasoning_content"))
-        content = self.endpoint.redact(content) if isinstance(content, str) else ""
+        content = self.endpoint.redact(content, SHORTEST_SECRET) if isinstance(content, str) else ""
         counted = [getattr(reply.usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
-        if not all(type(number) is int and number >= 0 for number in counted):  # a server that does not count
+        if not (all(type(number) is int and number >= 0 for number in counted) and any(counted)):  # it does not count
             thought = reasoning if isinstance(reasoning, str) else ""
             counted = [prompt_tokens(messages), count_tokens(content) + count_tokens(thought)]
-        return Answer(content, str(choice.finish_reason), Usage(*counted), self.endpoint.redact(str(reply.model))[:100])
+        served = self.endpoint.redact(str(reply.model), SHORTEST_SECRET)[:100]
+        return Answer(content, str(choice.finish_reason), Usage(*counted), served)
 
     def _explain(self, error) -> str:
         """One line: what the server said, and what would be right."""

@@ -15,7 +15,7 @@ from ifcdsr_core.run import Run
 from ifcdsr_core.subgroups import PROPERTY_NAMES, gain_by_group
 
 BASE = "ID"
-HAS_TITLE = {"0": "without a title", "1": "with a title"}
+HAS_TITLE = {"0": "without a title", "1": "with a title", "0–1": "with or without a title"}
 
 
 def world_name(visual_signal: float, text_signal: float) -> str:
@@ -76,6 +76,8 @@ def planted_verdict(table: pd.DataFrame) -> str:
 
 def by_title(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
     """What texts add to the ID alone for targets with and without a title, a row an arm, domain and group.
+
+    Where a domain has too few of one group to tell it apart, both are one.
 
     Args:
         table: ``subgroups.load_properties``; it has to know ``titled``.

@@ -99,7 +99,7 @@ def shared(model: SequenceModel) -> Iterator[None]:
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
             torch.manual_seed(step + rank())  # dropout and negatives of its own
             value = whole_loss(part) * weight if weight > 0 else \
-                sum(0.0 * p.sum() for p in model.parameters() if p.requires_grad)  # rows for the others only
+                torch.zeros((), device=model.device, requires_grad=True)  # rows for the others only: no gradients
         total = value.detach().clone()
         dist.all_reduce(total)
         return value + (total - value.detach())  # the value of all, the gradient of its own part

@@ -103,7 +103,7 @@ def embed_texts(scenario: Scenario, text: str = "title", encoder: str = LEXICAL,
         encoder: ``lexical``: TF-IDF of words, reduced by a truncated SVD; or a CLIP, named as for pictures:
             ``small_clip``, or ``<open_clip model>/<tag or path of the weights>``.
         device: ``cpu`` or ``cuda``, for a CLIP.
-        batch_size: texts, or parts of long ones, at a time; does not change the features.
+        batch_size: texts, or parts of long ones, at a time; does not change the features but for rounding.
         progress: show a bar in a terminal.
 
     Raises:
@@ -146,6 +146,8 @@ def lexical(texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
         counts = TfidfVectorizer(**_LEXICAL).fit_transform([text or "" for text in texts])  # (V, words)
     except ValueError as error:  # raised where no word occurs twice
         raise InputError("the items' texts have no word in common: use text_fusion=false") from error
+    if counts.shape[1] < 2:  # the SVD takes no less
+        raise InputError("the items' texts have fewer than two words in common: use text_fusion=false")
     missing = counts.getnnz(axis=1) == 0
     size = min(DIMENSIONS, counts.shape[1], len(texts) - 1)
     size -= size % 2 if size > 1 else 0  # attention has two heads

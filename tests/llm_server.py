@@ -36,11 +36,12 @@ class ChatServer:
 
     Behaviours: ``ok``, ``plain`` (no reasoning), ``around`` (text and a fence around the object), ``length``,
     ``no_json``, ``shape``, ``empty``, ``429:<seconds>``, ``500``, ``sleep:<seconds>``, ``drop``, ``401``, ``400``,
-    ``404``, ``page``, ``nousage``.
+    ``404``, ``page``, ``nousage``, ``zerousage``.
 
     Attributes:
-        log: one dict a request, in order of arrival: ``title``, ``domain``, ``body``, ``path``, ``at`` (seconds on the
-            server's clock), ``prompt`` and ``answer`` (tokens billed, 0 for an error), ``sent`` (seconds, or None).
+        log: one dict a request, in order of arrival: ``title``, ``domain``, ``body``, ``path``, ``headers``, ``at``
+            (seconds on the server's clock), ``prompt`` and ``answer`` (tokens billed, 0 for an error), ``sent``
+            (seconds, or None).
     """
 
     def __init__(self, behave=lambda title, nth: "ok", delay=lambda title: 0.0) -> None:
@@ -94,7 +95,7 @@ class ChatServer:
         with self._lock:
             nth = 1 + sum(entry["title"] == item["title"] for entry in self.log)
             entry = {"title": item["title"], "domain": item["domain"], "body": body, "path": handler.path,
-                     "at": time.monotonic(), "sent": None, "prompt": 0, "answer": 0}
+                     "headers": handler.headers, "at": time.monotonic(), "sent": None, "prompt": 0, "answer": 0}
             self.log.append(entry)
         for option, complaint in self.refuse.items():
             if option in body:
@@ -123,7 +124,7 @@ class ChatServer:
                  "choices": [{"index": 0, "finish_reason": reason,
                               "message": {"role": "assistant", "content": content}}]}
         if what != "nousage":
-            reply["usage"] = usage
+            reply["usage"] = dict.fromkeys(usage, 0) if what == "zerousage" else usage
         if what == "drop":  # half the body, then the end of the connection
             text = json.dumps(reply).encode()
             handler.send_response(200)

@@ -297,6 +297,7 @@ BAD_RATINGS = {
     b"A1,,5.0,1405987200": "item missing or malformed",
     b"A1,B1,good,1405987200": "rating is not a number",
     b"A1,B1,nan,1405987200": "rating is not a number",
+    b"A1,B1,%d,1405987200" % 10**400: "rating is not a number",
     b"A1,B1,,1405987200": "rating is not a number",
     b"A1,B1,5.0,today": "time is not a whole number",
     b"A1,B1,5.0,": "time is not a whole number",
@@ -321,10 +322,10 @@ def test_bad_ratings_are_counted_by_kind(end, tmp_path, own_data):
 
 @pytest.mark.parametrize("name, good, bad", [
     ("reviews_Books_5.json.gz", {"reviewerID": "U", "asin": "I", "overall": 5, "unixReviewTime": 9}, {
-        "reviewerID": (None, 5), "asin": (None, ""), "overall": (None, "5", True, float("nan")),
+        "reviewerID": (None, 5), "asin": (None, ""), "overall": (None, "5", True, float("nan"), 10**400),
         "unixReviewTime": (None, 5.5, "9", True, 0, 1405987200000)}),
     ("Books.jsonl", {"user_id": "U", "parent_asin": "I", "rating": 5.0, "timestamp": 9999}, {
-        "user_id": (None, 5), "parent_asin": (None, "a b"), "rating": (None, [], float("inf")),
+        "user_id": (None, 5), "parent_asin": (None, "a b"), "rating": (None, [], float("inf"), 10**400),
         "timestamp": (None, 1e9, -1, 10**16)}),
 ])
 def test_bad_reviews_are_counted_by_kind(name, good, bad, tmp_path, own_data):

@@ -281,8 +281,9 @@ def test_every_answer_is_paid_for_also_invalid_ones(server, own_data):
     assert Cache(MODEL).spent == told.usage  # from the file alone
 
 
-def test_a_server_that_does_not_count_is_counted_for(server):
-    server.behave = lambda title, nth: "nousage"
+@pytest.mark.parametrize("how", ["nousage", "zerousage"])
+def test_a_server_that_does_not_count_is_counted_for(server, how):
+    server.behave = lambda title, nth: how
     told = enhance(ITEMS[:6], at(server), FAST)
     assert told.usage.total == pytest.approx(sum(server.billed()), rel=0.2)
 
@@ -492,6 +493,25 @@ def test_a_refused_title_is_a_failure_and_refused_settings_stop(server, own_data
     assert len(arrived(own_data)) == 5
 
 
+def test_refused_titles_before_the_first_answer_do_not_stop_a_run(server):
+    server.behave = lambda title, nth: "400" if title in TITLES[:5] else "ok"
+    server.delay = lambda title: 0.0 if title in TITLES[:5] else 0.4  # a filter is faster than an answer
+    told = enhance(ITEMS[:12], at(server), Limits(concurrency=8))
+    assert (told.enhanced, told.failed, told.left) == (7, 5, 0)
+
+
+def test_refused_titles_are_failures_also_where_the_run_stops(server, own_data):
+    server.behave = lambda title, nth: {TITLES[1]: "400", TITLES[2]: "401"}.get(title, "ok")
+    with pytest.raises(InputError, match="does not accept the key"):
+        enhance(ITEMS[:4], at(server), Limits(concurrency=1))
+    assert (records(own_data)[-1]["title"], records(own_data)[-1]["outcome"]) == (TITLES[1], "failure")
+    server.behave = lambda title, nth: "400" if title == TITLES[1] else "ok"
+    told = enhance(ITEMS[:4], at(server), Limits(concurrency=1))  # and not: refuses all it was asked for
+    assert (told.enhanced, told.failed, told.left) == (3, 1, 0)
+    with pytest.raises(InputError, match="refuses the request"):
+        enhance(ITEMS[:2], at(server), Limits(concurrency=1), retry_failures=True)
+
+
 def test_pace(server):
     enhance(ITEMS[:4], at(server), Limits(requests_per_minute=200))
     starts = sorted(entry["at"] for entry in server.log)
@@ -529,6 +549,26 @@ def test_the_key_is_nowhere(server, own_data, trouble, capsys, monkeypatch):
         assert caught.value.__cause__ is None and caught.value.__context__ is None  # no errors of the client behind it
         assert free_of_the_key("".join(traceback.format_exception(caught.value)))
     assert free_of_the_key(repr(Endpoint.from_environment()))
+
+
+def test_nothing_of_an_openai_account_reaches_the_endpoint(server, monkeypatch):
+    """The client takes these of the environment."""
+    enhance(ITEMS[:1], at(server), FAST)
+    for name in ("ORG_ID", "PROJECT_ID", "API_KEY", "ADMIN_KEY"):
+        monkeypatch.setenv(f"OPENAI_{name}", f"secret-{name}")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Mine: secret\nAuthorization: Bearer secret")
+    enhance(ITEMS[1:2], at(server), FAST)
+    plain, other = (entry["headers"] for entry in server.log)
+    assert set(plain) == set(other) and "secret" not in str(other) and other["Authorization"] == f"Bearer {KEY}"
+
+
+def test_short_passwords_leave_answers_as_they_are(server, own_data):
+    endpoint = Endpoint(server.url.replace("//", "//u:e@"), MODEL, KEY)
+    assert enhance(ITEMS[:3], endpoint, FAST).enhanced == 3
+    assert "[password]" not in cache_file(own_data).read_text()
+    long = Endpoint("http://me:correct-horse@localhost", MODEL, KEY)
+    assert long.redact("me:correct-horse, correct-horse") == "[password], [password]"
+    assert endpoint.redact("u:e@") == "[password]@"  # in messages, where it costs less
 
 
 def test_keys_and_addresses_that_are_wrong_are_not_quoted(monkeypatch):

@@ -30,7 +30,7 @@ from ifcdsr_core.sources.image_download import (
     KINDS, PERMANENT, TEMPORARY, PictureLimits, download_images, gif_frames, inspect, read_manifest, repeated, summary,
     with_images)
 from ifcdsr_core.sources.public_web import checked_address, is_public
-from web_server import WebServer, run_and_kill
+from web_server import WebServer, make_certificate, run_and_kill
 from worlds import tiny
 
 QUICK = {"rate": 10_000.0, "wait": 0.01, "attempts": 2, "read_timeout": 10.0, "total_timeout": 20.0}
@@ -361,17 +361,13 @@ def test_no_cookies_no_proxies_no_passwords(web, tmp_path, monkeypatch):
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
 def test_https(tmp_path, monkeypatch):
     """A certificate that is trusted and one that is not; and the total time also holds for a trickle through TLS."""
-    pem = tmp_path / "server.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(pem), "-out",
-                    str(tmp_path / "certificate.pem"), "-days", "2", "-subj", "/CN=localhost", "-addext",
-                    "subjectAltName=DNS:localhost"], check=True, capture_output=True)
-    pem.write_bytes(pem.read_bytes() + (tmp_path / "certificate.pem").read_bytes())
+    pem, public = make_certificate(tmp_path)
     with WebServer(certificate=pem) as web:
         urls = [[web.url(path, "localhost")] for path in ("/a", "/b", "/slow", "/head")]
         web.put("/a", JPEG), web.put("/b", PNG)
         web.put("/slow", PNG, "trickle:100"), web.put("/head", PNG, "slow_head")
         assert set(get(urls, tmp_path / "not")["kind"]) == {"tls"} and not web.log
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(public))
         assert get([[web.url("/a")]], tmp_path / "name")["kind"].tolist() == ["tls"]  # it is not 127.0.0.1's
         begin = time.monotonic()
         found = get(urls, tmp_path / "yes", limits={"attempts": 1, "total_timeout": 2.0})
@@ -504,6 +500,36 @@ def test_the_total_time_of_a_request(web, tmp_path):
     found = get([[web.put(f"/{n}", PNG, behave)] for n, behave in enumerate(names)], tmp_path,
                 limits={"attempts": 1, "total_timeout": 0.5})
     assert set(found["kind"]) == {"timeout"} and time.monotonic() - begin < 4
+
+
+def test_an_answer_after_which_the_server_closes_is_broken_off_too(web):
+    """http.client gives such a connection away before the content is read."""
+    address = web.put("/a", bytes(1000), "trickle:100", Connection="close")
+    asking, begin = public_web.PublicWeb(total_timeout=0.5, allow_private=True), time.monotonic()
+    assert asking.get(address, 10_000).failure == "timeout" and time.monotonic() - begin < 4
+    asking.close()
+    asking, begin = public_web.PublicWeb(allow_private=True), time.monotonic()
+    threading.Timer(0.3, asking.close).start()
+    assert asking.get(address, 10_000).failure == "cut_off" and time.monotonic() - begin < 4
+
+
+def test_three_addresses_of_a_host_are_tried(web, monkeypatch):
+    """Each may take the whole time to connect."""
+    dead = ["127.0.0.7", "127.0.0.8", "127.0.0.9"]
+    resolve(monkeypatch, {"three.example": [[*dead[:2], "127.0.0.1"]], "four.example": [[*dead, "127.0.0.1"]]})
+    web.put("/a", JPEG)
+    asking = public_web.PublicWeb(allow_private=True)
+    assert asking.get(web.url("/a", "three.example"), 1 << 20).content == JPEG
+    assert asking.get(web.url("/a", "four.example"), 1 << 20).failure == "unreachable" and len(web.log) == 1
+    asking.close()
+
+
+def test_only_a_picture_is_unpacked(web):
+    """A bomb may come with any status; what is no gzip tells whether somebody tried."""
+    asking = public_web.PublicWeb(allow_private=True)
+    reply = asking.get(web.put("/a", b"no gzip", "as:404", Content_Encoding="gzip"), 1 << 20)
+    assert (reply.status, reply.failure, reply.content) == (404, "", b"")
+    asking.close()
 
 
 # -- whatever happens --------------------------------------------------------------------------------------------------

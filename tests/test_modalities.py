@@ -62,6 +62,21 @@ def test_gains_by_title_are_those_of_targets_with_and_without_one():
         ["ID + text", "Kitchen", "without a title", 30, 0.0], ["ID + text", "Kitchen", "with a title", 30, 75.0]]
 
 
+def test_groups_too_small_to_tell_apart_have_a_name():
+    runs = {"ID": [made_run([4] * 60, [4] * 60)], "ID + text": [made_run([2] * 60, [4] * 60)]}
+    table = pd.DataFrame({"target_domain": ["x"] * 60 + ["y"] * 60,
+                          "titled": [0.0] * 10 + [1.0] * 50 + [0.0] * 30 + [1.0] * 30})
+    table.attrs = {"source": "demo", "scenario": "food_kitchen", "scenario_fingerprint": "f", "train_on": "train",
+                   "holdout": 0.1}
+    for group in runs.values():
+        group[0].provenance["scenario_fingerprint"] = "f"
+        group[0].config.update(train_on="train", holdout=0.1)
+    found = modalities.by_title(table, runs, NAMES)
+    assert found[["Target", "The target is", "Cases", "Gain"]].to_numpy().tolist() == [
+        ["Food", "with or without a title", 60, 25.0], ["Kitchen", "without a title", 30, 0.0],
+        ["Kitchen", "with a title", 30, 0.0]]
+
+
 def test_whether_a_target_has_a_title_is_a_property_only_where_some_lack_one():
     scenario = tiny()
     assert subgroups.case_properties(scenario, RunConfig())["titled"].isna().all()

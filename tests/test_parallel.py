@@ -9,6 +9,7 @@ import sys
 import pandas as pd
 import pytest
 
+from ifcdsr_core.paths import ROOT
 from ifcdsr_core.run import Run
 from test_run import put_scenario
 
@@ -36,6 +37,48 @@ def test_two_processes_train_what_one_does(tmp_path, model, more):
     columns = [name for name in one.history if name != "seconds"]
     pd.testing.assert_frame_equal(one.history[columns], two.history[columns], rtol=1e-4)
     assert (one.ranks["full"] - two.ranks["full"]).abs().max() <= 1
+
+
+UNUSED = """
+import torch
+from ifcdsr_core import parallel
+from ifcdsr_core.batches import Batch
+
+
+class Model(torch.nn.Module):
+    device = torch.device("cpu")
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+
+    def loss(self, batch):
+        return (self.used * 2).sum() * batch.labels.float().mean()
+
+
+with parallel.processes():
+    model = Model()
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.1)
+    with parallel.shared(model):
+        for rows in (2, 1):  # the second process has no row of the last batch
+            whole = torch.ones(rows, 2, dtype=torch.long)
+            loss = model.loss(Batch(*[whole] * 6, whole[:, 0], whole[:, 0]))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    if parallel.rank() == 0:
+        print(model.used.tolist(), model.unused.tolist(), loss.item())
+"""
+
+
+def test_parameters_without_gradients_keep_none_in_a_process_without_rows(tmp_path, capsys):
+    exec(UNUSED, {})
+    (tmp_path / "train.py").write_text(UNUSED)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    two = subprocess.run([*TORCHRUN, str(tmp_path / "train.py")], capture_output=True, text=True, env=environment,
+                         timeout=300)
+    assert two.returncode == 0, two.stderr
+    assert two.stdout == capsys.readouterr().out and "[1.0, 1.0, 1.0]" in two.stdout
 
 
 def test_bad_input_ends_all_processes_with_its_line(tmp_path):

@@ -140,6 +140,8 @@ def test_no_text_and_no_word_in_common(data):
         embed_texts(with_titles([None, ""], [" "]))
     with pytest.raises(InputError, match="no word in common: use text_fusion=false"):
         embed_texts(with_titles(["one", "two"], ["three"]))
+    with pytest.raises(InputError, match="fewer than two words in common: use text_fusion=false"):
+        embed_texts(with_titles(["red", "red"], ["three"]))
     assert cached(data) == []
 
 

@@ -18,7 +18,7 @@ from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.sources import amazon, transfer
-from web_server import WebServer, run_and_kill
+from web_server import WebServer, make_certificate, run_and_kill
 
 CONTENT = random.Random(5).randbytes(3_000_000)
 OTHER = random.Random(6).randbytes(3_000_000)
@@ -97,6 +97,18 @@ def test_a_server_that_continues_elsewhere(web, path):
     url = web.put("/f", CONTENT, by_number("cut:1000000", "elsewhere", "ok"), ETag='"one"')
     assert get(url, path).read_bytes() == CONTENT
     assert ["Range" in entry["headers"] for entry in web.log] == [False, True, False]
+
+
+def test_an_empty_answer_does_not_make_the_part_whole(web, path):
+    url = web.put("/f", CONTENT, "cut:1000000", ETag='"one"')
+    with pytest.raises(InputError):
+        get(url, path, attempts=1)
+    web.put("/f", b"", ETag='"two"')  # so the range is not asked of the same file: status 200
+    with pytest.raises(InputError, match="sends nothing; tried 3 times"):
+        get(url, path)
+    assert left(path) == ["raw.bin.part", "raw.bin.part.json"]
+    web.put("/f", CONTENT, ETag='"two"')
+    assert get(url, path).read_bytes() == CONTENT
 
 
 def test_pieces_of_two_files_are_noticed_by_the_checksum(web, path):
@@ -191,6 +203,19 @@ def test_another_host_by_redirect(web, path):
         assert other.log[1]["headers"]["If-Range"] == '"x"'
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
+def test_no_step_of_the_way_may_leave_https_without_a_checksum(web, tmp_path, path, monkeypatch):
+    pem, public = make_certificate(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(public))
+    with WebServer(certificate=pem) as safe:
+        safe.put("/g", CONTENT)
+        safe.put("/f", b"", "redirect:" + web.put("/plain", b"", "redirect:" + safe.url("/g", "localhost")))
+        with pytest.raises(InputError, match="redirected from https to http, and no checksum is known"):
+            get(safe.url("/f", "localhost"), path)
+        assert left(path) == []
+        assert get(safe.url("/f", "localhost"), path, **FACTS).read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_is_kept_by_the_servers_clock(web, path, status):
     get(web.put("/f", CONTENT, by_number(f"status:{status}:1", "ok")), path)
@@ -250,6 +275,21 @@ def test_two_processes_do_not_write_the_same_part(web, path):
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="being downloaded by another process"):
             get(web.put("/f", CONTENT), path)
+    assert get(web.url("/f"), path).read_bytes() == CONTENT
+
+
+def test_a_part_that_another_process_deletes_before_it_is_locked(web, path, monkeypatch):
+    real = fcntl.flock
+
+    def flock(part, how):
+        (path.parent / "raw.bin.part").unlink()  # as its owner does with an empty part at the end
+        real(part, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(InputError, match="being downloaded by another process"):
+        get(web.put("/f", CONTENT), path)
+    assert not web.log and left(path) == []
+    monkeypatch.undo()
     assert get(web.url("/f"), path).read_bytes() == CONTENT
 
 

@@ -8,6 +8,7 @@ import multiprocessing
 import re
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
@@ -40,7 +41,8 @@ class WebServer:
     (as many zeros too much, without a length), ``no_length``, ``bad_length``, ``chunked``, ``bad_chunks``, ``gzip``
     (compressed and said so), ``trickle:<bytes per second>``, ``slow_head`` (header lines for ever), ``sleep:<seconds>``
     (before the answer), ``garbage`` (no HTTP), ``cut_all`` (no answer), ``status:<code>``,
-    ``status:<code>:<Retry-After>``, ``redirect:<address>``, ``page`` (an HTML page with status 200), ``endless``.
+    ``status:<code>:<Retry-After>``, ``as:<code>`` (the resource with that status),
+    ``redirect:<address>``, ``page`` (an HTML page with status 200), ``endless``.
 
     Attributes:
         log: one dict a request: ``path``, ``headers``, ``host`` (as asked for), ``at`` (seconds by the server's clock),
@@ -122,6 +124,16 @@ class WebServer:
                 self._active -= 1
 
 
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of localhost alone, signed by itself: with its key for the server, and without."""
+    pem, public = folder / "server.pem", folder / "certificate.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(pem), "-out",
+                    str(public), "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+                   check=True, capture_output=True)
+    pem.write_bytes(pem.read_bytes() + public.read_bytes())
+    return pem, public
+
+
 def run_and_kill(web: WebServer, moments: list[float], function, *args, **options) -> int:
     """Run ``function`` in a process, again and again: killed (-9) so many seconds after its first request for each of
     ``moments``, at last to its end. Returns how often it was killed before its end."""
@@ -151,6 +163,8 @@ def _behave(handler, entry: dict, resource: Resource, what: str, value: str = ""
     if what == "status":
         code, _, wait = value.partition(":")
         return _send(handler, entry, int(code), {"Retry-After": wait} if wait else {}, b"an error")
+    if what == "as":
+        status = int(value)
     if what == "redirect":
         return _send(handler, entry, 302, {"Location": value} if value else {}, b"")
     if what == "page":

@@ -26,6 +26,7 @@ from urllib3.util.connection import create_connection
 from ifcdsr_core.sources.transfer import USER_AGENT, cause
 
 _CHUNK = 1 << 16  # bytes
+_ADDRESSES = 3  # of a host; each may take the whole time to connect, which nobody can break off
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class PublicWeb:
             status, length = response.status, response.length_remaining
             if status != 200:
                 if length is not None and length <= _CHUNK:
-                    response.read()  # so that the connection can be used again
+                    response.read(_CHUNK, decode_content=False)  # so that the connection can be used again
                 return Reply(status, response.headers)
             if (length or 0) > max_bytes:
                 return Reply(status, failure="too_big", detail=f"{length} bytes announced")
@@ -189,7 +190,7 @@ class _Checked:
         allowed = [place[4] for place in found if self.allow_private or is_public(place[4][0])]
         if not allowed:
             raise PrivateAddress(f"{self._dns_host} is {found[0][4][0]}, which is not of the public internet")
-        for place in allowed:
+        for place in allowed[:_ADDRESSES]:
             try:
                 connected = create_connection((place[0], place[1]), self.timeout, self.source_address,
                                               self.socket_options)
@@ -235,7 +236,7 @@ class _Watch(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="watch", daemon=True)
         self._lock, self._over = threading.Lock(), threading.Event()
-        self._under_way: dict[int, list] = {}  # thread -> [latest end in monotonic seconds, socket]
+        self._under_way: dict[int, list] = {}  # thread -> [latest end in monotonic seconds, own hold of the socket]
 
     @contextmanager
     def during(self, seconds: float) -> Iterator[Callable[[], bool]]:
@@ -247,13 +248,19 @@ class _Watch(threading.Thread):
             yield lambda: time.monotonic() > end
         finally:
             with self._lock:
-                del self._under_way[threading.get_ident()]
+                _, handle = self._under_way.pop(threading.get_ident())
+            if handle is not None:
+                handle.close()
 
     def attach(self, handle: socket.socket) -> None:
         with self._lock:
             if self._over.is_set():
                 raise ConnectionAbortedError("ended")
-            self._under_way[threading.get_ident()][1] = handle
+            entry = self._under_way[threading.get_ident()]
+            # http.client closes the connection's before the content is read where the server is going to close, too
+            entry[1], before = handle.dup(), entry[1]
+        if before is not None:
+            before.close()
 
     def run(self) -> None:
         while not self._over.wait(0.1):

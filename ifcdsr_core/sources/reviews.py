@@ -22,9 +22,9 @@ import gzip
 import hashlib
 import html
 import json
-import math
 import os
 import re
+import sys
 import zlib
 from pathlib import Path
 from typing import Callable, Iterator
@@ -328,7 +328,7 @@ def _review_2023(text: str, note: Callable[[str], None]) -> tuple:
 def _review(line: dict, user: str, item: str, rating: str, time: str, units: int) -> tuple:
     """User, item and time in whole seconds, of which the file has ``units`` each."""
     found = _identifier(line, user), _identifier(line, item)
-    if type(line.get(rating)) not in (int, float) or not math.isfinite(line[rating]):
+    if type(line.get(rating)) not in (int, float) or not abs(line[rating]) <= sys.float_info.max:
         raise _Bad("rating is not a number")
     if type(line.get(time)) is not int:
         raise _Bad("time is not a whole number")

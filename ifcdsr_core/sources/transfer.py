@@ -195,8 +195,6 @@ class _Transfer:
         in_one_go = False
         if not have or have != (self.known["bytes"] or said.get("bytes")):
             in_one_go = self._receive(have, said)
-        if not os.fstat(self.part.fileno()).st_size and self.known["bytes"] != 0:
-            raise _Broken("the server sends nothing")
         if problem := _difference(_part(self.path), self.known):
             self._begin_anew()
             if in_one_go:
@@ -228,7 +226,8 @@ class _Transfer:
             if said.get("validator"):
                 headers["If-Range"] = said["validator"]
         with self.session.get(self.url, headers=headers, stream=True, timeout=self.timeout) as response:
-            if not checked and self.url.startswith("https:") and not response.url.startswith("https:"):
+            steps = [step.url.startswith("https:") for step in (*response.history, response)]
+            if not checked and self.url.startswith("https:") and not all(steps):
                 raise self.failed("redirected from https to http, and no checksum is known")
             total, validator = self._opening(response.status_code, response.headers, have, said)
             continued = response.status_code == 206
@@ -292,6 +291,8 @@ class _Transfer:
                     bar.update(len(chunk))
             except HTTPError as error:  # urllib3's, as the stream is read below requests
                 raise _Broken(f"broken off after {have} bytes: {cause(error)}") from error
+        if not begun and self.known["bytes"] != 0:  # what is in the part is of an earlier answer
+            raise _Broken("the server sends nothing")
         if have < (total or 0):
             raise _Broken(f"broken off after {have} of {total} bytes")
 
@@ -324,8 +325,11 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
     with open(_part(path), "ab", buffering=0) as part:
         try:
             fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            others = os.fstat(part.fileno()).st_nlink == 0  # its owner deleted it between our open and our lock
         except BlockingIOError:
-            raise InputError(f"{path} is being downloaded by another process: wait for its end") from None
+            others = True
+        if others:
+            raise InputError(f"{path} is being downloaded by another process: wait for its end")
         try:
             yield part
         finally:
