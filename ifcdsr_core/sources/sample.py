@@ -14,7 +14,6 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Sequence
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
