@@ -70,7 +70,7 @@ GAPS = (
         "chosen, once or until nothing changes?",
         "The released files are taken as they are; nothing is filtered again.",
         "The order of filters can only be tried on the raw reviews, before any filter. It takes Amazon's review "
-        "files of the four categories."),
+        "files of the four categories; the page From raw files to Table 1 then counts what each order leaves."),
     Gap(7, "Attention",
         "Equation (1) says Attention(F) and no more: layers, heads, positions, a feed-forward part and norms are "
         "open. It has to be causal, or (6) would predict what it sees.",

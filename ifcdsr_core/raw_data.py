@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
+from collections import defaultdict
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 import pandas as pd
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paper import PAPER_TABLE1
-from ifcdsr_core.paths import picture_store, results_dir
+from ifcdsr_core.paths import new_file, picture_store, results_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
-from ifcdsr_core.sources import amazon
+from ifcdsr_core.sources import amazon, prepare
 from ifcdsr_core.sources.partition import CHOICES, Rules, partition
 
 OTHER_RULES = [  # one rule at a time, against those of the scenario
@@ -102,6 +105,64 @@ def other_rules(scenario: Scenario) -> pd.DataFrame:
         train, length = printed[["train", "avg_length"]].iloc[0]
         rows.append(("the paper", *printed["items"], int(train), printed["valid"].sum(), printed["test"].sum(), length))
     return pd.DataFrame(rows, columns=["Rule changed", *names, "Train", "Valid", "Test", "Avg. length"])
+
+
+def rebuilt() -> pd.DataFrame:
+    """Which rule for windows gives C2DSR's sequences back, from what they hold together.
+
+    For the Food-Kitchen users all of whose several sequences can be seen: the rule is applied to all interactions of a
+    user, and its sequences are compared with the released ones. ``windows``, ``users``, ``users_rebuilt`` (all their
+    sequences and no other), ``sequences``, ``sequences_rebuilt``.
+
+    Raises:
+        InputError: a file can't be had.
+    """
+    from ifcdsr_core.sources import c2dsr
+
+    return rebuilt_from(c2dsr.several_sequences(), prepare("c2dsr", "food_kitchen", train_file=False).num_items_x)
+
+
+def save_rebuilt() -> Path:
+    """Write ``rebuilt`` to ``data/results/windows.csv``, for machines without the files; return the path."""
+    path = results_dir() / "windows.csv"
+    table = rebuilt()
+    with new_file(path) as staging:
+        table.to_csv(staging, index=False)
+    return path
+
+
+def shown_rebuilt() -> pd.DataFrame:
+    """The shipped table for a page."""
+    table = pd.read_csv(results_dir() / "windows.csv")
+    return table.rename(columns={"windows": "Windows", "users": "Users", "users_rebuilt": "Given back whole",
+                                 "sequences": "Sequences", "sequences_rebuilt": "Given back"})
+
+
+def rebuilt_from(released: pd.DataFrame, num_items_x: int) -> pd.DataFrame:
+    """The same for any sequences of whole users: ``user``, ``items``, ``timestamps``; items up to num_items_x are of X."""
+    log = released.explode(["items", "timestamps"]).drop_duplicates()
+    log = pd.DataFrame({"user": log["user"].astype(str), "item": log["items"].astype(str),
+                        "time": log["timestamps"].astype("int64"), "in_x": log["items"].astype(int) <= num_items_x})
+
+    def of_users(sequences: pd.DataFrame) -> dict[str, set]:
+        found = defaultdict(set)
+        for row in sequences.itertuples():
+            found[str(row.user)].add(frozenset(zip(row.items, row.timestamps)))
+        return found
+
+    expected, rows = of_users(released), []
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("x.parquet", "y.parquet")]
+        for path, part in zip(paths, (log[log["in_x"]], log[~log["in_x"]])):
+            part[["user", "item", "time"]].to_parquet(path, index=False)
+        for windows in CHOICES["windows"]:
+            items, sequences, _ = partition(*paths, Rules(min_user=1, min_item=1, windows=windows, leaks="keep"))
+            names = items["source_id"].astype(int).to_numpy()
+            found = of_users(sequences.assign(items=[names[row - 1] for row in sequences["items"]]))
+            same = {user: found.get(user, set()) & known for user, known in expected.items()}
+            rows.append((windows, len(expected), sum(found.get(user) == known for user, known in expected.items()),
+                         sum(map(len, expected.values())), sum(map(len, same.values()))))
+    return pd.DataFrame(rows, columns=["windows", "users", "users_rebuilt", "sequences", "sequences_rebuilt"])
 
 
 def fetch_pictures(scenario: Scenario) -> tuple[Scenario, pd.DataFrame]:

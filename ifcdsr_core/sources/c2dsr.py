@@ -28,6 +28,7 @@ FOLDERS = {"food_kitchen": "Food-Kitchen", "movie_book": "Movie-Book"}
 SCENARIOS = tuple(FOLDERS)
 OPTIONS = {"train_file": True,  # False: do without the training file; then there is no train split
            "titles": False}  # True: titles of LLMCDSR's files, joined by ASIN; about half of the items have one there
+EARLIER_FILE = "val.txt"  # replaced since by val_new.txt: it held sequences of users whose later ones were trained on
 SPLIT_FILES = {"train": "train_new.txt", "valid": "val_new.txt", "test": "test_new.txt"}
 
 _ITEM_LINE = re.compile(r"\d{1,9}\t([!-~]+)\t(\d{1,9})", re.ASCII)
@@ -72,9 +73,34 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Sce
         "files": {file: files.describe(names[file], path) for file, path in paths.items()} | title_files,
         "lines_not_in_time_order": {file: found["not_in_time_order"] for file, found in facts.items()},
         # The three files number their sequences jointly, so this tells how many there are even without one file.
-        "sequences_numbered": 1 + max(found["highest_id"] for found in facts.values()),
+        "sequences_numbered": 1 + max(max(found["ids"]) for found in facts.values()),
     }
     return Scenario(scenario, "c2dsr", items, pd.concat(tables, ignore_index=True), provenance)
+
+
+def several_sequences(scenario: str = "food_kitchen") -> pd.DataFrame:
+    """All sequences of the users who have several and none out of sight: ``user``, ``items``, ``timestamps``.
+
+    The files number the sequences user by user, and the validation and test files have the last one of each user, so that
+    it is known how many there are. Earlier ones are in the training file, which can't always be had, and some in an
+    earlier validation file.
+
+    Raises:
+        InputError: a file can't be had, or is malformed.
+    """
+    paths = {file: _fetch(f"{REPOSITORY}/data/raw/{FOLDERS[scenario]}/{file}")
+             for file in ("items_x.txt", "items_y.txt", "userlist.txt", "val_new.txt", "test_new.txt", EARLIER_FILE)}
+    num_users, (num_x, num_y) = read_users(paths["userlist.txt"]), (len(read_items(paths[f"items_{d}.txt"])) for d in "xy")
+    parts = []
+    for file in ("val_new.txt", "test_new.txt", EARLIER_FILE):
+        table, found = read_sequences(paths[file], file, num_users, num_x, num_x + num_y)
+        parts.append(table.assign(number=found["ids"], user=table["user"].astype(int)))
+    seen = pd.concat(parts).drop_duplicates("number").sort_values("number")
+    last = pd.concat(parts[:2]).set_index("user")["number"].sort_index()  # (users,)
+    count = last.diff().fillna(last.iloc[0] + 1).astype(int)
+    whole = count[(count > 1) & (seen.groupby("user").size().reindex(count.index) == count)]
+    seen = seen[seen["user"].isin(whole.index)]
+    return seen[["user", "items", "timestamps"]].reset_index(drop=True)
 
 
 def _fetch(name: str) -> Path:
@@ -111,8 +137,8 @@ def read_users(path: Path) -> int:
 
 def read_sequences(path: Path, split: str, num_users: int, num_items_x: int,
                    num_items: int) -> tuple[pd.DataFrame, dict]:
-    """The sequences of one file, each in time order, and what was found: ``not_in_time_order``, ``highest_id``."""
-    rows, num_unsorted, highest_id = [], 0, 0
+    """The sequences of one file, each in time order, and what was found: ``not_in_time_order``, ``ids`` (of sequences)."""
+    rows, num_unsorted, ids = [], 0, []
     for number, line in files.lines(path):
         match = _SEQUENCE_LINE.fullmatch(line)
         if not match:
@@ -123,7 +149,7 @@ def read_sequences(path: Path, split: str, num_users: int, num_items_x: int,
         items, times = np.array(_INTERACTION.findall(match[3])).astype(np.int64).T  # (length,) each
         if items.max() >= num_items:
             raise files.malformed(path, number, f"items from 0 to {num_items - 1}, found {items.max()}")
-        highest_id = max(highest_id, int(match[2]))
+        ids.append(int(match[2]))
         if np.any(times[1:] < times[:-1]):
             num_unsorted += 1
             order = np.argsort(times, kind="stable")
@@ -133,4 +159,4 @@ def read_sequences(path: Path, split: str, num_users: int, num_items_x: int,
     if not rows:
         raise InputError(f"{path} holds no sequence: delete it, or put a good copy in its place")
     columns = ["user", "split", "target_domain", "items", "timestamps"]
-    return pd.DataFrame(rows, columns=columns), {"not_in_time_order": num_unsorted, "highest_id": highest_id}
+    return pd.DataFrame(rows, columns=columns), {"not_in_time_order": num_unsorted, "ids": ids}

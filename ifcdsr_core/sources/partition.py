@@ -58,8 +58,8 @@ class Rules:
         windows: which sequences a history gives. ``sliding``: every run of interactions that keeps to window_days and
             max_length and can't be made longer at either end, so that they overlap. ``pieces``: the first such run, the
             next one from where it ended, and so on. ``latest``: as pieces, by window_days alone, and of each the latest
-            max_length interactions. There are 1,181 Food-Kitchen users all of whose several released sequences can be
-            seen: from their union ``sliding`` finds exactly these for 1,072 users, ``pieces`` for 83. Where sliding
+            max_length interactions. For users all of whose several released sequences can be seen, ``sliding`` gives
+            these back from their union in 9 of 10 cases, the others in one of 14 (``raw_data.rebuilt``). Where sliding
             differs, most items of a user are of one day.
         held_out: the ``latest`` sequence of every user, as in the released files; or, over all users, the ``share``
             of the sequences that ends last.
