@@ -156,12 +156,12 @@ def inventory(results: Mapping[str, Mapping[str, Sequence[Run]]]) -> Markdown:
     return Markdown("\n".join(lines) or "This version of the book ships no results on the paper's test sets.")
 
 
-def origin(runs: Iterable[Run], command: str) -> Markdown:
-    """Where runs come from: shipped with the checkout or made here, by which code, and the command that makes them anew.
+def origin(runs: Iterable[Run], *commands: str) -> Markdown:
+    """Where runs come from: shipped with the checkout or made here, by which code, and the commands that make them anew.
 
     Args:
         runs: any, some perhaps twice.
-        command: what to type after ``python -m ifcdsr_core``.
+        commands: what to type after ``python -m ifcdsr_core``.
     """
     from IPython.display import Markdown
 
@@ -171,7 +171,7 @@ def origin(runs: Iterable[Run], command: str) -> Markdown:
     minutes = sum(run.provenance["seconds"] for run in different) / 60
     came = f"{len(known)} of them shipped with this book (code of {', '.join(commits)})" if known else "all made here"
     return Markdown(f"*{len(different)} runs, {came}; {minutes:.0f} minutes of training in all. To make them anew:* "
-                    f"`python -m ifcdsr_core {command} --recompute`")
+                    + ", ".join(f"`python -m ifcdsr_core {command} --recompute`" for command in commands))
 
 
 def training_data(run: Run) -> str:

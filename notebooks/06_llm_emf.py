@@ -260,4 +260,6 @@ if "c2dsr" in real:
 made = [run for part in (controls, worlds, results)
         for experiment in part.values() for group in experiment.values()
         for run in group]
-comparisons.origin(made, f"sweep text --scenario {curves}")
+sources = ["demo", *real]
+comparisons.origin(made, f"sweep text --scenario {curves}",
+                   *(f"sweep modalities --source {source}" for source in sources))

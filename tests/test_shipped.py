@@ -56,8 +56,9 @@ def test_every_model_has_a_result_on_the_papers_test_set(scenario):
     assert found == set(MODELS) - ({"llm_emf"} if scenario == "movie_book" else set())
 
 
-def test_titles_are_tried_on_the_papers_test_set_with_three_seeds():
-    runs = experiments.shipped(experiments.modalities("food_kitchen", range(3), "c2dsr"))
+@pytest.mark.parametrize("source", ["c2dsr", "llmcdsr"])
+def test_titles_are_tried_on_real_data_with_three_seeds(source):
+    runs = experiments.shipped(experiments.modalities("food_kitchen", range(3), source))
     for arm in ("ID", "ID + text"):
         assert [run.config["seed"] for run in runs[arm]] == [0, 1, 2]
 
