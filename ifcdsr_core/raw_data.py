@@ -52,7 +52,7 @@ def rules(scenario: Scenario) -> pd.DataFrame:
     for spec in fields(Rules):
         value = used[spec.name]
         known = ("true", "false") if isinstance(value, bool) else CHOICES.get(spec.name, ())
-        shown = json.dumps(value).strip('"')
+        shown = _shown(value)
         rows.append((spec.name, shown, ", ".join(other for other in known if other != shown) or "a number"))
     return pd.DataFrame(rows, columns=["Rule", "Here", "Else"])
 
@@ -79,7 +79,6 @@ def leaks(scenario: Scenario) -> pd.DataFrame:
 
 def other_rules(scenario: Scenario) -> pd.DataFrame:
     """Table 1 by other rules, one changed at a time; beside it the paper's, where the files are of its release.
-
     Raises:
         InputError: as ``amazon.converted``.
     """
@@ -90,7 +89,7 @@ def other_rules(scenario: Scenario) -> pd.DataFrame:
     for change in ({}, *OTHER_RULES):
         if change and change.items() <= asdict(used).items():
             continue
-        label = ", ".join(f"{name}: {value}" for name, value in change.items()) or "as above"
+        label = ", ".join(f"{name}: {_shown(value)}" for name, value in change.items()) or "as above"
         try:
             items, sequences, _ = partition(*parquet, replace(used, **change))
         except InputError:  # no sequence is left
@@ -231,6 +230,11 @@ def speeds() -> pd.DataFrame:
                      f"{best['pictures_per_second']:,.0f} a second", math.nan, best["times_the_loop"], math.nan))
     return pd.DataFrame(rows, columns=["Step", "Of", "Speed", "Peak memory (GB)", "Times as fast as plain",
                                        "Plain takes times the memory"])
+
+
+def _shown(value) -> str:
+    """A value as ``--source-option`` takes it."""
+    return json.dumps(value).strip('"')
 
 
 def _measured(benchmark: str) -> dict:
