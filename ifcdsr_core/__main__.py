@@ -102,9 +102,7 @@ def _parser() -> argparse.ArgumentParser:
                           "such as not_found,denied; temporary ones are always asked again")
     pictures.add_argument("--allow-private", action="store_true", help="also ask addresses that are not of the public "
                           "internet")
-    for spec in dataclasses.fields(PictureLimits):
-        pictures.add_argument("--" + spec.name.replace("_", "-"), type={"int": int, "float": float}[spec.type],
-                              default=spec.default, help=f"{spec.metadata['help']} (default: %(default)s)")
+    _add_settings(pictures, PictureLimits)
     pictures.set_defaults(command=_pictures)
 
     enhance = commands.add_parser("enhance", parents=[data], help="have an LLM enhance a scenario's titles; what the "
@@ -113,17 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     enhance.add_argument("--keep", action="store_true", help="with --dry-run: keep the estimate in data/results")
     enhance.add_argument("--limit", type=int, default=0, help="ask for at most so many items (default: all)")
     enhance.add_argument("--retry-failures", action="store_true", help="ask again for items that were given up")
-    for spec in dataclasses.fields(Limits):
-        enhance.add_argument("--" + spec.name.replace("_", "-"), type={"int": int, "float": float}[spec.type],
-                             default=spec.default, help=f"{spec.metadata['help']} (default: %(default)s)")
+    _add_settings(enhance, Limits)
     enhance.set_defaults(command=_enhance)
 
     train = commands.add_parser("train", help="train and test one configuration, or find its finished run")
-    for spec in dataclasses.fields(RunConfig):
-        if "help" in spec.metadata:
-            kind = {"int": int, "float": float, "str": str}[spec.type]
-            train.add_argument("--" + spec.name.replace("_", "-"), type=kind, default=spec.default,
-                               help=f"{spec.metadata['help']} (default: %(default)s)")
+    _add_settings(train, RunConfig)
     train.add_argument("--source-option", action="append", default=[], metavar="NAME=VALUE",
                        help="an option of the source; may be repeated")
     train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
@@ -164,6 +156,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
+    """An option for every field of a dataclass that has a help text."""
+    for spec in dataclasses.fields(settings):
+        if "help" in spec.metadata:
+            parser.add_argument("--" + spec.name.replace("_", "-"), default=spec.default,
+                                type={"int": int, "float": float, "str": str}[spec.type],
+                                help=f"{spec.metadata['help']} (default: %(default)s)")
+
+
+def _settings(options, settings: type, **more):
+    """The dataclass with what was given for these fields."""
+    given = {spec.name: getattr(options, spec.name) for spec in dataclasses.fields(settings) if "help" in spec.metadata}
+    return settings(**given, **more)
+
+
 def _prepare(options) -> None:
     from ifcdsr_core.sources import prepare
 
@@ -196,7 +203,7 @@ def _pictures(options) -> None:
     from ifcdsr_core.sources import prepare
     from ifcdsr_core.sources.image_download import TEMPORARY, PictureLimits, download_images, with_images
 
-    limits = PictureLimits(**{spec.name: getattr(options, spec.name) for spec in dataclasses.fields(PictureLimits)})
+    limits = _settings(options, PictureLimits)
     scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
     again = [kind.strip() for kind in options.retry.split(",") if kind.strip()]
     store = picture_store(scenario.source, scenario.provenance["options"].get("release", scenario.name))
@@ -243,7 +250,7 @@ def _enhance(options) -> None:
     from ifcdsr_core.sources import prepare
 
     endpoint = Endpoint.from_environment(needs_key=not options.dry_run)
-    limits = Limits(**{spec.name: getattr(options, spec.name) for spec in dataclasses.fields(Limits)})
+    limits = _settings(options, Limits)
     scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
     titles, untitled = titles_of(scenario)
     print(f"{endpoint.model} at {endpoint.place}: {len(titles)} different titles; {untitled} of {scenario.num_items} items "
@@ -267,9 +274,8 @@ def _train(options) -> None:
     from ifcdsr_core import parallel
     from ifcdsr_core.run import RunConfig, run
 
-    known = {spec.name for spec in dataclasses.fields(RunConfig) if "help" in spec.metadata}
-    config = RunConfig(**{name: value for name, value in vars(options).items() if name in known},
-                       source_options=_assignments(options.source_option), model_options=_assignments(options.set))
+    config = _settings(options, RunConfig, source_options=_assignments(options.source_option),
+                       model_options=_assignments(options.set))
     with parallel.processes():
         def say(line: str, to=sys.stderr) -> None:
             if parallel.rank() == 0:

@@ -79,6 +79,7 @@ def leaks(scenario: Scenario) -> pd.DataFrame:
 
 def other_rules(scenario: Scenario) -> pd.DataFrame:
     """Table 1 by other rules, one changed at a time; beside it the paper's, where the files are of its release.
+
     Raises:
         InputError: as ``amazon.converted``.
     """
