@@ -146,6 +146,22 @@ def order_ties(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
+def funnel(table: pd.DataFrame) -> Figure:
+    """What each step of a re-partition leaves: interactions, then sequences; ``table`` as of ``raw_data.funnel``."""
+    parts = [table.dropna(subset=[what]) for what in ("Interactions", "Sequences")]
+    fig, axes = plt.subplots(2, 1, figsize=(WIDTH, 0.9 + 0.32 * sum(map(len, parts))),
+                             height_ratios=[max(2, len(part)) for part in parts])
+    for ax, part, what, colour in zip(axes, parts, ("Interactions", "Sequences"), (GREY, PLUM)):
+        counts = part[what].astype(int).to_numpy()
+        bars = ax.barh(part["After"], counts, color=colour, height=0.66)
+        ax.bar_label(bars, [f"{count:,}" for count in counts], padding=4, fontsize=8.5)
+        ax.invert_yaxis()
+        ax.set(title=what, xlim=(0, 1.14 * counts.max()))
+        ax.grid(axis="y", visible=False)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    return fig
+
+
 def gallery(scenario: Scenario, count: int = 8, seed: int = 0) -> Figure:
     """Pictures of ``count`` randomly chosen items of each domain with their titles, a row a domain."""
     random = np.random.default_rng(seed)

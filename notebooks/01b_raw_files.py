@@ -32,7 +32,8 @@ epochs = 8
 learning_rate = 0.01
 
 # %%
-from ifcdsr_core import experiments, page, raw_data, statistics, tables
+from ifcdsr_core import experiments, page, plots, raw_data
+from ifcdsr_core import statistics, tables
 from ifcdsr_core.images import embed_images
 from ifcdsr_core.run import run
 from ifcdsr_core.sources import prepare
@@ -86,6 +87,9 @@ page.show(raw_data.shown_rebuilt(),
 
 # %% mystnb={"markdown_format": "myst"}
 page.show(raw_data.funnel(world), f"{title}: what each step leaves.", "tab-funnel")
+
+# %% mystnb={"figure": {"caption": "What each step of the re-partition leaves of the interactions, and then of the sequences.", "name": "fig-funnel"}}
+plots.save_figure(plots.funnel(raw_data.funnel(world)), f"01b_{release}_{scenario}")
 
 # %% [markdown]
 # ## Does training know the answers?

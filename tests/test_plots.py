@@ -51,6 +51,14 @@ def test_world_gains_draw_every_arm_in_every_world():
     assert [text.get_text() for text in food.get_xticklabels()] == ["neither", "titles"]
 
 
+def test_funnel_draws_what_every_step_leaves():
+    table = pd.DataFrame({"After": ["read", "users", "windows", "leaks"],
+                          "Interactions": pd.Series([40, 30, None, None], dtype=object),
+                          "Sequences": pd.Series([None, None, 12, 11], dtype=object)})
+    drawn = [[bar.get_width() for bar in ax.patches] for ax in plots.funnel(table).axes]
+    assert drawn == [[40, 30], [12, 11]]
+
+
 def test_text_map_names_every_group_where_it_lies():
     places = np.array([[0.0, 0.0], [0.0, 2.0], [5.0, 5.0], [7.0, 5.0]])
     fig = plots.text_map(places, ["tea", "tea", "fire", "fire"], np.array([True, False, True, False]), ("Food", "Kitchen"))
