@@ -195,7 +195,8 @@ def _rescored(runs: Sequence[Run], rank_of) -> list[Difference]:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A line a gap: the topic and the reading with the largest effect, or why there is none.
+    """A line a gap: the topic and the reading with the largest effect, of those beyond noise if there are any; or why
+    there is none.
 
     Args:
         table: of ``effects``; several data sets may be joined, if they have the same domains.
@@ -204,14 +205,20 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for gap in GAPS:
         part = table[table["gap"] == gap.number]
-        sizes = part[names].map(lambda cell: abs(cell.value) if isinstance(cell, Difference) else 0.0).max(axis=1)
         if len(part):
-            largest = part.loc[sizes.idxmax()]
+            sizes = part[names].map(lambda cell: (beyond_noise(cell), abs(cell.value)) if isinstance(cell, Difference)
+                                    else (False, 0.0)).max(axis=1)
+            largest = part.loc[max(sizes.index, key=sizes.get)]
             rows.append((gap.number, gap.topic, f"{largest['reading']}; {largest['data']}",
                          *(str(largest[name]) for name in names)))
         else:
             rows.append((gap.number, gap.topic, "cannot be checked here", *(len(names) * ("–",))))
     return pd.DataFrame(rows, columns=["#", "Left open", "Largest effect", *names])
+
+
+def beyond_noise(effect: Difference) -> bool:
+    """Whether zero is outside the interval, and the effect large enough to be shown with two decimals."""
+    return not effect.low <= 0 <= effect.high and abs(effect.value) >= 0.005
 
 
 def entry(gap: Gap) -> Markdown:
@@ -239,7 +246,7 @@ def verdict(table: pd.DataFrame) -> str:
         for _, row in part.iterrows():
             for name in names:
                 cell = row[name]
-                if isinstance(cell, Difference) and not cell.low <= 0 <= cell.high:
+                if isinstance(cell, Difference) and beyond_noise(cell):
                     moved["raises" if cell.value > 0 else "lowers"].append(f"{escape(row['reading'])} ({escape(name)})")
         count = sum(isinstance(cell, Difference) for name in names for cell in part[name])
         where = f"On {'the ' if data == 'demo' else ''}{escape(data)}"

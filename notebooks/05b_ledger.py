@@ -64,7 +64,8 @@ effects = pd.concat(parts, ignore_index=True)
 # %% mystnb={"markdown_format": "myst"}
 page.show(ledger.summary(effects),
           "The gaps, and the reading of each that changes the MRR "
-          "most, in points, with what seeds and cases leave open.",
+          "most, in points, with what seeds and cases leave open; of "
+          "those beyond noise, if there are any.",
           "tab-ledger")
 
 # %%
@@ -90,4 +91,5 @@ for gap in ledger.GAPS:
 runs = [run for part in (demo, real) for group in part.values()
         for run in group]
 display(comparisons.origin(
-    runs, f"sweep readings --scenario {scenario}"))
+    runs, *(f"sweep readings --source {source} --scenario {scenario}"
+            for source in (["demo", "c2dsr"] if real else ["demo"]))))

@@ -83,7 +83,20 @@ def test_the_verdict_counts_what_is_beyond_noise():
                           (4, "b", "demo", Difference(9, 8, 10), Difference(9, 8, 10)),
                           (7, "c", "demo", Difference(1, -1, 2), Difference(-1, -3, 1))],
                          columns=["gap", "reading", "data", *NAMES])
+    nothing = (3, "d", "demo", Difference(0.004, 0.001, 0.01), Difference(0.0, 0.0, 0.0))  # certain, and shown as zero
     assert ledger.verdict(table) == "**On the demo**: of 4 effects, 1 lower the MRR beyond noise and 1 raise it: a (Kitchen)."
+    table.loc[len(table)] = nothing
+    assert "of 6 effects, 1 lower the MRR beyond noise and 1 raise it: a (Kitchen)." in ledger.verdict(table)
+
+
+def test_at_a_glance_what_is_beyond_noise_goes_before_what_is_larger():
+    table = pd.DataFrame([(7, "noisy", "demo", Difference(5, -1, 11), Difference(-4, -9, 1)),
+                          (7, "sure", "demo", Difference(1, 0.5, 2), Difference(0, -1, 1)),
+                          (9, "larger", "demo", Difference(-3, -9, 3), Difference(0, -1, 1)),
+                          (9, "smaller", "demo", Difference(1, -2, 3), Difference(0, -1, 1))],
+                         columns=["gap", "reading", "data", *NAMES])
+    lines = ledger.summary(table).set_index("#")["Largest effect"]
+    assert (lines[7], lines[9]) == ("sure; demo", "larger; demo")
 
 
 def test_sensitivity_names_the_best_value_and_what_it_would_bring():
