@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--precision", default="float32", help="float32, float16 or bfloat16, of pictures (default: "
                        "%(default)s)")
     embed.add_argument("--workers", type=int, default=None, help="processes that decode pictures (default: one a "
-                       "processor, none where pictures are few)")
+                       "processor with a GPU, else none)")
     embed.set_defaults(command=_embed)
 
     download = commands.add_parser("download", help="download the raw files of a scenario; what is there of a file is "

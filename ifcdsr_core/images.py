@@ -1,7 +1,7 @@
 """Pictures of a scenario's items to frozen features: any number of them, on any number of processes.
 
-While the model works, worker processes decode and prepare the next pictures. What is done is kept shard by shard, so a
-run that was killed goes on behind its last whole shard, to the same bytes; and several processes share the shards:
+While a GPU works, processes decode and prepare the next pictures. What is done is kept shard by shard, so a run that was
+killed goes on behind its last whole shard, to the same bytes; and several processes share the shards:
 
     torchrun --nproc-per-node 4 -m ifcdsr_core embed --source amazon --device cuda --precision float16
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 SHARD = 8  # batches
-FEW = 5_000  # pictures that are embedded before worker processes have started
 
 
 def embed_images(scenario: Scenario, encoder: str = SMALL_CLIP, device: str = "cpu", batch_size: int = 256,
@@ -53,8 +52,8 @@ def embed_images(scenario: Scenario, encoder: str = SMALL_CLIP, device: str = "c
         batch_size: pictures at a time; does not change the features but for rounding.
         precision: of the model's products, ``float32``, or mixed, ``float16`` or ``bfloat16``. Like the device it is
             recorded, and is not part of the fingerprint: features differ in the third decimal.
-        workers: processes that decode pictures; 0 for none, None for one a processor, or none for less than ``FEW``
-            pictures.
+        workers: processes that decode pictures; 0 for none. None for one a processor where a GPU computes, and none
+            elsewhere: there they take from the model what they give (``benchmarks/embedding.py``).
         progress: show a bar in a terminal.
 
     Raises:
@@ -79,7 +78,8 @@ def embed_images(scenario: Scenario, encoder: str = SMALL_CLIP, device: str = "c
     tower = image_tower(encoder, usable_device(device))
     made_of |= tower_record(tower, device) | {"precision": precision}
     if workers is None:
-        workers = 0 if len(named) < FEW else processors()
+        sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine
+        workers = max(1, processors() // sharing) if device == "cuda" else 0
     shards = [[named[at:at + batch_size] for at in range(start, min(start + SHARD * batch_size, len(named)), batch_size)]
               for start in range(0, len(named), SHARD * batch_size)]
     folder = parts_folder(scenario, made_of, f"{batch_size}-{precision}-{device}")

@@ -182,7 +182,9 @@ page.show(raw_data.costs(), "The 2014 release: what has to be moved, and how lon
           "it takes at the speeds measured.", "tab-raw-costs")
 
 # %% [markdown]
-# The re-partition streams, so that it does not grow with the files in memory as a plain version does:
+# The re-partition streams, so that its memory does not grow with the files as that of a plain version does. Of the time of the
+# large CLIP most is the model's own (on two processors, without a GPU), so that little is to be gained around it; decoding
+# alone is many times as fast (`data/results/benchmarks/embedding.json`), and a GPU is what it waits for.
 
 # %% mystnb={"markdown_format": "myst"}
 page.show(raw_data.speeds(), "Measured: the re-partition beside a plain version in "
