@@ -56,6 +56,11 @@ def test_every_model_has_a_result_on_the_papers_test_set(scenario):
     assert found == set(MODELS) - ({"llm_emf"} if scenario == "movie_book" else set())
 
 
+def test_every_reading_of_ifcdsr_has_a_result_on_the_papers_test_set():
+    readings = experiments.readings("food_kitchen", [0], "c2dsr")
+    assert set(experiments.shipped(readings)) == set(readings) and len(readings) == 18
+
+
 @pytest.mark.parametrize("source", ["c2dsr", "llmcdsr"])
 def test_titles_are_tried_on_real_data_with_three_seeds(source):
     runs = experiments.shipped(experiments.modalities("food_kitchen", range(3), source))
