@@ -26,8 +26,8 @@
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
-release = "sample"  # or 2014, 2023: after the commands download and pictures
-encoder = "small_clip"  # for real pictures such as ViT-B-32-quickgelu/openai
+release = "sample"  # or 2014, 2023, once they are downloaded
+encoder = "small_clip"  # or such as ViT-B-32-quickgelu/openai
 epochs = 8
 learning_rate = 0.01
 
@@ -50,7 +50,8 @@ title = f"{page.title('amazon', scenario)}, release {release}"
 # executed.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.lines(world), f"{title}: what was read.", "tab-raw-lines")
+page.show(raw_data.lines(world),
+          f"{title}: what was read.", "tab-raw-lines")
 
 # %% [markdown]
 # A line that can't be used does not stop anything, and is not lost silently: it is counted under what is wrong with it.
@@ -68,7 +69,8 @@ page.show(raw_data.bad_lines(world), "Lines that could not be used.",
 # and what was seen in those files.
 
 # %% mystnb={"markdown_format": "myst"} tags=["hide-output"]
-page.show(raw_data.rules(world), "The rules of the re-partition.", "tab-rules")
+page.show(raw_data.rules(world),
+          "The rules of the re-partition.", "tab-rules")
 
 # %% [markdown]
 # How is it known that the windows slide? For Food-Kitchen users all of whose several sequences are in released files, the
@@ -76,9 +78,9 @@ page.show(raw_data.rules(world), "The rules of the re-partition.", "tab-rules")
 
 # %% mystnb={"markdown_format": "myst"}
 page.show(raw_data.shown_rebuilt(),
-          "C2DSR's released sequences, rebuilt by each rule for windows: users of "
-          "whom exactly their sequences come back, and sequences that do.",
-          "tab-rebuilt")
+          "C2DSR's released sequences, rebuilt by each rule for "
+          "windows: users of whom exactly their sequences come "
+          "back, and sequences that do.", "tab-rebuilt")
 
 # %% [markdown]
 # The table is shipped, and made anew from the published files by `raw_data.save_rebuilt()`.
@@ -86,10 +88,11 @@ page.show(raw_data.shown_rebuilt(),
 # What is left after each step, from the first line to the last sequence:
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.funnel(world), f"{title}: what each step leaves.", "tab-funnel")
+funnel = raw_data.funnel(world)
+page.show(funnel, f"{title}: what each step leaves.", "tab-funnel")
 
 # %% mystnb={"figure": {"caption": "What each step of the re-partition leaves of the interactions, and then of the sequences.", "name": "fig-funnel"}}
-plots.save_figure(plots.funnel(raw_data.funnel(world)), f"01b_{release}_{scenario}")
+plots.save_figure(plots.funnel(funnel), f"01b_{release}_{scenario}")
 
 # %% [markdown]
 # ## Does training know the answers?
@@ -99,7 +102,8 @@ plots.save_figure(plots.funnel(raw_data.funnel(world)), f"01b_{release}_{scenari
 # did later. As long as it is the latest sequence that is held out there can be no such thing; it is counted all the same.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.leaks(world), f"{title}: what training knows of what is held out.",
+page.show(raw_data.leaks(world),
+          f"{title}: what training knows of what is held out.",
           "tab-leaks")
 
 # %% [markdown]
@@ -117,8 +121,8 @@ page.show(tables.data_table({title: numbers}, "table1"),
 
 # %% mystnb={"markdown_format": "myst"}
 page.show(raw_data.other_rules(world),
-          f"{title}: Table 1 with one rule changed. With the files of 2014 the "
-          "last row is the paper's.", "tab-other-rules")
+          f"{title}: Table 1 with one rule changed. With the files "
+          "of 2014 the last row is the paper's.", "tab-other-rules")
 
 # %% [markdown]
 # ## Pictures
@@ -129,7 +133,8 @@ page.show(raw_data.other_rules(world),
 
 # %% mystnb={"markdown_format": "myst"}
 world, outcomes = raw_data.fetch_pictures(world)
-page.show(outcomes, f"{title}: what became of the items' pictures.",
+page.show(outcomes,
+          f"{title}: what became of the items' pictures.",
           "tab-picture-outcomes")
 
 # %% [markdown]
@@ -149,13 +154,15 @@ page.show(tables.feature_counts(world, features.missing),
 
 # %%
 config, = experiments.configurations(
-    "ifcdsr", scenario, [0], "amazon", source_options={"release": release},
-    encoder=encoder, epochs=epochs, learning_rate=learning_rate)
+    "ifcdsr", scenario, [0], "amazon", encoder=encoder,
+    source_options={"release": release},
+    epochs=epochs, learning_rate=learning_rate)
 finished = run(config)
 
 # %% mystnb={"markdown_format": "myst"}
 page.show(tables.run_metrics(finished, world.domain_names),
-          f"{title}: test metrics of IFCDSR in percent, seed 0.", "tab-raw-metrics")
+          f"{title}: test metrics of IFCDSR in percent, seed 0.",
+          "tab-raw-metrics")
 
 # %% [markdown]
 # ## The real thing
@@ -178,7 +185,8 @@ page.show(tables.run_metrics(finished, world.domain_names),
 # GPU. **The real files could not be had where this book was made**, so that these times were never seen as a whole.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.costs(), "The 2014 release: what has to be moved, and how long "
+page.show(raw_data.costs(),
+          "The 2014 release: what has to be moved, and how long "
           "it takes at the speeds measured.", "tab-raw-costs")
 
 # %% [markdown]
@@ -187,6 +195,7 @@ page.show(raw_data.costs(), "The 2014 release: what has to be moved, and how lon
 # alone is many times as fast (`data/results/benchmarks/embedding.json`), and a GPU is what it waits for.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.speeds(), "Measured: the re-partition beside a plain version in "
-          "pandas, and the pictures beside plain loops. A dash: not run at this size.",
-          "tab-raw-speeds")
+page.show(raw_data.speeds(),
+          "Measured: the re-partition beside a plain version in "
+          "pandas, and the pictures beside plain loops. A dash: not "
+          "run at this size.", "tab-raw-speeds")
