@@ -85,7 +85,7 @@ def test_table_1_by_other_rules(world):
 
 def test_pictures_come_from_the_shop_as_they_were_drawn(world, data):
     demo = prepare("demo", "food_kitchen")
-    drawn = {sample._asin(item): (demo.folder / image).read_bytes()
+    drawn = {sample._asin("food_kitchen", item): (demo.folder / image).read_bytes()
              for item, image in zip(demo.items["item"], demo.items["image"])}
     found, outcomes = raw_data.fetch_pictures(world)
     counts = dict(zip(outcomes["Outcome"], outcomes["Items"]))
@@ -95,6 +95,11 @@ def test_pictures_come_from_the_shop_as_they_were_drawn(world, data):
         assert (found.folder / row.image).read_bytes() == drawn[row.source_id]
     for row in found.items[found.items["image"].isna()].itertuples():
         assert len(row.image_urls) == 0 or "gone-" in row.image_urls[0] or int(row.source_id[1:]) % 50 == 0
+
+
+def test_the_scenarios_of_the_sample_have_no_item_in_common(world):
+    other = prepare("amazon", "movie_book", release="sample")
+    assert not set(world.items["source_id"]) & set(other.items["source_id"])
 
 
 def test_windows_are_given_back_by_the_rule_that_made_them():

@@ -2,8 +2,8 @@
 
 It is the demo's world, logged as Amazon logged: a rating a line, items by name, days; metadata that are Python literals.
 With it comes what makes raw files raw: users of one domain only, second ratings of the same item, items that stand in
-both categories, items without a title or picture, and lines that are damaged. So the way from raw files to a trained model
-can be gone, and looked at, without a download.
+both categories, items without a title or picture, and lines that are damaged. So the way from raw files to a trained
+model can be gone, and looked at, without a download.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def write(paths: Sequence[Path], scenario: str) -> None:
     world, random = prepare("demo", scenario), np.random.default_rng(0)
     log = _log(world, random)
     both = random.permutation(np.flatnonzero(world.items["domain"] == "x"))[:IN_BOTH] + 1
-    items = _described(world.items, random)
+    items = _described(world, random)
     for domain, ratings, metadata in zip("xy", paths[:2], paths[2:]):
         listed = items[(items["domain"] == domain) | items["item"].isin(both)]
         part = log[log["item"].isin(listed["item"])].sort_values(["item", "time", "user"])
-        _write(ratings, [f"{row.user},{_asin(row.item)},5.0,{row.time}".encode() for row in part.itertuples()],
+        _write(ratings, [f"{row.user},{_asin(scenario, row.item)},5.0,{row.time}".encode() for row in part.itertuples()],
                _BAD_RATINGS)
         _write(metadata, listed["line"].tolist(), _BAD_ITEMS)
 
@@ -61,7 +61,8 @@ def shop(items: pd.DataFrame, scenario: str) -> Iterator[pd.DataFrame]:
     from ifcdsr_core.sources import prepare
 
     world = prepare("demo", scenario)
-    files = {f"/{_asin(item)}.png": world.folder / image for item, image in zip(world.items["item"], world.items["image"])}
+    files = {f"/{_asin(scenario, item)}.png": world.folder / image
+             for item, image in zip(world.items["item"], world.items["image"])}
 
     class Counter(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -105,20 +106,23 @@ def _log(world: Scenario, random: np.random.Generator) -> pd.DataFrame:
                       alike.assign(user="AONLY" + alike["user"].str.upper())], ignore_index=True)
 
 
-def _described(items: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+def _described(world: Scenario, random: np.random.Generator) -> pd.DataFrame:
     """The items with their lines of metadata."""
+    items = world.items
     untitled, unpictured, gone = (random.random(len(items)) < share for share in (UNTITLED, UNPICTURED, GONE))
     lines = []
     for row, no_title, no_picture, is_gone in zip(items.itertuples(), untitled, unpictured, gone):
         title = {} if no_title else {"title": row.title.replace("Night", "Night &amp; Day")}
-        address = {} if no_picture else {"imUrl": f"{SHOP}{'gone-' if is_gone else ''}{_asin(row.item)}.png"}
-        lines.append(repr({"asin": _asin(row.item), **title, "price": 9.5, **address, "related": {"also_viewed": ["B0"]},
+        asin = _asin(world.name, row.item)
+        address = {} if no_picture else {"imUrl": f"{SHOP}{'gone-' if is_gone else ''}{asin}.png"}
+        lines.append(repr({"asin": asin, **title, "price": 9.5, **address, "related": {"also_viewed": ["B0"]},
                            "salesRank": {row.kind: row.item}}).encode())
     return items.assign(line=lines)
 
 
-def _asin(item: int) -> str:
-    return f"B{item:09d}"
+def _asin(scenario: str, item: int) -> str:
+    """An item's id: another one in each scenario, as pictures are kept by it."""
+    return f"{scenario[0].upper()}{item:09d}"
 
 
 def _write(path: Path, lines: list[bytes], bad: Sequence[bytes]) -> None:
