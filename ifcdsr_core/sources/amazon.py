@@ -27,7 +27,7 @@ from ifcdsr_core.sources import reviews as raw_reviews, sample
 from ifcdsr_core.sources.image_download import MANIFEST, link_images
 from ifcdsr_core.sources.partition import Rules, partition, rules_of
 
-VERSION = 1
+VERSION = 2
 SCENARIOS = ("food_kitchen", "movie_book")
 CATEGORIES = {"Food": "Grocery_and_Gourmet_Food", "Kitchen": "Home_and_Kitchen",
               "Movie": "Movies_and_TV", "Book": "Books"}
