@@ -45,12 +45,19 @@ def put_pictures(folder: Path, count: int, side: int = 500) -> Scenario:
             Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC).save(name, "JPEG", quality=90)
         else:
             os.link(folder / "images" / f"{(item - 1) % 30 + 1}.jpg", name)
-    items = pd.DataFrame({"item": np.arange(1, count + 1, dtype=np.int32), "domain": "x", "title": None,
-                          "source_id": [f"b{item}" for item in range(1, count + 1)],
-                          "image": [f"images/{item}.jpg" for item in range(1, count + 1)]})
+    items = pd.DataFrame(
+        {
+            "item": np.arange(1, count + 1, dtype=np.int32),
+            "domain": "x",
+            "title": None,
+            "source_id": [f"b{item}" for item in range(1, count + 1)],
+            "image": [f"images/{item}.jpg" for item in range(1, count + 1)],
+        }
+    )
     items.loc[count - 1, "domain"] = "y"
-    sequences = pd.DataFrame({"user": ["u"], "split": ["train"], "target_domain": ["y"], "items": [[1, count]],
-                              "timestamps": [None]})
+    sequences = pd.DataFrame(
+        {"user": ["u"], "split": ["train"], "target_domain": ["y"], "items": [[1, count]], "timestamps": [None]}
+    )
     return Scenario("food_kitchen", "benchmark", items, sequences, {}, folder)
 
 
@@ -92,9 +99,15 @@ def shards(scenario: Scenario, tower: Timed, given: argparse.Namespace) -> tuple
 
 def decoding(scenario: Scenario, tower: Timed, given: argparse.Namespace) -> tuple[int, float]:
     """The loader alone; its processes have started."""
-    answers = iter(torch.utils.data.DataLoader(
-        images._Pictures(images._picture_paths(scenario), tower.preprocess), batch_size=given.batch_size,
-        sampler=range(scenario.num_items), collate_fn=images._stacked, **images._processes(given.workers)))
+    answers = iter(
+        torch.utils.data.DataLoader(
+            images._Pictures(images._picture_paths(scenario), tower.preprocess),
+            batch_size=given.batch_size,
+            sampler=range(scenario.num_items),
+            collate_fn=images._stacked,
+            **images._processes(given.workers),
+        )
+    )
     next(answers)
     begin = time.perf_counter()
     return sum(len(there) for there, _ in answers), time.perf_counter() - begin
@@ -128,8 +141,12 @@ def child(given: argparse.Namespace) -> None:
 def measure(folder: Path, arguments: list[str]) -> dict:
     """One way in a process of its own; the cache is empty."""
     with tempfile.TemporaryDirectory() as data:
-        done = subprocess.run([sys.executable, __file__, "--folder", str(folder / "scenario"), *arguments],
-                              env={**os.environ, "IFCDSR_DATA": data}, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, __file__, "--folder", str(folder / "scenario"), *arguments],
+            env={**os.environ, "IFCDSR_DATA": data},
+            capture_output=True,
+            text=True,
+        )
     if done.returncode:
         sys.exit(done.stderr)
     return json.loads(done.stdout)
@@ -159,7 +176,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way:
-        given.workers, = given.workers
+        (given.workers,) = given.workers
         return child(given)
     results = []
     with tempfile.TemporaryDirectory() as name:
@@ -168,19 +185,52 @@ def main() -> None:
             encoder = encoder if encoder == clip.SMALL_CLIP else random_weights(encoder, Path(name))
             for way in WAYS:
                 for workers in given.workers if way in ("shards", "decoding") else [0]:
-                    facts = measure(Path(name), [
-                        "--way", f"{way}", "--encoder", encoder, "--device", given.device, "--precision",
-                        given.precision, "--batch-size", str(given.batch_size), "--workers", str(workers)])
+                    facts = measure(
+                        Path(name),
+                        [
+                            "--way",
+                            f"{way}",
+                            "--encoder",
+                            encoder,
+                            "--device",
+                            given.device,
+                            "--precision",
+                            given.precision,
+                            "--batch-size",
+                            str(given.batch_size),
+                            "--workers",
+                            str(workers),
+                        ],
+                    )
                     loop = next((r for r in results if r["encoder"] == encoder.split("/")[0]), facts)
-                    results.append({"encoder": encoder.split("/")[0], "way": way, "workers": workers, **facts,
-                                    "times_the_loop": round(
-                                        facts["pictures_per_second"] / loop["pictures_per_second"], 2)})
+                    results.append(
+                        {
+                            "encoder": encoder.split("/")[0],
+                            "way": way,
+                            "workers": workers,
+                            **facts,
+                            "times_the_loop": round(facts["pictures_per_second"] / loop["pictures_per_second"], 2),
+                        }
+                    )
                     print(json.dumps(results[-1]), flush=True)
     if given.out:
-        given.out.write_text(json.dumps({
-            "results": results, "device": device_name(given.device), "precision": given.precision,
-            "batch_size": given.batch_size, "processors": processors(), "load": os.getloadavg()[0],
-            "torch": torch.__version__, "python": platform.python_version()}, indent=2) + "\n", encoding="utf-8")
+        given.out.write_text(
+            json.dumps(
+                {
+                    "results": results,
+                    "device": device_name(given.device),
+                    "precision": given.precision,
+                    "batch_size": given.batch_size,
+                    "processors": processors(),
+                    "load": os.getloadavg()[0],
+                    "torch": torch.__version__,
+                    "python": platform.python_version(),
+                },
+                indent=2,
+            )
+            + "\n",
+            encoding="utf-8",
+        )
 
 
 if __name__ == "__main__":

@@ -68,11 +68,16 @@ def main() -> None:
 
         def pool(at_a_time: int):
             def run(given: list[str], folder: Path) -> None:
-                items = pd.DataFrame({"source_id": [str(number) for number in range(len(given))],
-                                      "image_urls": [[address] for address in given]})
+                items = pd.DataFrame(
+                    {
+                        "source_id": [str(number) for number in range(len(given))],
+                        "image_urls": [[address] for address in given],
+                    }
+                )
                 limits = PictureLimits(workers=at_a_time, per_host=at_a_time, rate=1e6)
                 download_images(items, folder, limits, allow_private=True, progress=False)
                 assert read_manifest(folder)["kind"].tolist() == ["ok"] * len(given)
+
             return run
 
         some = min(options.pictures, 100)  # the loops are slow
@@ -84,10 +89,16 @@ def main() -> None:
         mean = sum(map(len, contents)) / len(contents)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        record = {"pictures_per_second": {what: round(rate, 1) for what, rate in rates.items()},
-                  "times_the_loop": {what: round(rate / rates["loop"], 2) for what, rate in rates.items()},
-                  "delay_seconds": options.delay, "bytes_per_picture": round(mean), "pictures": options.pictures,
-                  "processors": os.cpu_count(), "load": os.getloadavg()[0], "python": platform.python_version()}
+        record = {
+            "pictures_per_second": {what: round(rate, 1) for what, rate in rates.items()},
+            "times_the_loop": {what: round(rate / rates["loop"], 2) for what, rate in rates.items()},
+            "delay_seconds": options.delay,
+            "bytes_per_picture": round(mean),
+            "pictures": options.pictures,
+            "processors": os.cpu_count(),
+            "load": os.getloadavg()[0],
+            "python": platform.python_version(),
+        }
         options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

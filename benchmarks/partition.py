@@ -38,8 +38,13 @@ def run_ours(paths: list[Path], work: Path) -> tuple[dict, list]:
     items, sequences, account = partition(*parquet, Rules(window_days=30))
     done = time.perf_counter()
     name = items["source_id"].to_numpy()
-    facts = {"convert_seconds": converted - begin, "partition_seconds": done - converted, "seconds": done - begin,
-             "funnel": account["funnel"], "leakage": account["leakage"]}
+    facts = {
+        "convert_seconds": converted - begin,
+        "partition_seconds": done - converted,
+        "seconds": done - begin,
+        "funnel": account["funnel"],
+        "leakage": account["leakage"],
+    }
     return facts, [(row.user, row.split == "train", name[row.items - 1].tolist()) for row in sequences.itertuples()]
 
 
@@ -48,8 +53,10 @@ def run_pandas(paths: list[Path], work: Path) -> tuple[dict, list]:
     import pandas as pd
 
     begin = time.perf_counter()
-    x, y = (pd.read_csv(path, names=["user", "item", "rating", "time"]).assign(domain=domain)
-            for path, domain in zip(paths, "xy"))
+    x, y = (
+        pd.read_csv(path, names=["user", "item", "rating", "time"]).assign(domain=domain)
+        for path, domain in zip(paths, "xy")
+    )
     log = pd.concat([x[x["user"].isin(y["user"])], y[y["user"].isin(x["user"])]])
     log = log.sort_values(["user", "time", "domain", "item"]).drop_duplicates(["user", "domain", "item"])
     of_user, of_item = (log.groupby(column)["time"].transform("size") for column in ("user", "item"))
@@ -83,8 +90,9 @@ def child(which: str, work: Path, paths: list[Path]) -> None:
 
 def in_child(which: str, work: Path, *arguments) -> subprocess.CompletedProcess:
     """A fresh process; what is large is done there alone, for Linux counts a parent's memory to its child's peak."""
-    return subprocess.run([sys.executable, __file__, "--child", which, str(work), *map(str, arguments)],
-                          capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, __file__, "--child", which, str(work), *map(str, arguments)], capture_output=True, text=True
+    )
 
 
 def measure(which: str, ratings: int, work: Path, paths: list[Path]) -> dict:
@@ -111,10 +119,18 @@ def benchmark(sizes: list[int], pandas_up_to: int, seed: int) -> dict:
             shown = {key: value for key, value in result.items() if key not in ("funnel", "leakage", "sha256")}
             print(json.dumps(shown), flush=True)
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {"results": results, "ratios": ratios(results), "machine": {
-        "cores": os.cpu_count(), "memory_bytes": pages, "load_average": os.getloadavg(), "system": platform.platform(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("polars", "pandas", "numpy", "pyarrow")}}}
+    return {
+        "results": results,
+        "ratios": ratios(results),
+        "machine": {
+            "cores": os.cpu_count(),
+            "memory_bytes": pages,
+            "load_average": os.getloadavg(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("polars", "pandas", "numpy", "pyarrow")},
+        },
+    }
 
 
 def why_skipped(results: list[dict], ratings: int) -> str:
@@ -123,8 +139,10 @@ def why_skipped(results: list[dict], ratings: int) -> str:
     if not known:
         return "not asked for"
     times = ratings / known[-1]["ratings"]
-    return (f"by the run before, some {times * known[-1]['peak_bytes'] / 1e9:.0f} GB and "
-            f"{times * known[-1]['seconds'] / 60:.0f} minutes or more")
+    return (
+        f"by the run before, some {times * known[-1]['peak_bytes'] / 1e9:.0f} GB and "
+        f"{times * known[-1]['seconds'] / 60:.0f} minutes or more"
+    )
 
 
 def ratios(results: list[dict]) -> list[dict]:
@@ -136,13 +154,18 @@ def ratios(results: list[dict]) -> list[dict]:
             continue
         row, other = {"ratings": ratings}, by.get(("pandas", ratings))
         if other:
-            row |= {"pandas_seconds_over_ours": other["seconds"] / ours["seconds"],
-                    "pandas_memory_over_ours": other["peak_bytes"] / ours["peak_bytes"],
-                    "same_sequences": other["sha256"] == ours["sha256"]}
+            row |= {
+                "pandas_seconds_over_ours": other["seconds"] / ours["seconds"],
+                "pandas_memory_over_ours": other["peak_bytes"] / ours["peak_bytes"],
+                "same_sequences": other["sha256"] == ours["sha256"],
+            }
         if before:
-            row |= {"ratings_grew": ratings / before["ratings"], "seconds_grew": ours["seconds"] / before["seconds"],
-                    "cpu_seconds_grew": ours["cpu_seconds"] / before["cpu_seconds"],
-                    "memory_grew": ours["peak_bytes"] / before["peak_bytes"]}
+            row |= {
+                "ratings_grew": ratings / before["ratings"],
+                "seconds_grew": ours["seconds"] / before["seconds"],
+                "cpu_seconds_grew": ours["cpu_seconds"] / before["cpu_seconds"],
+                "memory_grew": ours["peak_bytes"] / before["peak_bytes"],
+            }
         rows.append(row)
         before = ours
     return rows

@@ -56,15 +56,24 @@ def _parser() -> argparse.ArgumentParser:
     from ifcdsr_core.run import RunConfig
     from ifcdsr_core.sources.image_download import PictureLimits
 
-    parser = _Parser(prog="python -m ifcdsr_core", description=__doc__.splitlines()[0], epilog=_EXAMPLES,
-                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(
+        prog="python -m ifcdsr_core",
+        description=__doc__.splitlines()[0],
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
 
     data = _Parser(add_help=False)
     data.add_argument("--source", default="demo", help="demo, c2dsr, llmcdsr or amazon (default: %(default)s)")
     data.add_argument("--scenario", default="food_kitchen", help="food_kitchen or movie_book (default: %(default)s)")
-    data.add_argument("--source-option", action="append", default=[], metavar="NAME=VALUE",
-                      help="an option of the source, such as visual_signal=0.0; may be repeated")
+    data.add_argument(
+        "--source-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the source, such as visual_signal=0.0; may be repeated",
+    )
 
     prepare = commands.add_parser("prepare", parents=[data], help="build a scenario")
     prepare.add_argument("--force", action="store_true", help="build it again even if it is there")
@@ -72,41 +81,69 @@ def _parser() -> argparse.ArgumentParser:
 
     embed = commands.add_parser("embed", parents=[data], help="embed a scenario's pictures or texts, frozen")
     embed.add_argument("--modality", default="image", help="image or text (default: %(default)s)")
-    embed.add_argument("--text", default="title", help="with --modality text: title, rules (the demo's), or "
-                       "llm:<model> (default: %(default)s)")
-    embed.add_argument("--encoder", default="", help="small_clip, or <open_clip model>/<weights>, such as "
-                       "ViT-B-32-quickgelu/openai; for texts lexical as well (default: small_clip for pictures, "
-                       "lexical for texts)")
+    embed.add_argument(
+        "--text",
+        default="title",
+        help="with --modality text: title, rules (the demo's), or llm:<model> (default: %(default)s)",
+    )
+    embed.add_argument(
+        "--encoder",
+        default="",
+        help="small_clip, or <open_clip model>/<weights>, such as "
+        "ViT-B-32-quickgelu/openai; for texts lexical as well (default: small_clip for pictures, "
+        "lexical for texts)",
+    )
     embed.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     embed.add_argument("--batch-size", type=int, default=256, help="pictures or texts at a time (default: %(default)s)")
-    embed.add_argument("--precision", default="float32", help="float32, float16 or bfloat16, of pictures (default: "
-                       "%(default)s)")
-    embed.add_argument("--workers", type=int, default=None, help="processes that decode pictures (default: one a "
-                       "processor with a GPU, else none)")
+    embed.add_argument(
+        "--precision", default="float32", help="float32, float16 or bfloat16, of pictures (default: %(default)s)"
+    )
+    embed.add_argument(
+        "--workers",
+        type=int,
+        default=None,
+        help="processes that decode pictures (default: one a processor with a GPU, else none)",
+    )
     embed.set_defaults(command=_embed)
 
-    download = commands.add_parser("download", help="download the raw files of a scenario; what is there of a file is "
-                                   "continued")
+    download = commands.add_parser(
+        "download", help="download the raw files of a scenario; what is there of a file is continued"
+    )
     download.add_argument("--source", default="amazon", help="amazon (default: %(default)s)")
-    download.add_argument("--scenario", default="food_kitchen", help="food_kitchen or movie_book (default: "
-                          "%(default)s)")
+    download.add_argument(
+        "--scenario", default="food_kitchen", help="food_kitchen or movie_book (default: %(default)s)"
+    )
     download.add_argument("--release", default="2014", help="2014 or 2023 (default: %(default)s)")
     download.add_argument("--reviews", default="ratings", help="ratings, or 5core (2014 only; default: %(default)s)")
     download.add_argument("--dry-run", action="store_true", help="print files, sizes and free space only")
     download.set_defaults(command=_download)
 
-    pictures = commands.add_parser("pictures", parents=[data], help="download the pictures of a prepared scenario's "
-                                   "items; what the manifest of an earlier call knows is not asked again")
+    pictures = commands.add_parser(
+        "pictures",
+        parents=[data],
+        help="download the pictures of a prepared scenario's "
+        "items; what the manifest of an earlier call knows is not asked again",
+    )
     pictures.add_argument("--limit", type=int, default=0, help="ask for at most so many items (default: all)")
-    pictures.add_argument("--retry", default="", metavar="KINDS", help="ask again also for failures of these kinds, "
-                          "such as not_found,denied; temporary ones are always asked again")
-    pictures.add_argument("--allow-private", action="store_true", help="also ask addresses that are not of the public "
-                          "internet")
+    pictures.add_argument(
+        "--retry",
+        default="",
+        metavar="KINDS",
+        help="ask again also for failures of these kinds, "
+        "such as not_found,denied; temporary ones are always asked again",
+    )
+    pictures.add_argument(
+        "--allow-private", action="store_true", help="also ask addresses that are not of the public internet"
+    )
     _add_settings(pictures, PictureLimits)
     pictures.set_defaults(command=_pictures)
 
-    enhance = commands.add_parser("enhance", parents=[data], help="have an LLM enhance a scenario's titles; what the "
-                                  "variables IFCDSR_LLM_URL, IFCDSR_LLM_MODEL and IFCDSR_LLM_KEY name is asked")
+    enhance = commands.add_parser(
+        "enhance",
+        parents=[data],
+        help="have an LLM enhance a scenario's titles; what the "
+        "variables IFCDSR_LLM_URL, IFCDSR_LLM_MODEL and IFCDSR_LLM_KEY name is asked",
+    )
     enhance.add_argument("--dry-run", action="store_true", help="print the estimate only; needs no key")
     enhance.add_argument("--keep", action="store_true", help="with --dry-run: keep the estimate in data/results")
     enhance.add_argument("--limit", type=int, default=0, help="ask for at most so many items (default: all)")
@@ -116,29 +153,60 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train and test one configuration, or find its finished run")
     _add_settings(train, RunConfig)
-    train.add_argument("--source-option", action="append", default=[], metavar="NAME=VALUE",
-                       help="an option of the source; may be repeated")
-    train.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                       help="an option of the model, such as alpha=0.5 or image_fusion=false; may be repeated")
+    train.add_argument(
+        "--source-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the source; may be repeated",
+    )
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the model, such as alpha=0.5 or image_fusion=false; may be repeated",
+    )
     train.add_argument("--force", action="store_true", help="train again even if a finished run is there")
     train.set_defaults(command=_train)
 
-    sweep = commands.add_parser("sweep", parents=[data], help="carry out a list of configurations, skipping what is done")
-    sweep.add_argument("what", help="comparison, ablation, control, readings, sensitivity, modalities, text, grid, or a JSON "
-                       "file with a list of configurations as in the "
-                       "config.json of a run (source, scenario, seeds and models are then the file's)")
-    sweep.add_argument("--seeds", default="0,1,2", help="separated by commas (default: %(default)s); a grid takes the first")
+    sweep = commands.add_parser(
+        "sweep", parents=[data], help="carry out a list of configurations, skipping what is done"
+    )
+    sweep.add_argument(
+        "what",
+        help="comparison, ablation, control, readings, sensitivity, modalities, text, grid, or a JSON "
+        "file with a list of configurations as in the "
+        "config.json of a run (source, scenario, seeds and models are then the file's)",
+    )
+    sweep.add_argument(
+        "--seeds", default="0,1,2", help="separated by commas (default: %(default)s); a grid takes the first"
+    )
     sweep.add_argument("--models", default="", help="separated by commas (default: all)")
     sweep.add_argument("--epochs", type=int, default=0, help="at most so many (default: the book's number)")
-    sweep.add_argument("--jobs", type=int, default=None, help="configurations at a time (default: one per GPU named, "
-                       "else one per processor)")
+    sweep.add_argument(
+        "--jobs",
+        type=int,
+        default=None,
+        help="configurations at a time (default: one per GPU named, else one per processor)",
+    )
     sweep.add_argument("--gpus", default="", help="numbers of the GPUs to share out, such as 0,1")
     sweep.add_argument("--cluster", default="", help="slurm, or local for processes that act like its jobs")
-    sweep.add_argument("--cluster-option", action="append", default=[], metavar="NAME=VALUE",
-                       help="an option of submitit's executor, such as timeout_min=120; may be repeated")
-    sweep.add_argument("--recompute", action="store_true", help="do not take runs shipped with the checkout as finished")
-    sweep.add_argument("--keep", action="store_true", help="with grid: keep its outcome in data/results/grid, from where "
-                       "the book takes learning rate and L2")
+    sweep.add_argument(
+        "--cluster-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of submitit's executor, such as timeout_min=120; may be repeated",
+    )
+    sweep.add_argument(
+        "--recompute", action="store_true", help="do not take runs shipped with the checkout as finished"
+    )
+    sweep.add_argument(
+        "--keep",
+        action="store_true",
+        help="with grid: keep its outcome in data/results/grid, from where the book takes learning rate and L2",
+    )
     sweep.add_argument("--ship", action="store_true", help="copy the runs to data/results, as the command ship does")
     sweep.set_defaults(command=_sweep)
 
@@ -160,9 +228,12 @@ def _add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
     """An option for every field of a dataclass that has a help text."""
     for spec in dataclasses.fields(settings):
         if "help" in spec.metadata:
-            parser.add_argument("--" + spec.name.replace("_", "-"), default=spec.default,
-                                type={"int": int, "float": float, "str": str}[spec.type],
-                                help=f"{spec.metadata['help']} (default: %(default)s)")
+            parser.add_argument(
+                "--" + spec.name.replace("_", "-"),
+                default=spec.default,
+                type={"int": int, "float": float, "str": str}[spec.type],
+                help=f"{spec.metadata['help']} (default: %(default)s)",
+            )
 
 
 def _settings(options, settings: type, **more):
@@ -177,8 +248,10 @@ def _prepare(options) -> None:
     scenario = prepare(options.source, options.scenario, force=options.force, **_assignments(options.source_option))
     x, y = scenario.domain_names
     counts = scenario.sequences["split"].value_counts()
-    print(f"{scenario.folder}\n{scenario.num_items_x} items of {x}, {scenario.num_items_y} of {y}; sequences: "
-          + ", ".join(f"{counts.get(split, 0)} {split}" for split in ("train", "valid", "test")))
+    print(
+        f"{scenario.folder}\n{scenario.num_items_x} items of {x}, {scenario.num_items_y} of {y}; sequences: "
+        + ", ".join(f"{counts.get(split, 0)} {split}" for split in ("train", "valid", "test"))
+    )
 
 
 def _download(options) -> None:
@@ -194,8 +267,13 @@ def _download(options) -> None:
         raise InputError(f"release {options.release!r} needs no download: prepare makes it")
     mirror = files.mirror_folder()
     place = Path(options.source) / options.release
-    fetch_all(table, data_dir() / place, elsewhere=mirror / place if mirror else None, dry_run=options.dry_run,
-              report=lambda line: print(line, flush=True))
+    fetch_all(
+        table,
+        data_dir() / place,
+        elsewhere=mirror / place if mirror else None,
+        dry_run=options.dry_run,
+        report=lambda line: print(line, flush=True),
+    )
 
 
 def _pictures(options) -> None:
@@ -207,11 +285,19 @@ def _pictures(options) -> None:
     scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
     again = [kind.strip() for kind in options.retry.split(",") if kind.strip()]
     store = picture_store(scenario.source, scenario.provenance["options"].get("release", scenario.name))
-    table = download_images(scenario.items, store, limits, retry_failures=[*TEMPORARY, *again], limit=options.limit,
-                            allow_private=options.allow_private)
+    table = download_images(
+        scenario.items,
+        store,
+        limits,
+        retry_failures=[*TEMPORARY, *again],
+        limit=options.limit,
+        allow_private=options.allow_private,
+    )
     with_pictures = int(with_images(scenario, store).items["image"].notna().sum())
-    print(f"all of {store}:\n{table.drop(columns=['asked_again']).to_string(index=False)}\n"
-          f"{with_pictures} of {scenario.num_items} items have a picture in {scenario.folder / 'images'}")
+    print(
+        f"all of {store}:\n{table.drop(columns=['asked_again']).to_string(index=False)}\n"
+        f"{with_pictures} of {scenario.num_items} items have a picture in {scenario.folder / 'images'}"
+    )
 
 
 def _embed(options) -> None:
@@ -234,14 +320,17 @@ def _embed(options) -> None:
             without += f", {features.unknown:.1%} of all words unknown"
     else:
         with parallel.processes():
-            scenario = parallel.first_alone(lambda: prepare(options.source, options.scenario,
-                                                            **_assignments(options.source_option)))
+            scenario = parallel.first_alone(
+                lambda: prepare(options.source, options.scenario, **_assignments(options.source_option))
+            )
             features = embed_images(scenario, **chosen, precision=options.precision, workers=options.workers)
             without = "without a usable picture"
             if parallel.rank():
                 return
-    print(f"{features.matrix.shape[0]} items x {features.matrix.shape[1]} by {features.encoder}, "
-          f"{int(features.missing.sum())} {without}; fingerprint {features.fingerprint[:12]}")
+    print(
+        f"{features.matrix.shape[0]} items x {features.matrix.shape[1]} by {features.encoder}, "
+        f"{int(features.missing.sum())} {without}; fingerprint {features.fingerprint[:12]}"
+    )
 
 
 def _enhance(options) -> None:
@@ -253,8 +342,11 @@ def _enhance(options) -> None:
     limits = _settings(options, Limits)
     scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
     titles, untitled = titles_of(scenario)
-    print(f"{endpoint.model} at {endpoint.place}: {len(titles)} different titles; {untitled} of {scenario.num_items} items "
-          "have none", flush=True)
+    print(
+        f"{endpoint.model} at {endpoint.place}: {len(titles)} different titles; {untitled} of {scenario.num_items} items "
+        "have none",
+        flush=True,
+    )
     chosen = {"limit": options.limit, "retry_failures": options.retry_failures}
     if options.dry_run:
         expected = estimate(titles, endpoint.model, limits, **chosen)
@@ -274,9 +366,11 @@ def _train(options) -> None:
     from ifcdsr_core import parallel
     from ifcdsr_core.run import RunConfig, run
 
-    config = _settings(options, RunConfig, source_options=_assignments(options.source_option),
-                       model_options=_assignments(options.set))
+    config = _settings(
+        options, RunConfig, source_options=_assignments(options.source_option), model_options=_assignments(options.set)
+    )
     with parallel.processes():
+
         def say(line: str, to=sys.stderr) -> None:
             if parallel.rank() == 0:
                 print(line, file=to, flush=True)
@@ -294,16 +388,29 @@ def _sweep(options) -> None:
         raise InputError("--keep goes with grid")
     models = [name.strip() for name in options.models.split(",") if name.strip()]
     gpus = [number.strip() for number in options.gpus.split(",") if number.strip()]
-    configs = named_list(options.what, options.scenario, options.source, parse_seeds(options.seeds), models,
-                         source_options=_assignments(options.source_option),
-                         **({"epochs": options.epochs} if options.epochs else {}), **({"device": "cuda"} if gpus else {}))
+    configs = named_list(
+        options.what,
+        options.scenario,
+        options.source,
+        parse_seeds(options.seeds),
+        models,
+        source_options=_assignments(options.source_option),
+        **({"epochs": options.epochs} if options.epochs else {}),
+        **({"device": "cuda"} if gpus else {}),
+    )
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     if options.cluster:
-        runs = submit(configs, runs_dir() / ".cluster", options.cluster, _assignments(options.cluster_option),
-                      shipped=not options.recompute, report=say)
+        runs = submit(
+            configs,
+            runs_dir() / ".cluster",
+            options.cluster,
+            _assignments(options.cluster_option),
+            shipped=not options.recompute,
+            report=say,
+        )
     else:
         runs = sweep(configs, options.jobs, gpus, shipped=not options.recompute, report=say)
     if options.keep:

@@ -7,8 +7,8 @@ causal encoder needs no padding mask and the newest item is at ``length - 1``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Iterator
 
 import numpy as np
 import pandas as pd
@@ -44,10 +44,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.target_item)
 
-    def __getitem__(self, index) -> "Batch":
+    def __getitem__(self, index) -> Batch:
         return Batch(*(getattr(self, f.name)[index] for f in fields(self)))
 
-    def to(self, device: str | torch.device) -> "Batch":
+    def to(self, device: str | torch.device) -> Batch:
         return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
@@ -75,8 +75,11 @@ def encode(sequences: pd.DataFrame, num_items_x: int, max_seq_len: int) -> Batch
         width = max(1, int((history != PAD_ID).sum(axis=1).max(initial=0)))
         tensors["item_seq" + suffix] = torch.from_numpy(history[:, :width].copy())
         tensors["labels" + suffix] = torch.from_numpy(follows[:, :width].copy())
-    return Batch(**tensors, target_item=torch.from_numpy(target),
-                 target_domain=torch.from_numpy((target > num_items_x).astype(np.int64)))
+    return Batch(
+        **tensors,
+        target_item=torch.from_numpy(target),
+        target_domain=torch.from_numpy((target > num_items_x).astype(np.int64)),
+    )
 
 
 def shuffle_days(sequences: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -22,11 +22,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Iterator
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT, new_folder, results_dir
@@ -66,8 +66,9 @@ MATHJAX = "tex-svg-full.js"  # one file that needs no other, so it works from th
 
 def main(argv: list[str] | None = None) -> int:
     """Make the book and say where it is; 1 and one clear error if it can't be made."""
-    parser = argparse.ArgumentParser(prog="python -m ifcdsr_core.book",
-                                     description="Execute the notebooks that changed and build the book.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ifcdsr_core.book", description="Execute the notebooks that changed and build the book."
+    )
     parser.add_argument("--output", type=Path, default=BUILD / "html", help="folder of the finished book (_build/html)")
     parser.add_argument("--jobs", type=int, default=1, help="notebooks executed at the same time (1)")
     options = parser.parse_args(argv)
@@ -147,8 +148,14 @@ def execute(page: Page) -> float:
     running = BUILD / "running" / f"{page.output}.ipynb"
     for folder in (running.parent, _executed(page).parent):
         folder.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(NOTEBOOKS / f"{page.notebook}.ipynb", running, page.parameters, cwd=NOTEBOOKS,
-                               progress_bar=False, **QUIET_KERNEL)
+    papermill.execute_notebook(
+        NOTEBOOKS / f"{page.notebook}.ipynb",
+        running,
+        page.parameters,
+        cwd=NOTEBOOKS,
+        progress_bar=False,
+        **QUIET_KERNEL,
+    )
     _key_file(page).unlink(missing_ok=True)
     os.replace(running, _executed(page))
     return time.perf_counter() - started
@@ -162,12 +169,19 @@ def page_key(page: Page) -> str:
     """
     path = NOTEBOOKS / f"{page.notebook}.ipynb"
     try:
-        cells = [[cell["cell_type"], cell["source"], cell["metadata"].get("tags")]
-                 for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+        cells = [
+            [cell["cell_type"], cell["source"], cell["metadata"].get("tags")]
+            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        ]
     except (OSError, ValueError, LookupError) as error:
         raise InputError(f"{path} can't be read as a notebook ({type(error).__name__})") from error
-    inputs = [cells, page.parameters, digest(ROOT / "ifcdsr_core"), _read(ROOT / "requirements.lock"),
-              digest(results_dir())]
+    inputs = [
+        cells,
+        page.parameters,
+        digest(ROOT / "ifcdsr_core"),
+        _read(ROOT / "requirements.lock"),
+        digest(results_dir()),
+    ]
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -231,10 +245,21 @@ def build() -> Path:
         InputError: Jupyter Book warned or failed.
     """
     shutil.rmtree(STAGE / "_build", ignore_errors=True)
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(STAGE),
-               "--toc", str(TOC), "-W", "-n", "--keep-going"]
-    done = subprocess.run(command, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
+    command = [
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        str(STAGE),
+        "--toc",
+        str(TOC),
+        "-W",
+        "-n",
+        "--keep-going",
+    ]
+    done = subprocess.run(
+        command, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     if done.returncode:
         log = BUILD / "jupyter-book.log"
         log.write_text(done.stdout, encoding="utf-8")

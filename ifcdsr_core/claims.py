@@ -6,13 +6,23 @@ that the mechanism works where it is planted, the paper's data whether it does t
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ifcdsr_core.comparisons import (
-    DOMAIN_STEPS, IMAGE_STEPS, TEXT_STEPS, against_rivals, gains, reference, signed, step_gains, with_noise)
+    DOMAIN_STEPS,
+    IMAGE_STEPS,
+    TEXT_STEPS,
+    against_rivals,
+    gains,
+    reference,
+    signed,
+    step_gains,
+    with_noise,
+)
 from ifcdsr_core.page import escape, title
 from ifcdsr_core.paper import PAPER_TABLE4
 from ifcdsr_core.run import Run
@@ -49,11 +59,15 @@ def images(gains: pd.DataFrame) -> Judgement:
     held = int((full["verdict"] == "a gain").sum()), int((none["verdict"] != "a gain").sum())
     verdict = REPRODUCED if held == (len(full), len(none)) else PARTLY if held[0] else NOT
     return Judgement(
-        "A frozen CLIP's image vectors, mixed with learned IDs, improve the ranking.", "abstract; Table 4, second column",
-        verdict, "on the demo",
+        "A frozen CLIP's image vectors, mixed with learned IDs, improve the ranking.",
+        "abstract; Table 4, second column",
+        verdict,
+        "on the demo",
         f"Where pictures explain behaviour, an item's own picture beats that of another item by {with_noise(full)} points of "
         f"MRR; where they explain nothing, by {with_noise(none)}. On Amazon's data it cannot be checked here: that takes the "
-        "items' pictures and CLIP's published weights.", "05_ablation")
+        "items' pictures and CLIP's published weights.",
+        "05_ablation",
+    )
 
 
 def attention(gains: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgement:
@@ -72,14 +86,20 @@ def attention(gains: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgement:
     verdicts = [*full["verdict"], *(verdict for table in steps.values() for verdict in table["verdict"])]
     count = verdicts.count("a gain")
     verdict = REPRODUCED if count == len(verdicts) else PARTLY if count else NOT
-    measured = " ".join(f"On {escape(title('c2dsr', name))}, without images, it brings {with_noise(table)}."
-                        for name, table in steps.items())
+    measured = " ".join(
+        f"On {escape(title('c2dsr', name))}, without images, it brings {with_noise(table)}."
+        for name, table in steps.items()
+    )
     return Judgement(
-        "Attending to each domain and to the merged sequence separately improves the ranking.", "abstract; Table 4, third column",
-        verdict, "on the demo" + (" and the paper's data" if steps else ""),
+        "Attending to each domain and to the merged sequence separately improves the ranking.",
+        "abstract; Table 4, third column",
+        verdict,
+        "on the demo" + (" and the paper's data" if steps else ""),
         f"On the demo it brings {with_noise(full)} points over the merged sequence alone. {measured}"
         f" Where the domains have nothing in common it still brings {with_noise(none)}: what is gained there is owed to keeping "
-        "the domains apart, and not to anything carried over.", "05_ablation")
+        "the domains apart, and not to anything carried over.",
+        "05_ablation",
+    )
 
 
 def crossing(gains: pd.DataFrame) -> Judgement:
@@ -91,11 +111,15 @@ def crossing(gains: pd.DataFrame) -> Judgement:
     verdict = REPRODUCED if beyond.all() else PARTLY if beyond.any() else NOT
     rises = " and ".join(f"{signed(value)} for {escape(name)}" for name, value in rise.items())
     return Judgement(
-        "The model captures interests that cross from one domain to the other.", "abstract",
-        verdict, "on the demo",
+        "The model captures interests that cross from one domain to the other.",
+        "abstract",
+        verdict,
+        "on the demo",
         f"Beside an encoder for each domain alone, the other domain and the merged sequence bring "
         f"{with_noise(full.reset_index())} points where all tastes carry over and {with_noise(none.reset_index())} where none "
-        f"does: a rise by {rises}.", "05_ablation")
+        f"does: a rise by {rises}.",
+        "05_ablation",
+    )
 
 
 def balance(gains: pd.DataFrame, larger: str) -> Judgement:
@@ -111,12 +135,18 @@ def balance(gains: pd.DataFrame, larger: str) -> Judgement:
         rows = merged[merged["signal"] == signal].set_index("domain")
         more, less = rows.loc[larger], rows.drop(index=larger).iloc[0]
         held.append(less["gain"] - more["gain"] > (less["noise"] ** 2 + more["noise"] ** 2) ** 0.5)
-        parts.append(f"{where}, {escape(less.name)}, with less behaviour, gains {signed(less['gain'])} ± {less['noise']:.2f} "
-                     f"points by it, and {escape(larger)} {signed(more['gain'])} ± {more['noise']:.2f}")
+        parts.append(
+            f"{where}, {escape(less.name)}, with less behaviour, gains {signed(less['gain'])} ± {less['noise']:.2f} "
+            f"points by it, and {escape(larger)} {signed(more['gain'])} ± {more['noise']:.2f}"
+        )
     return Judgement(
-        "Separate attention keeps the domain with more behaviour from dominating the other.", "method section",
-        REPRODUCED if all(held) else PARTLY if any(held) else NOT, "on the demo",
-        f"Over the merged sequence alone, {'; '.join(parts)}.", "05_ablation")
+        "Separate attention keeps the domain with more behaviour from dominating the other.",
+        "method section",
+        REPRODUCED if all(held) else PARTLY if any(held) else NOT,
+        "on the demo",
+        f"Over the merged sequence alone, {'; '.join(parts)}.",
+        "05_ablation",
+    )
 
 
 def outperforms(real: Mapping[str, Experiment], demo: Experiment, scenario: str) -> Judgement:
@@ -135,19 +165,30 @@ def outperforms(real: Mapping[str, Experiment], demo: Experiment, scenario: str)
         verdicts += list(table["Verdict"])
         for domain, rows in table.groupby("Target", sort=False):
             found = rows["Verdict"].value_counts()
-            parts.append(f"{escape(domain)}: better than {found.get('better', 0)} of {len(rows)} models, worse than "
-                         f"{found.get('worse', 0)}")
+            parts.append(
+                f"{escape(domain)}: better than {found.get('better', 0)} of {len(rows)} models, worse than "
+                f"{found.get('worse', 0)}"
+            )
     planted = against_rivals(_existing(demo), reference(demo), DOMAIN_NAMES[scenario], "sampled_999")
     won = int((planted["Verdict"] == "better").sum())
     better, worse = verdicts.count("better"), verdicts.count("worse")
     verdict = UNCHECKED if without else REPRODUCED if better == len(verdicts) else PARTLY if better > worse else NOT
-    tried = f"On the paper's test sets{', without images and after training on other sequences' if without else ''}: " \
-            f"{'; '.join(parts)}. " if parts else ""
+    tried = (
+        f"On the paper's test sets{', without images and after training on other sequences' if without else ''}: "
+        f"{'; '.join(parts)}. "
+        if parts
+        else ""
+    )
     return Judgement(
-        "IFCDSR is significantly better than existing methods, in all four domains.", "abstract; Tables 2 and 3",
-        verdict, "" if without else "on the paper's test sets",
-        ("It takes the training file, the items' pictures and CLIP's published weights. " if without else "") + tried
-        + f"On the demo, with pictures that matter by design, it is better in {won} of {len(planted)} tests.", "04_comparison")
+        "IFCDSR is significantly better than existing methods, in all four domains.",
+        "abstract; Tables 2 and 3",
+        verdict,
+        "" if without else "on the paper's test sets",
+        ("It takes the training file, the items' pictures and CLIP's published weights. " if without else "")
+        + tried
+        + f"On the demo, with pictures that matter by design, it is better in {won} of {len(planted)} tests.",
+        "04_comparison",
+    )
 
 
 def _existing(experiment: Experiment) -> Experiment:
@@ -164,9 +205,14 @@ def partition(counted: pd.DataFrame) -> Judgement:
     known = counted[counted["ours"].notna() & (counted["quantity"] != "avg_length")]
     same = int((known["ours"] == known["paper"]).sum())
     return Judgement(
-        "Four e-commerce data sets were partitioned anew.", "abstract", NOT if same == len(known) else PARTLY, "",
+        "Four e-commerce data sets were partitioned anew.",
+        "abstract",
+        NOT if same == len(known) else PARTLY,
+        "",
         f"{same} of {len(known)} numbers of the paper's Table 1 that can be counted in C2DSR's released files are equal to the "
-        "digit: the partition is that of C2DSR (2022).", "01_data_statistics")
+        "digit: the partition is that of C2DSR (2022).",
+        "01_data_statistics",
+    )
 
 
 def table4(ablation: Experiment, scenario: str) -> Judgement:
@@ -178,9 +224,13 @@ def table4(ablation: Experiment, scenario: str) -> Judgement:
     sizes = " and ".join(f"{after - before:.2f}" for before, after in zip(printed, printed[1:]))
     shown = "; ".join(f"{escape(step)}: {with_noise(part)}" for step, part in steps.groupby("step", sort=False))
     return Judgement(
-        f"Each of the two parts adds to the original framework; for Movie {sizes} points of MRR.", "Table 4",
-        verdict, "on the demo, as to the signs",
-        f"{shown}. The sizes on Amazon's Movie cannot be checked here: it takes its pictures.", "05_ablation")
+        f"Each of the two parts adds to the original framework; for Movie {sizes} points of MRR.",
+        "Table 4",
+        verdict,
+        "on the demo, as to the signs",
+        f"{shown}. The sizes on Amazon's Movie cannot be checked here: it takes its pictures.",
+        "05_ablation",
+    )
 
 
 def successor(control: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgement:
@@ -191,15 +241,23 @@ def successor(control: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgemen
         real: runs of ``experiments.modalities`` on real data, by the title of the data set.
     """
     over = control[control["compared"] == TEXT_STEPS[2][0]]
-    parts = [f"On {escape(name)} titles bring "
-             f"{with_noise(gains(runs['ID + text'], runs['ID'], DOMAIN_NAMES[runs['ID'][0].config['scenario']]))} over IDs alone."
-             for name, runs in real.items() if {"ID", "ID + text"} <= set(runs)]
+    parts = [
+        f"On {escape(name)} titles bring "
+        f"{with_noise(gains(runs['ID + text'], runs['ID'], DOMAIN_NAMES[runs['ID'][0].config['scenario']]))} over IDs alone."
+        for name, runs in real.items()
+        if {"ID", "ID + text"} <= set(runs)
+    ]
     return Judgement(
-        "Texts written by a language model improve the ranking further (LLM-EMF).", "abstract of the successor", UNCHECKED, "",
+        "Texts written by a language model improve the ranking further (LLM-EMF).",
+        "abstract of the successor",
+        UNCHECKED,
+        "",
         "It takes a language model's texts, the items' pictures and CLIP's published weights. Plain titles, embedded by their "
         f"words, were tried. On the demo, where titles explain behaviour, an item's own beats that of another item by "
         f"{with_noise(over[over['signal'] == 1])} points of MRR; where they explain nothing, by "
-        f"{with_noise(over[over['signal'] == 0])}. {' '.join(parts)}", "06_llm_emf")
+        f"{with_noise(over[over['signal'] == 0])}. {' '.join(parts)}",
+        "06_llm_emf",
+    )
 
 
 def report(judgements: Sequence[Judgement]) -> Markdown:
@@ -211,6 +269,8 @@ def report(judgements: Sequence[Judgement]) -> Markdown:
     lines = [f"Of {len(judgements)} claims: {counted}."]
     for number, one in enumerate(judgements, 1):
         verdict = f"{one.verdict} {one.where}".strip()
-        lines.append(f"**{number}. {escape(one.claim)}** ({escape(one.said_in)})\n: **{escape(verdict)}.** {one.evidence} "
-                     f"{{doc}}`Details <{one.page}>`")
+        lines.append(
+            f"**{number}. {escape(one.claim)}** ({escape(one.said_in)})\n: **{escape(verdict)}.** {one.evidence} "
+            f"{{doc}}`Details <{one.page}>`"
+        )
     return Markdown("\n\n".join(lines))

@@ -12,9 +12,10 @@ import difflib
 import hashlib
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -76,8 +77,10 @@ class TextTower:
     @property
     def preprocessing(self) -> str:
         """How a text becomes input, for records."""
-        return json.dumps({"tokens": self.kind, "context_length": self.context_length,
-                           "long_texts": "mean of even chunks"}, sort_keys=True)
+        return json.dumps(
+            {"tokens": self.kind, "context_length": self.context_length, "long_texts": "mean of even chunks"},
+            sort_keys=True,
+        )
 
     def framed(self, chunks: list[list[int]]) -> torch.Tensor:
         """Input of ``encode``: start, a chunk's ids (at most context_length - 2), end, zeros; (B, context_length)."""
@@ -85,14 +88,14 @@ class TextTower:
 
         framed = torch.zeros(len(chunks), self.context_length, dtype=torch.long)
         for row, ids in zip(framed, chunks):
-            row[:len(ids) + 2] = torch.tensor([self.start, *ids, self.end])
+            row[: len(ids) + 2] = torch.tensor([self.start, *ids, self.end])
         return framed
 
     def reference_sha256(self) -> str:
         """SHA-256 of one fixed text's features: differs where the same weights compute otherwise."""
         import torch
 
-        ids = self.token_ids(_REFERENCE_TEXT)[0][:self.context_length - 2]
+        ids = self.token_ids(_REFERENCE_TEXT)[0][: self.context_length - 2]
         with torch.inference_mode():
             return _rounded_sha256(self.encode(self.framed([ids])))
 
@@ -110,8 +113,10 @@ def parse_encoder(encoder: str, others: tuple[str, ...] = ()) -> tuple[str, Path
         return SMALL_CLIP, _existing(SMALL_CLIP_WEIGHTS, encoder)
     model, separator, weights = encoder.partition("/")
     if not (model and separator and weights):
-        raise InputError(f"unknown encoder {encoder!r}: choose {', '.join((*others, SMALL_CLIP))}, or <open_clip "
-                         f"model>/<tag or path of its weights> such as {REAL_PICTURES_ENCODER}")
+        raise InputError(
+            f"unknown encoder {encoder!r}: choose {', '.join((*others, SMALL_CLIP))}, or <open_clip "
+            f"model>/<tag or path of its weights> such as {REAL_PICTURES_ENCODER}"
+        )
     if "/" in weights or weights.endswith(_WEIGHT_SUFFIXES):
         path = _existing(Path(weights).expanduser(), encoder)
         return f"{model}/{path.name}", path
@@ -128,8 +133,9 @@ def image_tower(encoder: str, device: str) -> ImageTower:
     from open_clip import get_model_preprocess_cfg
 
     preprocessing = json.dumps(get_model_preprocess_cfg(model), sort_keys=True)
-    return ImageTower(lambda pixels: model.encode_image(pixels.to(device), normalize=True), preprocess, preprocessing,
-                      weights_sha256)
+    return ImageTower(
+        lambda pixels: model.encode_image(pixels.to(device), normalize=True), preprocess, preprocessing, weights_sha256
+    )
 
 
 def text_tower(encoder: str, device: str) -> TextTower:
@@ -141,8 +147,9 @@ def text_tower(encoder: str, device: str) -> TextTower:
     # before the weights: a model that is refused need not be downloaded
     tokenizer = _small_clip_words() if encoder == SMALL_CLIP else _byte_pairs(encoder.partition("/")[0])
     model, _, weights_sha256 = _load(encoder, device)
-    return TextTower(lambda ids: model.encode_text(ids.to(device), normalize=True), **tokenizer,
-                     weights_sha256=weights_sha256)
+    return TextTower(
+        lambda ids: model.encode_text(ids.to(device), normalize=True), **tokenizer, weights_sha256=weights_sha256
+    )
 
 
 def file_sha256(path: Path) -> str:
@@ -178,8 +185,9 @@ def _load(encoder: str, device: str) -> tuple[CLIP, Callable, str]:
     try:
         model = open_clip.create_model(model_name, pretrained=str(path), force_preprocess_cfg=settings)
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint or that of another model
-        raise InputError(f"{path} can't be loaded as weights of {model_name} ({first_line(error)}): give a checkpoint "
-                         "of that model") from error
+        raise InputError(
+            f"{path} can't be loaded as weights of {model_name} ({first_line(error)}): give a checkpoint of that model"
+        ) from error
     used = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
     return model.to(device).eval(), image_transform_v2(used, is_train=False), file_sha256(path)
 
@@ -207,8 +215,10 @@ def _byte_pairs(model_name: str) -> dict:
     _known_model(model_name)
     # asked before get_tokenizer, which would download another kind
     if open_clip.get_model_config(model_name)["text_cfg"].get("hf_tokenizer_name"):
-        raise InputError(f"the text tower of {model_name} has another tokenizer than CLIP's byte pairs, and no other "
-                         f"is supported: choose {SMALL_CLIP}, or such as {REAL_PICTURES_ENCODER}")
+        raise InputError(
+            f"the text tower of {model_name} has another tokenizer than CLIP's byte pairs, and no other "
+            f"is supported: choose {SMALL_CLIP}, or such as {REAL_PICTURES_ENCODER}"
+        )
     tokenizer = open_clip.get_tokenizer(model_name)
     special = set(tokenizer.all_special_ids)
 
@@ -216,8 +226,13 @@ def _byte_pairs(model_name: str) -> dict:
         # a text that spells out "<end_of_text>" does not end there; any word has byte pairs
         return [token for token in tokenizer.encode(text) if token not in special], 0
 
-    return {"kind": "byte pairs", "token_ids": token_ids, "start": tokenizer.sot_token_id,
-            "end": tokenizer.eot_token_id, "context_length": tokenizer.context_length}
+    return {
+        "kind": "byte pairs",
+        "token_ids": token_ids,
+        "start": tokenizer.sot_token_id,
+        "end": tokenizer.eot_token_id,
+        "context_length": tokenizer.context_length,
+    }
 
 
 def _small_clip_words() -> dict:
@@ -230,8 +245,13 @@ def _small_clip_words() -> dict:
 
     _, _, tokenizer = small_clip.load()
 
-    return {"kind": "known whole words", "token_ids": tokenizer.known, "start": 1, "end": tokenizer.vocab_size - 1,
-            "context_length": small_clip.CONTEXT_LENGTH}
+    return {
+        "kind": "known whole words",
+        "token_ids": tokenizer.known,
+        "start": 1,
+        "end": tokenizer.vocab_size - 1,
+        "context_length": small_clip.CONTEXT_LENGTH,
+    }
 
 
 def _existing(path: Path, encoder: str) -> Path:
@@ -242,8 +262,12 @@ def _existing(path: Path, encoder: str) -> Path:
 
 def _tag(model_name: str, tag: str) -> dict:
     """What open_clip knows of published weights: where they are, and how their pictures were prepared."""
-    from open_clip import (get_model_config, get_pretrained_cfg, list_pretrained_models_by_tag,
-                           list_pretrained_tags_by_model)
+    from open_clip import (
+        get_model_config,
+        get_pretrained_cfg,
+        list_pretrained_models_by_tag,
+        list_pretrained_tags_by_model,
+    )
 
     published = get_pretrained_cfg(model_name, tag)
     if not published:
@@ -258,8 +282,10 @@ def _tag(model_name: str, tag: str) -> dict:
     if quick != bool(get_model_config(model_name).get("quick_gelu", False)):
         # the other activation runs without complaint and gives other features
         right = model_name + "-quickgelu" if quick else model_name.removesuffix("-quickgelu")
-        raise InputError(f"weights {tag!r} were trained with {'Quick' if quick else 'plain '}GELU, which {model_name} "
-                         f"does not use: choose {right}/{tag}")
+        raise InputError(
+            f"weights {tag!r} were trained with {'Quick' if quick else 'plain '}GELU, which {model_name} "
+            f"does not use: choose {right}/{tag}"
+        )
     return published
 
 
@@ -271,9 +297,11 @@ def _download(encoder: str, published: dict) -> Path:
     try:
         return Path(download_pretrained(published))
     except Exception as error:  # network, hub and disk errors of several libraries
-        raise InputError(f"the weights of {encoder} can't be downloaded from {place} ({first_line(error)}): try again "
-                         "with internet access, or fetch the file and pass "
-                         f"encoder={encoder.partition('/')[0]}/<its path>") from error
+        raise InputError(
+            f"the weights of {encoder} can't be downloaded from {place} ({first_line(error)}): try again "
+            "with internet access, or fetch the file and pass "
+            f"encoder={encoder.partition('/')[0]}/<its path>"
+        ) from error
 
 
 def _preprocessing(model_name: str, tag: dict | None) -> dict:

@@ -7,8 +7,9 @@ seed. Metrics are in percent, differences of them in percentage points.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,7 @@ class Measured:
     best: bool = False
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Measured":
+    def of(cls, values: Sequence[float]) -> Measured:
         return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan)
 
     def __str__(self) -> str:
@@ -89,13 +90,20 @@ def per_seed(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], pr
         for run in runs:
             metrics = run.metrics[run.metrics["protocol"] == protocol]
             for row in metrics.to_dict("records"):
-                rows.append({"label": label, "seed": run.config["seed"], "domain": names["xy".index(row["domain"])],
-                             **{metric: 100 * row[metric] for metric in METRICS}})
+                rows.append(
+                    {
+                        "label": label,
+                        "seed": run.config["seed"],
+                        "domain": names["xy".index(row["domain"])],
+                        **{metric: 100 * row[metric] for metric in METRICS},
+                    }
+                )
     return pd.DataFrame(rows, columns=["label", "seed", "domain", *METRICS])
 
 
-def over_seeds(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str,
-               metrics: Sequence[str] = HEADLINE) -> pd.DataFrame:
+def over_seeds(
+    experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str, metrics: Sequence[str] = HEADLINE
+) -> pd.DataFrame:
     """Mean and standard deviation over seeds: ``Target``, ``Model`` and a column of ``Measured`` for each metric."""
     values = per_seed(experiment, names, protocol)
     rows = []
@@ -119,8 +127,13 @@ def with_intervals(experiment: Mapping[str, Sequence[Run]], names: tuple[str, st
     table = over_seeds(experiment, names, protocol)
     intervals = []
     for name, code in zip(names, "xy"):
-        cases = {metric: {label: case_means(runs, protocol, metric)[is_target(runs[0], code)]
-                          for label, runs in experiment.items()} for metric in HEADLINE}  # (cases,) each
+        cases = {
+            metric: {
+                label: case_means(runs, protocol, metric)[is_target(runs[0], code)]
+                for label, runs in experiment.items()
+            }
+            for metric in HEADLINE
+        }  # (cases,) each
         intervals += [Interval(*bootstrap_interval(values)) for values in cases["MRR"].values()]
         for metric, values in cases.items():
             best = max(values, key=lambda label: values[label].mean())
@@ -134,15 +147,21 @@ def with_intervals(experiment: Mapping[str, Sequence[Run]], names: tuple[str, st
     return table
 
 
-def comparison(experiment: Mapping[str, Sequence[Run]], source: str, scenario: str, protocol: str, name: str
-               ) -> Markdown:
+def comparison(
+    experiment: Mapping[str, Sequence[Run]], source: str, scenario: str, protocol: str, name: str
+) -> Markdown:
     """The table of ``with_intervals`` for a page, captioned with what its runs have in common."""
     runs = [run for group in experiment.values() for run in group]
     seeds = sorted({run.config["seed"] for run in runs})
-    repeats = f"means over seeds {', '.join(map(str, seeds))}, the MRR ± standard deviation" if len(seeds) > 1 else \
-        f"seed {seeds[0]} alone"
-    caption = f"{title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats}; interval of " \
-              f"the MRR over test cases; bold where better than all others by a paired test. {training_data(runs[0])}"
+    repeats = (
+        f"means over seeds {', '.join(map(str, seeds))}, the MRR ± standard deviation"
+        if len(seeds) > 1
+        else f"seed {seeds[0]} alone"
+    )
+    caption = (
+        f"{title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats}; interval of "
+        f"the MRR over test cases; bold where better than all others by a paired test. {training_data(runs[0])}"
+    )
     return show(with_intervals(experiment, DOMAIN_NAMES[scenario], protocol), caption, name)
 
 
@@ -150,9 +169,12 @@ def inventory(results: Mapping[str, Mapping[str, Sequence[Run]]]) -> Markdown:
     """Which runs there are, by scenario, in a sentence each; one sentence if there are none."""
     from IPython.display import Markdown
 
-    lines = [f"- {title(runs[0].config['source'], scenario)}: "
-             + ", ".join(f"{label} ({len(group)} run{'s' if len(group) > 1 else ''})" for label, group in experiment.items())
-             for scenario, experiment in results.items() for runs in [next(iter(experiment.values()))]]
+    lines = [
+        f"- {title(runs[0].config['source'], scenario)}: "
+        + ", ".join(f"{label} ({len(group)} run{'s' if len(group) > 1 else ''})" for label, group in experiment.items())
+        for scenario, experiment in results.items()
+        for runs in [next(iter(experiment.values()))]
+    ]
     return Markdown("\n".join(lines) or "This version of the book ships no results on the paper's test sets.")
 
 
@@ -170,8 +192,10 @@ def origin(runs: Iterable[Run], *commands: str) -> Markdown:
     commits = sorted({run.provenance["commit"][:7] for run in known})
     minutes = sum(run.provenance["seconds"] for run in different) / 60
     came = f"{len(known)} of them shipped with this book (code of {', '.join(commits)})" if known else "all made here"
-    return Markdown(f"*{len(different)} runs, {came}; {minutes:.0f} minutes of training in all. To make them anew:* "
-                    + ", ".join(f"`python -m ifcdsr_core {command} --recompute`" for command in commands))
+    return Markdown(
+        f"*{len(different)} runs, {came}; {minutes:.0f} minutes of training in all. To make them anew:* "
+        + ", ".join(f"`python -m ifcdsr_core {command} --recompute`" for command in commands)
+    )
 
 
 def training_data(run: Run) -> str:
@@ -212,9 +236,11 @@ def baselines_verdict(experiment: Mapping[str, Sequence[Run]], printed: pd.DataF
         rows = printed[printed["Target"] == name]
         below = rows[rows["MRR"] < best["MRR"].mean]
         last = rows.iloc[-1]
-        sentences.append(f"**{escape(name)}**: {escape(best['Model'])}, which learns nothing, has an MRR of {best['MRR']}; "
-                         f"{len(below)} of the {len(rows)} printed ones are lower, that of {escape(last['Model'])} "
-                         f"({last['MRR']:.2f}) {'among them' if last['Model'] in set(below['Model']) else 'is not'}.")
+        sentences.append(
+            f"**{escape(name)}**: {escape(best['Model'])}, which learns nothing, has an MRR of {best['MRR']}; "
+            f"{len(below)} of the {len(rows)} printed ones are lower, that of {escape(last['Model'])} "
+            f"({last['MRR']:.2f}) {'among them' if last['Model'] in set(below['Model']) else 'is not'}."
+        )
     return " ".join(sentences)
 
 
@@ -223,9 +249,20 @@ def grid_best(grid: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for model, part in grid.groupby("model", sort=False):
         best, score = part.iloc[part["validation_mrr"].argmax()], 100 * part["validation_mrr"]
-        rows.append((model_name(model), f"{best['learning_rate']:g}", f"{best['l2']:g}", int(best["best_epoch"]),
-                     score.max(), len(part), score.min()))
-    return pd.DataFrame(rows, columns=["Model", "Learning rate", "L2", "Best epoch", "Validation MRR", "Points", "Worst"])
+        rows.append(
+            (
+                model_name(model),
+                f"{best['learning_rate']:g}",
+                f"{best['l2']:g}",
+                int(best["best_epoch"]),
+                score.max(),
+                len(part),
+                score.min(),
+            )
+        )
+    return pd.DataFrame(
+        rows, columns=["Model", "Learning rate", "L2", "Best epoch", "Validation MRR", "Points", "Worst"]
+    )
 
 
 def exact_runs(source: str, scenario: str) -> dict[str, list[Run]]:
@@ -259,8 +296,9 @@ def reference(experiment: Mapping[str, Sequence[Run]]) -> str:
     raise InputError("no runs of ifcdsr to compare with: add ifcdsr to the models")
 
 
-def against_rivals(experiment: Mapping[str, Sequence[Run]], reference: str, names: tuple[str, str], protocol: str
-                   ) -> pd.DataFrame:
+def against_rivals(
+    experiment: Mapping[str, Sequence[Run]], reference: str, names: tuple[str, str], protocol: str
+) -> pd.DataFrame:
     """``reference`` against every other label: is the difference in MRR more than chance?
 
     The reciprocal rank of a case is averaged over seeds first, and cases are paired, since all runs rank the same ones.
@@ -277,26 +315,35 @@ def against_rivals(experiment: Mapping[str, Sequence[Run]], reference: str, name
         chosen = is_target(experiment[reference][0], code)
         for label in (label for label in experiment if label != reference):
             _check_same_cases([*experiment[reference], *experiment[label]])
-            values = (case_means(experiment[reference], protocol, "MRR")
-                      - case_means(experiment[label], protocol, "MRR"))[chosen]
-            rows.append((name, label, Difference(float(values.mean()), *bootstrap_interval(values)),
-                         permutation_p(values)))
+            values = (
+                case_means(experiment[reference], protocol, "MRR") - case_means(experiment[label], protocol, "MRR")
+            )[chosen]
+            rows.append(
+                (name, label, Difference(float(values.mean()), *bootstrap_interval(values)), permutation_p(values))
+            )
     table = pd.DataFrame(rows, columns=["Target", "Rival", "Difference", "p"])
     corrected = holm(table["p"])
-    verdicts = ["undecided" if p >= LEVEL else "better" if difference.value > 0 else "worse"
-                for p, difference in zip(corrected, table["Difference"])]
+    verdicts = [
+        "undecided" if p >= LEVEL else "better" if difference.value > 0 else "worse"
+        for p, difference in zip(corrected, table["Difference"])
+    ]
     return table.assign(p=table["p"].map(PValue), Holm=[PValue(p) for p in corrected], Verdict=verdicts)
 
 
 def training_course(experiment: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """How far the training of each model went: epochs (of those allowed), the best of them, minutes on this device."""
-    rows = [(label, f"{len(run.history)} of {run.config['epochs']}", run.best_epoch, run.history["seconds"].sum() / 60)
-            for label, runs in experiment.items() for run in runs if run.config["model"] not in COUNTING]
+    rows = [
+        (label, f"{len(run.history)} of {run.config['epochs']}", run.best_epoch, run.history["seconds"].sum() / 60)
+        for label, runs in experiment.items()
+        for run in runs
+        if run.config["model"] not in COUNTING
+    ]
     return pd.DataFrame(rows, columns=["Model", "Epochs", "Best epoch", "Minutes"])
 
 
-def exact_against_sampled(exact: Mapping[str, Sequence[Run]], sampled: Mapping[str, Sequence[Run]],
-                          names: tuple[str, str], protocol: str) -> pd.DataFrame:
+def exact_against_sampled(
+    exact: Mapping[str, Sequence[Run]], sampled: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str
+) -> pd.DataFrame:
     """MRR after training with the exact loss and with sampled negatives, for the models that have runs of both.
 
     Returns:
@@ -307,11 +354,19 @@ def exact_against_sampled(exact: Mapping[str, Sequence[Run]], sampled: Mapping[s
     for name, code in zip(names, "xy"):
         for label in (label for label in exact if label in sampled and exact[label][0].config["model"] not in COUNTING):
             _check_same_cases([*exact[label], *sampled[label]])
-            one, other = (case_means(runs[label], protocol, "MRR")[is_target(runs[label][0], code)]
-                          for runs in (exact, sampled))
-            rows.append((name, label, one.mean(), other.mean(),
-                         Difference(float((one - other).mean()), *bootstrap_interval(one - other)),
-                         PValue(permutation_p(one - other))))
+            one, other = (
+                case_means(runs[label], protocol, "MRR")[is_target(runs[label][0], code)] for runs in (exact, sampled)
+            )
+            rows.append(
+                (
+                    name,
+                    label,
+                    one.mean(),
+                    other.mean(),
+                    Difference(float((one - other).mean()), *bootstrap_interval(one - other)),
+                    PValue(permutation_p(one - other)),
+                )
+            )
     return pd.DataFrame(rows, columns=["Target", "Model", "Exact loss", "Sampled loss", "Difference", "p"])
 
 
@@ -320,9 +375,15 @@ def rivals_verdict(table: pd.DataFrame, reference: str) -> str:
     sentences = []
     for name, part in table.groupby("Target", sort=False):
         found = {verdict: list(rows["Rival"]) for verdict, rows in part.groupby("Verdict", sort=False)}
-        words = [f"{word} {_listed(found[verdict])}" for verdict, word in
-                 (("better", "better than"), ("worse", "worse than"), ("undecided", "not told apart from"))
-                 if verdict in found]
+        words = [
+            f"{word} {_listed(found[verdict])}"
+            for verdict, word in (
+                ("better", "better than"),
+                ("worse", "worse than"),
+                ("undecided", "not told apart from"),
+            )
+            if verdict in found
+        ]
         sentences.append(f"**{escape(name)}**: {escape(reference)} is {'; '.join(words)}.")
     return " ".join(sentences)
 
@@ -357,16 +418,19 @@ def expected_reciprocal_rank(rank: np.ndarray, num_items: int, num_negatives: in
     return (others + 1) / ((above + 1) * (drawn + 1)) * (1 - np.where(possible, np.exp(log_none), 0.0))
 
 
-def over_candidates(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], num_items: tuple[int, int],
-                    points: int = 25) -> pd.DataFrame:
+def over_candidates(
+    experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], num_items: tuple[int, int], points: int = 25
+) -> pd.DataFrame:
     """Expected MRR by the number of negatives, from 9 to all: ``label``, ``domain``, ``negatives``, ``MRR`` (percent)."""
     rows = []
     for label, runs in experiment.items():
         for name, code, count in zip(names, "xy", num_items):
             chosen = is_target(runs[0], code)
             for negatives in np.unique(np.geomspace(9, count - 1, points).round().astype(int)):
-                values = [expected_reciprocal_rank(run.ranks["full"].to_numpy()[chosen], count, negatives).mean()
-                          for run in runs]
+                values = [
+                    expected_reciprocal_rank(run.ranks["full"].to_numpy()[chosen], count, negatives).mean()
+                    for run in runs
+                ]
                 rows.append((label, name, int(negatives), 100 * float(np.mean(values))))
     return pd.DataFrame(rows, columns=["label", "domain", "negatives", "MRR"])
 
@@ -392,20 +456,30 @@ def protocol_verdict(table: pd.DataFrame) -> str:
         places = part[[column for column in part if column.startswith("Place")]]
         first = [part["Model"].iloc[places[column].argmin()] for column in places]
         moved = int((places.iloc[:, 0] != places.iloc[:, 1]).sum())
-        same = escape(first[0]) + " is first under both" if first[0] == first[1] else \
-            f"{escape(first[0])} is first against 999 negatives, {escape(first[1])} among all items"
+        same = (
+            escape(first[0]) + " is first under both"
+            if first[0] == first[1]
+            else f"{escape(first[0])} is first against 999 negatives, {escape(first[1])} among all items"
+        )
         tau = kendalltau(places.iloc[:, 0], places.iloc[:, 1]).statistic
-        sentences.append(f"**{escape(name)}**: {same}; {moved} of {len(part)} models change their place "
-                         f"(rank correlation, Kendall's τ, {tau:.2f}); the numbers differ by a factor of "
-                         f"{part['Ratio'].min():.1f} to {part['Ratio'].max():.1f}.")
+        sentences.append(
+            f"**{escape(name)}**: {same}; {moved} of {len(part)} models change their place "
+            f"(rank correlation, Kendall's τ, {tau:.2f}); the numbers differ by a factor of "
+            f"{part['Ratio'].min():.1f} to {part['Ratio'].max():.1f}."
+        )
     return " ".join(sentences)
 
 
 # --- paired differences -----------------------------------------------------------------------------------------------
 
 
-def gains(after: Sequence[Run], before: Sequence[Run], names: tuple[str, str], protocol: str = "sampled_999",
-          metric: str = "MRR") -> pd.DataFrame:
+def gains(
+    after: Sequence[Run],
+    before: Sequence[Run],
+    names: tuple[str, str],
+    protocol: str = "sampled_999",
+    metric: str = "MRR",
+) -> pd.DataFrame:
     """What a change brings, per domain, paired by seed and by case, in points.
 
     ``seed_error`` is the standard error of the gain over seeds (NaN with one seed), ``case_error`` that over test
@@ -420,15 +494,24 @@ def gains(after: Sequence[Run], before: Sequence[Run], names: tuple[str, str], p
     domain = after[0].ranks["target_domain"].to_numpy()
     rows = []
     for name, code in zip(names, "xy"):
-        differences = np.stack([case_means([a], protocol, metric) - case_means([b], protocol, metric)
-                                for a, b in zip(after, before)])[:, domain == code]  # (seeds, cases)
+        differences = np.stack(
+            [case_means([a], protocol, metric) - case_means([b], protocol, metric) for a, b in zip(after, before)]
+        )[:, domain == code]  # (seeds, cases)
         of_seed, of_case = differences.mean(axis=1), differences.mean(axis=0)
         seed_error = Measured.of(of_seed).std / math.sqrt(len(of_seed))
         case_error = Measured.of(of_case).std / math.sqrt(len(of_case))
         gain, noise = float(of_seed.mean()), 2 * math.hypot(case_error, np.nan_to_num(seed_error))
         verdict = "within noise" if abs(gain) <= noise else "a gain" if gain > 0 else "a loss"
-        rows.append({"domain": name, "gain": gain, "seed_error": seed_error, "case_error": case_error, "noise": noise,
-                     "verdict": verdict})
+        rows.append(
+            {
+                "domain": name,
+                "gain": gain,
+                "seed_error": seed_error,
+                "case_error": case_error,
+                "noise": noise,
+                "verdict": verdict,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -438,27 +521,37 @@ def of_seeds(runs: Sequence[Run], like: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.config["seed"] in wanted]
 
 
-def step_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str = "sampled_999"
-               ) -> pd.DataFrame:
+def step_gains(
+    experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str = "sampled_999"
+) -> pd.DataFrame:
     """Gains from each label of an experiment to the next, of the seeds that both have, with the column ``step`` in front."""
-    parts = [gains(of_seeds(after, before), of_seeds(before, after), names, protocol).assign(step=label)
-             for before, (label, after) in zip(experiment.values(), list(experiment.items())[1:])]
+    parts = [
+        gains(of_seeds(after, before), of_seeds(before, after), names, protocol).assign(step=label)
+        for before, (label, after) in zip(experiment.values(), list(experiment.items())[1:])
+    ]
     return first_columns(pd.concat(parts, ignore_index=True), "step")
 
 
 # Of the arms of the controls: what is compared, the arm with it, the arm without it.
-IMAGE_STEPS = (("images", "with images", "without images"),
-               ("other items' images", "with other items' images", "without images"),
-               ("images over those of other items", "with images", "with other items' images"))
-TEXT_STEPS = (("texts", "with text", "without text"),
-              ("other items' texts", "with other items' text", "without text"),
-              ("texts over those of other items", "with text", "with other items' text"))
-DOMAIN_STEPS = (("over the merged sequence alone", "multiple attention", "merged sequence alone"),
-                ("over each domain alone", "multiple attention", "own domain alone"))
+IMAGE_STEPS = (
+    ("images", "with images", "without images"),
+    ("other items' images", "with other items' images", "without images"),
+    ("images over those of other items", "with images", "with other items' images"),
+)
+TEXT_STEPS = (
+    ("texts", "with text", "without text"),
+    ("other items' texts", "with other items' text", "without text"),
+    ("texts over those of other items", "with text", "with other items' text"),
+)
+DOMAIN_STEPS = (
+    ("over the merged sequence alone", "multiple attention", "merged sequence alone"),
+    ("over each domain alone", "multiple attention", "own domain alone"),
+)
 
 
-def control_gains(controls: Mapping[float, Mapping[str, Sequence[Run]]], steps: Sequence[tuple[str, str, str]],
-                  names: tuple[str, str]) -> pd.DataFrame:
+def control_gains(
+    controls: Mapping[float, Mapping[str, Sequence[Run]]], steps: Sequence[tuple[str, str, str]], names: tuple[str, str]
+) -> pd.DataFrame:
     """Gains between the arms of a control, for each position of its dial.
 
     Args:
@@ -468,8 +561,11 @@ def control_gains(controls: Mapping[float, Mapping[str, Sequence[Run]]], steps: 
     Returns:
         The columns of ``gains``, with ``compared`` and ``signal`` in front.
     """
-    parts = [gains(runs[after], runs[before], names).assign(compared=label, signal=signal)
-             for label, after, before in steps for signal, runs in sorted(controls.items())]
+    parts = [
+        gains(runs[after], runs[before], names).assign(compared=label, signal=signal)
+        for label, after, before in steps
+        for signal, runs in sorted(controls.items())
+    ]
     return first_columns(pd.concat(parts, ignore_index=True), "compared", "signal")
 
 
@@ -479,7 +575,9 @@ def control_table(table: pd.DataFrame) -> pd.DataFrame:
     cells = table.assign(cell=texts, signal=table["signal"].map("{:g}".format))
     order = list(dict.fromkeys(zip(cells["compared"], cells["domain"])))
     wide = cells.pivot(index=["compared", "domain"], columns="signal", values="cell").loc[order]
-    return wide.reset_index().rename(columns={"compared": "What is gained", "domain": "Target"}).rename_axis(columns=None)
+    return (
+        wide.reset_index().rename(columns={"compared": "What is gained", "domain": "Target"}).rename_axis(columns=None)
+    )
 
 
 def modality_verdict(table: pd.DataFrame, steps: Sequence[tuple[str, str, str]], things: str) -> str:
@@ -499,12 +597,21 @@ def modality_verdict(table: pd.DataFrame, steps: Sequence[tuple[str, str, str]],
     else:
         gained = (own.loc[own["signal"] == 1, "verdict"] == "a gain").any()
         owed = "within noise" + (", so that the gain is owed to what they tell" if gained else "")
-    return " ".join([
-        _held(f"{things} explain nothing", "an item's own must not beat those of other items", over[none], "a gain", False),
-        _held(f"{things} explain behaviour", "its own must beat those of other items", over[full], "a gain", True),
-        f"There, its own bring {with_noise(own[own['signal'] == 1])} over none at all, and {things} of other items "
-        f"{with_noise(placebo)}: {owed}.",
-        *_course(own)])
+    return " ".join(
+        [
+            _held(
+                f"{things} explain nothing",
+                "an item's own must not beat those of other items",
+                over[none],
+                "a gain",
+                False,
+            ),
+            _held(f"{things} explain behaviour", "its own must beat those of other items", over[full], "a gain", True),
+            f"There, its own bring {with_noise(own[own['signal'] == 1])} over none at all, and {things} of other items "
+            f"{with_noise(placebo)}: {owed}.",
+            *_course(own),
+        ]
+    )
 
 
 def with_noise(part: pd.DataFrame) -> str:
@@ -514,8 +621,11 @@ def with_noise(part: pd.DataFrame) -> str:
 
 def domain_verdict(table: pd.DataFrame) -> str:
     """What ``control_gains`` of the domains says: does the gain grow with what the domains have in common?"""
-    return " ".join(sentence for label, *_ in DOMAIN_STEPS for sentence in (
-        f"*Multiple attention {escape(label)}.*", *_course(table[table["compared"] == label])))
+    return " ".join(
+        sentence
+        for label, *_ in DOMAIN_STEPS
+        for sentence in (f"*Multiple attention {escape(label)}.*", *_course(table[table["compared"] == label]))
+    )
 
 
 def _held(where: str, expected: str, part: pd.DataFrame, verdict: str, wanted: bool) -> str:
@@ -534,9 +644,11 @@ def _course(part: pd.DataFrame) -> list[str]:
         first, last = rows.iloc[0], rows.iloc[-1]
         rise, noise = last["gain"] - first["gain"], math.hypot(first["noise"], last["noise"])
         word = "rises" if rise > noise else "falls" if rise < -noise else "changes within noise"
-        sentences.append(f"{escape(domain)}: from the dial at {first['signal']:g} to {last['signal']:g} the gain {word}, from "
-                         f"{signed(first['gain'])} ± {first['noise']:.2f} to {signed(last['gain'])} ± {last['noise']:.2f} "
-                         "points.")
+        sentences.append(
+            f"{escape(domain)}: from the dial at {first['signal']:g} to {last['signal']:g} the gain {word}, from "
+            f"{signed(first['gain'])} ± {first['noise']:.2f} to {signed(last['gain'])} ± {last['noise']:.2f} "
+            "points."
+        )
     return sentences
 
 
@@ -552,13 +664,15 @@ def is_target(run: Run, domain: str) -> np.ndarray:
 
 def _check_same_cases(runs: Sequence[Run]) -> None:
     for run in runs[1:]:
-        columns = [name for name in ("user", "target_item", "target_domain") if name in runs[0].ranks and name in run.ranks]
+        columns = [
+            name for name in ("user", "target_item", "target_domain") if name in runs[0].ranks and name in run.ranks
+        ]
         if not run.ranks[columns].equals(runs[0].ranks[columns]):
-            raise InputError(f"{run.folder.name} and {runs[0].folder.name} were tested on different cases: "
-                             "only runs on the same data can be compared")
+            raise InputError(
+                f"{run.folder.name} and {runs[0].folder.name} were tested on different cases: "
+                "only runs on the same data can be compared"
+            )
 
 
 def signed(value: float) -> str:
     return f"{value:+z.2f}".replace("-", "−")
-
-

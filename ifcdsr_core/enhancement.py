@@ -15,20 +15,34 @@ import threading
 import time
 import unicodedata
 import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache as once
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator
+from typing import TYPE_CHECKING
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.llm import (ANSWER_TOKENS, PRICE_LIST, Answer, Budget, Client, Endpoint, Limits, Pace, Refused,
-                             Stopped, Usage, prompt_tokens)
+from ifcdsr_core.llm import (
+    ANSWER_TOKENS,
+    PRICE_LIST,
+    Answer,
+    Budget,
+    Client,
+    Endpoint,
+    Limits,
+    Pace,
+    Refused,
+    Stopped,
+    Usage,
+    prompt_tokens,
+)
 from ifcdsr_core.paths import data_dir, new_file, results_dir
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from ifcdsr_core.scenario import Scenario
 
 PROMPT_VERSION = "v1"  # part of every cache key: raise it with any change of SYSTEM_PROMPT or messages()
@@ -66,8 +80,12 @@ class Enhancement:
 
     def text(self, title: str) -> str:
         """What is embedded: title, summary, key terms, interests as plain sentences, the surest first."""
-        sentences = (title, self.summary, f"Key terms: {', '.join(self.key_terms)}",
-                     f"Interests: {', '.join(self.interests)}")
+        sentences = (
+            title,
+            self.summary,
+            f"Key terms: {', '.join(self.key_terms)}",
+            f"Interests: {', '.join(self.interests)}",
+        )
         return " ".join(s if s.endswith((".", "!", "?")) else f"{s}." for s in sentences if s)
 
 
@@ -85,8 +103,10 @@ def messages(domain: str, title: str, note: str = "") -> list[dict]:
     item = {"domain": domain, "title": sent}
     if note:
         item["note"] = note
-    return [{"role": "system", "content": SYSTEM_PROMPT},
-            {"role": "user", "content": json.dumps(item, ensure_ascii=False)}]
+    return [
+        {"role": "system", "content": SYSTEM_PROMPT},
+        {"role": "user", "content": json.dumps(item, ensure_ascii=False)},
+    ]
 
 
 _BAD_ENDS = {"length": "it was too long and was cut off", "content_filter": "a filter withheld it"}
@@ -160,8 +180,13 @@ def _schema():
         return Annotated[str, BeforeValidator(plain), bounds, AfterValidator(printable)]
 
     terms = Annotated[list[line(MAX_TERM)], Field(min_length=1, max_length=MAX_TERMS)]
-    return create_model("Answer", __config__=ConfigDict(extra="forbid", strict=True),
-                        key_terms=(terms, ...), summary=(line(MAX_SUMMARY), ...), interests=(terms, ...))
+    return create_model(
+        "Answer",
+        __config__=ConfigDict(extra="forbid", strict=True),
+        key_terms=(terms, ...),
+        summary=(line(MAX_SUMMARY), ...),
+        interests=(terms, ...),
+    )
 
 
 # -- where answers are kept --------------------------------------------------------------------------------------------
@@ -217,8 +242,10 @@ class Cache:
             except (ValueError, KeyError, TypeError, RecursionError):
                 damaged += [number] * (number <= len(lines))
         if damaged:
-            self.damage = (f"{self.path}: {len(damaged)} damaged lines are skipped, the first is line {damaged[0]}; "
-                           "their items are asked for again")
+            self.damage = (
+                f"{self.path}: {len(damaged)} damaged lines are skipped, the first is line {damaged[0]}; "
+                "their items are asked for again"
+            )
 
     @property
     def spent(self) -> Usage:
@@ -239,8 +266,10 @@ class Cache:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(f"another process is asking {self.model} just now and writes {self.path}: wait for "
-                                 "its end, so that no item is paid twice") from None
+                raise InputError(
+                    f"another process is asking {self.model} just now and writes {self.path}: wait for "
+                    "its end, so that no item is paid twice"
+                ) from None
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             self._adding = threading.Lock()
             try:
@@ -253,18 +282,37 @@ class Cache:
             finally:
                 os.close(self._file)
 
-    def add(self, domain: str, title: str, host: str, answer: Answer, outcome: str, *,
-            enhancement: Enhancement | None = None, reason: str = "") -> None:
+    def add(
+        self,
+        domain: str,
+        title: str,
+        host: str,
+        answer: Answer,
+        outcome: str,
+        *,
+        enhancement: Enhancement | None = None,
+        reason: str = "",
+    ) -> None:
         """Keep one answer: on the disk when this returns. May be called by several threads.
 
         Raises:
             InputError: the disk does not take it.
         """
-        record = {"model": self.model, "prompt": PROMPT_VERSION, "domain": domain, "title": title, "outcome": outcome,
-                  "enhancement": asdict(enhancement) if enhancement else None, "reason": reason,
-                  "content": without_reasoning(answer.content)[:MAX_CONTENT], "prompt_tokens": answer.usage.prompt,
-                  "answer_tokens": answer.usage.answer, "served": answer.served, "host": host,
-                  "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        record = {
+            "model": self.model,
+            "prompt": PROMPT_VERSION,
+            "domain": domain,
+            "title": title,
+            "outcome": outcome,
+            "enhancement": asdict(enhancement) if enhancement else None,
+            "reason": reason,
+            "content": without_reasoning(answer.content)[:MAX_CONTENT],
+            "prompt_tokens": answer.usage.prompt,
+            "answer_tokens": answer.usage.answer,
+            "served": answer.served,
+            "host": host,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
         line = json.dumps(record).encode() + b"\n"  # ASCII: whatever a title or an answer holds can be written
         with self._adding:
             end = os.fstat(self._file).st_size
@@ -274,8 +322,9 @@ class Cache:
                     raise OSError(0, "the disk is full")
                 os.fsync(self._file)
             except OSError as error:
-                raise InputError(f"{self.path} can't be written ({error.strerror}): make room, the same command "
-                                 "continues") from error
+                raise InputError(
+                    f"{self.path} can't be written ({error.strerror}): make room, the same command continues"
+                ) from error
             self._take(record)
 
     def _take(self, record: dict) -> None:
@@ -287,8 +336,11 @@ class Cache:
             parts = record["enhancement"]
             enhancement = Enhancement(tuple(parts["key_terms"]), parts["summary"], tuple(parts["interests"]))
             strings += [*enhancement.key_terms, enhancement.summary, *enhancement.interests]
-        if outcome not in ("enhancement", "invalid", "failure") or not all(isinstance(text, str) for text in strings) \
-                or not all(type(number) is int and number >= 0 for number in (usage.prompt, usage.answer)):
+        if (
+            outcome not in ("enhancement", "invalid", "failure")
+            or not all(isinstance(text, str) for text in strings)
+            or not all(type(number) is int and number >= 0 for number in (usage.prompt, usage.answer))
+        ):
             raise ValueError("not a line of this cache")
         if (record["model"], record["prompt"]) != (self.model, PROMPT_VERSION):
             return  # another model whose name makes the same file name
@@ -323,9 +375,11 @@ class Estimate:
     basis: str
 
     def __str__(self) -> str:
-        return (f"estimate: {self.items} items, {self.calls} calls, {self.usage.prompt} prompt + {self.usage.answer} "
-                f"answer tokens, {self.cost:.4f} USD ({self.basis})"
-                + (f"; {self.cut} titles are cut to {MAX_TITLE} characters" if self.cut else ""))
+        return (
+            f"estimate: {self.items} items, {self.calls} calls, {self.usage.prompt} prompt + {self.usage.answer} "
+            f"answer tokens, {self.cost:.4f} USD ({self.basis})"
+            + (f"; {self.cut} titles are cut to {MAX_TITLE} characters" if self.cut else "")
+        )
 
 
 @dataclass(frozen=True)
@@ -356,8 +410,9 @@ def titles_of(scenario: Scenario) -> tuple[list[Key], int]:
     return list(dict.fromkeys(titled)), len(pairs) - len(titled)
 
 
-def estimate(titles: list[Key], model: str, limits: Limits = Limits(), *, limit: int = 0,
-             retry_failures: bool = False) -> Estimate:
+def estimate(
+    titles: list[Key], model: str, limits: Limits = Limits(), *, limit: int = 0, retry_failures: bool = False
+) -> Estimate:
     """What ``enhance`` with the same arguments will probably take. Asks nobody and needs no key."""
     kept = Cache(model)
     return _estimate(_to_ask(titles, kept, limit, retry_failures), kept, limits)
@@ -368,9 +423,21 @@ def keep_estimate(expected: Estimate, scenario: Scenario, untitled: int) -> Path
     import pandas as pd
 
     path = results_dir() / "enhancement.csv"
-    row = pd.DataFrame([{"source": scenario.source, "scenario": scenario.name, "prompt": PROMPT_VERSION,
-                         "titles": expected.items, "without_title": untitled, "prompt_tokens": expected.usage.prompt,
-                         "answer_tokens": expected.usage.answer, "cost": round(expected.cost, 4), "basis": expected.basis}])
+    row = pd.DataFrame(
+        [
+            {
+                "source": scenario.source,
+                "scenario": scenario.name,
+                "prompt": PROMPT_VERSION,
+                "titles": expected.items,
+                "without_title": untitled,
+                "prompt_tokens": expected.usage.prompt,
+                "answer_tokens": expected.usage.answer,
+                "cost": round(expected.cost, 4),
+                "basis": expected.basis,
+            }
+        ]
+    )
     if path.is_file():
         before = pd.read_csv(path)
         same = (before["source"] == scenario.source) & (before["scenario"] == scenario.name)
@@ -380,9 +447,16 @@ def keep_estimate(expected: Estimate, scenario: Scenario, untitled: int) -> Path
     return path
 
 
-def enhance(titles: list[Key], endpoint: Endpoint, limits: Limits = Limits(), *, limit: int = 0,
-            retry_failures: bool = False, report: Callable[[str], None] = lambda line: None,
-            progress: bool = True) -> Outcome:
+def enhance(
+    titles: list[Key],
+    endpoint: Endpoint,
+    limits: Limits = Limits(),
+    *,
+    limit: int = 0,
+    retry_failures: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+    progress: bool = True,
+) -> Outcome:
     """Ask the model for every item it has not answered yet. However it ends, the same call continues.
 
     Args:
@@ -403,15 +477,19 @@ def enhance(titles: list[Key], endpoint: Endpoint, limits: Limits = Limits(), *,
             report(kept.damage)
         todo, before = _to_ask(titles, kept, limit, retry_failures), kept.spent
         expected = _estimate(todo, kept, limits)
-        report(f"{expected}\nprices: {limits.input_price:g} and {limits.output_price:g} USD per million prompt and "
-               f"answer tokens; they change, see {PRICE_LIST}\nearlier answers in the cache: {before.total} tokens, "
-               f"{limits.cost(before):.4f} USD")
+        report(
+            f"{expected}\nprices: {limits.input_price:g} and {limits.output_price:g} USD per million prompt and "
+            f"answer tokens; they change, see {PRICE_LIST}\nearlier answers in the cache: {before.total} tokens, "
+            f"{limits.cost(before):.4f} USD"
+        )
         if todo and not limits.allow(before + expected.usage):
             tokens = f" or max_tokens of {limits.max_tokens}" if limits.max_tokens else ""
-            raise InputError(f"the estimate of {expected.cost:.4f} USD and {expected.usage.total} tokens, with "
-                             f"{limits.cost(before):.4f} USD and {before.total} tokens spent, exceeds the max_cost of "
-                             f"{limits.max_cost:g} USD{tokens}: raise the cap, or ask for fewer items with limit; "
-                             "nothing was asked")
+            raise InputError(
+                f"the estimate of {expected.cost:.4f} USD and {expected.usage.total} tokens, with "
+                f"{limits.cost(before):.4f} USD and {before.total} tokens spent, exceeds the max_cost of "
+                f"{limits.max_cost:g} USD{tokens}: raise the cap, or ask for fewer items with limit; "
+                "nothing was asked"
+            )
         run = _Run(kept, endpoint, limits, report)
         try:
             stopped = run.carry_out(todo, progress) if todo else None
@@ -421,9 +499,11 @@ def enhance(titles: list[Key], endpoint: Endpoint, limits: Limits = Limits(), *,
             enhanced = sum(kept.done.get(key) is not None for key in wanted)
             failed = sum(key in kept.done for key in wanted) - enhanced
             left = len(wanted) - enhanced - failed
-            report(f"took {run.calls} answers: {used.prompt} prompt + {used.answer} answer tokens as counted by the "
-                   f"server, {limits.cost(used):.4f} USD (estimate {expected.cost:.4f}); {enhanced} items enhanced, "
-                   f"{failed} failed, {left} left" + ("; the same command continues" if left else ""))
+            report(
+                f"took {run.calls} answers: {used.prompt} prompt + {used.answer} answer tokens as counted by the "
+                f"server, {limits.cost(used):.4f} USD (estimate {expected.cost:.4f}); {enhanced} items enhanced, "
+                f"{failed} failed, {left} left" + ("; the same command continues" if left else "")
+            )
     if stopped and not isinstance(stopped, _OverBudget):
         raise InputError(f"{stopped}; {enhanced} of {len(wanted)} items are done, the same command continues")
     return Outcome(enhanced, failed, left, used, limits.cost(used), expected, str(stopped or ""))
@@ -448,7 +528,7 @@ class _Run:
     @property
     def calls(self) -> int:
         """Answers so far."""
-        return sum(usage.total > 0 for _, usage in self.kept.paid[self._before:])
+        return sum(usage.total > 0 for _, usage in self.kept.paid[self._before :])
 
     def carry_out(self, todo: list[Key], progress: bool) -> Stopped | InputError | None:
         """Ask for all; why it ended early, None where it did not."""
@@ -491,8 +571,10 @@ class _Run:
                 return None
             if not self.budget.reserve(worst):
                 self.stop.set()
-                return _OverBudget(f"the caps leave no room for another answer of up to {worst.total} tokens, "
-                                   f"{self.limits.cost(worst):.4f} USD: the same command with a larger cap continues")
+                return _OverBudget(
+                    f"the caps leave no room for another answer of up to {worst.total} tokens, "
+                    f"{self.limits.cost(worst):.4f} USD: the same command with a larger cap continues"
+                )
             used = Usage()
             try:
                 self.pace.wait(self.stop)
@@ -540,9 +622,8 @@ def _to_ask(titles: list[Key], kept: Cache, limit: int, retry_failures: bool) ->
     blank = [key for key in titles if not key[1].strip()]
     if blank:
         raise InputError(f"an item of {blank[0][0]} has an empty title: leave such items out")
-    left = [key for key in dict.fromkeys(titles)
-            if key not in kept.done or (retry_failures and kept.done[key] is None)]
-    return left[:limit or None]
+    left = [key for key in dict.fromkeys(titles) if key not in kept.done or (retry_failures and kept.done[key] is None)]
+    return left[: limit or None]
 
 
 def _estimate(todo: list[Key], kept: Cache, limits: Limits) -> Estimate:
@@ -593,14 +674,37 @@ _THEMES = {  # of both worlds of the demo: key terms; interests
     "Clockwork": ("machines, invention, steam", "steampunk, inventors"),
 }
 _KINDS = {  # of its domains: what they are, for a key term
-    "jam jar": "preserves", "tea tin": "tea", "chocolate bar": "chocolate", "bottle": "drink", "cupcake": "cake",
-    "bonbon": "sweets", "cookie": "biscuits", "ice cream": "frozen dessert", "mug": "cup", "plate": "tableware",
-    "teapot": "tea making", "pan": "cookware", "apron": "kitchen textile", "pitcher": "serving drinks",
-    "bowl": "dishes", "mitten": "oven glove", "rocket poster": "space film", "mountain poster": "adventure film",
-    "reel poster": "film about film", "skyline poster": "city film", "mask poster": "theatre film",
-    "ship poster": "sea film", "ghost poster": "ghost film", "palm poster": "holiday film",
-    "star novel": "stargazing", "moon novel": "dreams", "heart novel": "love story", "tree novel": "nature writing",
-    "book stack": "collection of books", "book row": "series of books", "notebook": "book to write in",
+    "jam jar": "preserves",
+    "tea tin": "tea",
+    "chocolate bar": "chocolate",
+    "bottle": "drink",
+    "cupcake": "cake",
+    "bonbon": "sweets",
+    "cookie": "biscuits",
+    "ice cream": "frozen dessert",
+    "mug": "cup",
+    "plate": "tableware",
+    "teapot": "tea making",
+    "pan": "cookware",
+    "apron": "kitchen textile",
+    "pitcher": "serving drinks",
+    "bowl": "dishes",
+    "mitten": "oven glove",
+    "rocket poster": "space film",
+    "mountain poster": "adventure film",
+    "reel poster": "film about film",
+    "skyline poster": "city film",
+    "mask poster": "theatre film",
+    "ship poster": "sea film",
+    "ghost poster": "ghost film",
+    "palm poster": "holiday film",
+    "star novel": "stargazing",
+    "moon novel": "dreams",
+    "heart novel": "love story",
+    "tree novel": "nature writing",
+    "book stack": "collection of books",
+    "book row": "series of books",
+    "notebook": "book to write in",
     "open book": "book to read aloud",
 }
 
@@ -620,10 +724,15 @@ def by_rules(items: pd.DataFrame, domain_names: tuple[str, str]) -> list[Enhance
     Raises:
         InputError: other items than the demo's.
     """
-    if not {"domain", "theme", "kind"} <= set(items.columns) \
-            or not set(items["theme"]) <= set(_THEMES) or not set(items["kind"]) <= set(_KINDS):
-        raise InputError("these items have no theme and kind of the demo, and only the demo's can be enhanced by "
-                         "rules: use source=demo, or an LLM")
+    if (
+        not {"domain", "theme", "kind"} <= set(items.columns)
+        or not set(items["theme"]) <= set(_THEMES)
+        or not set(items["kind"]) <= set(_KINDS)
+    ):
+        raise InputError(
+            "these items have no theme and kind of the demo, and only the demo's can be enhanced by "
+            "rules: use source=demo, or an LLM"
+        )
     names, made = dict(zip("xy", domain_names)), []
     for domain, theme, kind in zip(items["domain"], items["theme"], items["kind"]):
         terms, interests = (tuple(text.split(", ")) for text in _THEMES[theme])

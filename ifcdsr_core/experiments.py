@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable
 
 import pandas as pd
 
@@ -30,16 +30,23 @@ DEMO = dict(source="demo", epochs=30, patience=8, batch_size=64, learning_rate=1
 DEMO_SIZE = dict(hidden_size=64, inner_size=64)
 REAL = dict(patience=3, batch_size=128, learning_rate=1e-3, train_negatives=8192, precision="bfloat16")
 # Chosen for two processors; the paper trains 100 epochs on a GPU. LLMCDSR's histories reach 150 items, C2DSR's 14.
-REAL_OF_SOURCE = {"c2dsr": dict(epochs=8, train_on="valid"), "llmcdsr": dict(epochs=2, max_seq_len=20),
-                  "amazon": dict(epochs=8)}
+REAL_OF_SOURCE = {
+    "c2dsr": dict(epochs=8, train_on="valid"),
+    "llmcdsr": dict(epochs=2, max_seq_len=20),
+    "amazon": dict(epochs=8),
+}
 
 # The paper's grid. The demo has a hundredth of the paper's training steps, so its learning rates are ten times larger.
 GRID_L2 = (1e-4, 5e-5, 1e-5)
 SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
 MAKERS = 24  # named by titles in the worlds where titles are to tell something
 TITLED = {"c2dsr": {"titles": True}}  # source options by which items get titles, where that is no matter of course
-GRID_LEARNING_RATES = {"demo": (1e-2, 5e-3, 1e-3), "c2dsr": (1e-3, 5e-4, 1e-4), "llmcdsr": (1e-3, 5e-4, 1e-4),
-                       "amazon": (1e-3, 5e-4, 1e-4)}
+GRID_LEARNING_RATES = {
+    "demo": (1e-2, 5e-3, 1e-3),
+    "c2dsr": (1e-3, 5e-4, 1e-4),
+    "llmcdsr": (1e-3, 5e-4, 1e-4),
+    "amazon": (1e-3, 5e-4, 1e-4),
+}
 
 
 def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
@@ -55,19 +62,41 @@ def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
     return REAL | REAL_OF_SOURCE[choose("source", source, REAL_OF_SOURCE)] | dict(source=source) | tuned, {}
 
 
-def configurations(model: str, scenario: str, seeds: Iterable[int], source: str = "demo", *,
-                   source_options: dict | None = None, model_options: dict | None = None, **changes) -> list[RunConfig]:
+def configurations(
+    model: str,
+    scenario: str,
+    seeds: Iterable[int],
+    source: str = "demo",
+    *,
+    source_options: dict | None = None,
+    model_options: dict | None = None,
+    **changes,
+) -> list[RunConfig]:
     """The book's configuration of one model, for each seed, with ``changes`` to it."""
     common, options = settings(source, scenario, model)
-    return [RunConfig(scenario=scenario, model=model, seed=seed, source_options=source_options or {},
-                      model_options={**options, **(model_options or {})}, **{**common, **changes}) for seed in seeds]
+    return [
+        RunConfig(
+            scenario=scenario,
+            model=model,
+            seed=seed,
+            source_options=source_options or {},
+            model_options={**options, **(model_options or {})},
+            **{**common, **changes},
+        )
+        for seed in seeds
+    ]
 
 
 # --- the lists --------------------------------------------------------------------------------------------------------
 
 
-def comparison(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo",
-               models: Iterable[str] | None = None, **changes) -> Experiment:
+def comparison(
+    scenario: str,
+    seeds: Iterable[int] = (0, 1, 2),
+    source: str = "demo",
+    models: Iterable[str] | None = None,
+    **changes,
+) -> Experiment:
     """Tables 2 and 3: all models, or some, under the names that tables give them.
 
     Real data have no pictures here: IFCDSR and LLM-EMF then run without. LLM-EMF's texts are plain titles, which the
@@ -96,8 +125,10 @@ def ablation(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "dem
         columns["+ multiple attention"] = {"image_fusion": True, "multiple_attention": True}
     else:
         columns["+ multiple attention (no images)"] = {"image_fusion": False, "multiple_attention": True}
-    return {label: configurations("ifcdsr", scenario, seeds, source, model_options=options, **changes)
-            for label, options in columns.items()}
+    return {
+        label: configurations("ifcdsr", scenario, seeds, source, model_options=options, **changes)
+        for label, options in columns.items()
+    }
 
 
 def image_control(scenario: str, visual_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
@@ -106,19 +137,44 @@ def image_control(scenario: str, visual_signal: float, seeds: Iterable[int] = (0
     Images of other items are a placebo: as many parameters and as many distinct vectors, but nothing to be learned from
     them about an item. What they bring is not owed to pictures.
     """
-    arms = {"without images": ({"image_fusion": False}, {}), "with images": ({}, {}),
-            "with other items' images": ({}, {"shuffle_pictures": 1})}
-    return {label: configurations("ifcdsr", scenario, seeds, source_options={"visual_signal": visual_signal},
-                                  model_options=options, **{**changes, **settings})
-            for label, (options, settings) in arms.items()}
+    arms = {
+        "without images": ({"image_fusion": False}, {}),
+        "with images": ({}, {}),
+        "with other items' images": ({}, {"shuffle_pictures": 1}),
+    }
+    return {
+        label: configurations(
+            "ifcdsr",
+            scenario,
+            seeds,
+            source_options={"visual_signal": visual_signal},
+            model_options=options,
+            **{**changes, **settings},
+        )
+        for label, (options, settings) in arms.items()
+    }
 
 
-def domain_control(scenario: str, cross_domain_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
+def domain_control(
+    scenario: str, cross_domain_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes
+) -> Experiment:
     """IFCDSR on the merged sequence alone, on each domain alone, and on all three, where so many tastes carry over."""
-    arms = {"merged sequence alone": {"multiple_attention": False},
-            "own domain alone": {"lambda_1": 0.0, "lambda_2": 0.0}, "multiple attention": {}}
-    return {label: configurations("ifcdsr", scenario, seeds, source_options={"cross_domain_signal": cross_domain_signal},
-                                  model_options=options, **changes) for label, options in arms.items()}
+    arms = {
+        "merged sequence alone": {"multiple_attention": False},
+        "own domain alone": {"lambda_1": 0.0, "lambda_2": 0.0},
+        "multiple attention": {},
+    }
+    return {
+        label: configurations(
+            "ifcdsr",
+            scenario,
+            seeds,
+            source_options={"cross_domain_signal": cross_domain_signal},
+            model_options=options,
+            **changes,
+        )
+        for label, options in arms.items()
+    }
 
 
 def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
@@ -136,9 +192,18 @@ def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "d
     else:
         arms["ID + other items' text"] = ("llm_emf", {"image_fusion": False}, {"shuffle_texts": 1})
     given, alike = changes.pop("source_options", {}), _tuned(source, scenario)
-    return {label: configurations(model, scenario, seeds, source, model_options=options,
-                                  source_options=(TITLED.get(source, {}) if model == "llm_emf" else {}) | given,
-                                  **{**alike, **changes, **more}) for label, (model, options, more) in arms.items()}
+    return {
+        label: configurations(
+            model,
+            scenario,
+            seeds,
+            source,
+            model_options=options,
+            source_options=(TITLED.get(source, {}) if model == "llm_emf" else {}) | given,
+            **{**alike, **changes, **more},
+        )
+        for label, (model, options, more) in arms.items()
+    }
 
 
 def _tuned(source: str, scenario: str) -> dict:
@@ -153,18 +218,30 @@ def text_control(scenario: str, text_signal: float, seeds: Iterable[int] = (0, 1
     Pictures explain nothing here (titles name the kind, which pictures show), and no arm has them. Titles name makers.
     """
     dials = {"visual_signal": 0.0, "text_signal": text_signal, "makers": MAKERS}
-    arms = {"without text": ("ifcdsr", {}), "with text": ("llm_emf", {}),
-            "with other items' text": ("llm_emf", {"shuffle_texts": 1})}
-    return {label: configurations(model, scenario, seeds, source_options=dials, model_options={"image_fusion": False},
-                                  **{**_tuned("demo", scenario), **changes, **more})
-            for label, (model, more) in arms.items()}
+    arms = {
+        "without text": ("ifcdsr", {}),
+        "with text": ("llm_emf", {}),
+        "with other items' text": ("llm_emf", {"shuffle_texts": 1}),
+    }
+    return {
+        label: configurations(
+            model,
+            scenario,
+            seeds,
+            source_options=dials,
+            model_options={"image_fusion": False},
+            **{**_tuned("demo", scenario), **changes, **more},
+        )
+        for label, (model, more) in arms.items()
+    }
 
 
 PLANTED = tuple((visual, text) for visual in (0.0, 1.0) for text in (0.0, 1.0))
 
 
-def planted(scenario: str, visual_signal: float, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes
-            ) -> Experiment:
+def planted(
+    scenario: str, visual_signal: float, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes
+) -> Experiment:
     """``modalities`` in a world where pictures and titles explain so much of behaviour."""
     dials = {"visual_signal": visual_signal, "text_signal": text_signal, "makers": MAKERS}
     return modalities(scenario, seeds, source_options=dials, **changes)
@@ -213,12 +290,16 @@ READINGS = (
     Reading(10, "a model of its own for each target domain", _options(target="x"), _options(target="y")),
     Reading(11, "each domain at its own best epoch", {"select_domain": "x"}, {"select_domain": "y"}),
     Reading(11, "epoch chosen by the rank among all items", {"select_protocol": "full"}),
-    *(Reading(12, label, changes, sources=("demo",), model="llm_emf") for label, changes in (
-        ("LLM-EMF: a quarter of the rest to the text", _options(text_share=0.25)),
-        ("LLM-EMF: three quarters of the rest to the text", _options(text_share=0.75)),
-        ("LLM-EMF: weights learned", _options(learn_mixing=True)),
-        ("LLM-EMF: titles enhanced by rules", {"text": "rules"}),
-        ("LLM-EMF: titles embedded by the small CLIP", {"text_encoder": "small_clip"}))),
+    *(
+        Reading(12, label, changes, sources=("demo",), model="llm_emf")
+        for label, changes in (
+            ("LLM-EMF: a quarter of the rest to the text", _options(text_share=0.25)),
+            ("LLM-EMF: three quarters of the rest to the text", _options(text_share=0.75)),
+            ("LLM-EMF: weights learned", _options(learn_mixing=True)),
+            ("LLM-EMF: titles enhanced by rules", {"text": "rules"}),
+            ("LLM-EMF: titles embedded by the small CLIP", {"text_encoder": "small_clip"}),
+        )
+    ),
     Reading(15, "loss from 256 sampled items a step", {"train_negatives": 256}, sources=("demo",)),
     Reading(15, "exact loss", {"train_negatives": 0}, sources=("c2dsr",)),
 )
@@ -234,49 +315,79 @@ def readings(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "dem
         if source in reading.sources and reading.changes_y is None:
             rows[reading.label] = reading.model, reading.changes
         elif source in reading.sources:
-            rows |= {f"{reading.label}, x": (reading.model, reading.changes),
-                     f"{reading.label}, y": (reading.model, reading.changes_y)}
-    return {label: _changed(model, scenario, seeds, source, {**changes, **changed})
-            for label, (model, changed) in rows.items()}
+            rows |= {
+                f"{reading.label}, x": (reading.model, reading.changes),
+                f"{reading.label}, y": (reading.model, reading.changes_y),
+            }
+    return {
+        label: _changed(model, scenario, seeds, source, {**changes, **changed})
+        for label, (model, changed) in rows.items()
+    }
 
 
 # The paper's alpha, lambdas and size are among the values; its learning rates are GRID_LEARNING_RATES of its data.
 SENSITIVITY = {
-    "alpha": (0.0, 0.3, 0.7, 0.9, 1.0), "lambda_1": (0.0, 0.1, 0.3, 1.0), "lambda_2": (0.0, 0.1, 0.4, 1.0),
-    "learning_rate": (1e-3, 2e-3, 5e-3, 1e-2), "hidden_size": (16, 64, 256),
+    "alpha": (0.0, 0.3, 0.7, 0.9, 1.0),
+    "lambda_1": (0.0, 0.1, 0.3, 1.0),
+    "lambda_2": (0.0, 0.1, 0.4, 1.0),
+    "learning_rate": (1e-3, 2e-3, 5e-3, 1e-2),
+    "hidden_size": (16, 64, 256),
 }
 
 
-def sensitivity(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes
-                ) -> dict[str, dict[float, list[RunConfig]]]:
+def sensitivity(
+    scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes
+) -> dict[str, dict[float, list[RunConfig]]]:
     """IFCDSR with one hyperparameter at a time at other values: by its name and its value."""
-    return {name: {value: _changed("ifcdsr", scenario, seeds, source, {**changes, **({name: value} if name == "learning_rate" else
-                                                                          _options(**{name: value}))})
-                   for value in values} for name, values in SENSITIVITY.items()}
+    return {
+        name: {
+            value: _changed(
+                "ifcdsr",
+                scenario,
+                seeds,
+                source,
+                {**changes, **({name: value} if name == "learning_rate" else _options(**{name: value}))},
+            )
+            for value in values
+        }
+        for name, values in SENSITIVITY.items()
+    }
 
 
 def _changed(model: str, scenario: str, seeds: Iterable[int], source: str, changes: dict) -> list[RunConfig]:
     """The book's configuration of a model with changes; real data have no pictures here, so it runs without."""
     images = {} if source == "demo" else {"image_fusion": False}
-    return configurations(model, scenario, seeds, source,
-                          **{**changes, "model_options": {**images, **changes.get("model_options", {})}})
+    return configurations(
+        model, scenario, seeds, source, **{**changes, "model_options": {**images, **changes.get("model_options", {})}}
+    )
 
 
-def grid(scenario: str, source: str = "demo", models: Iterable[str] | None = None, seed: int = 0, **changes
-         ) -> Experiment:
+def grid(
+    scenario: str, source: str = "demo", models: Iterable[str] | None = None, seed: int = 0, **changes
+) -> Experiment:
     """The paper's grid of learning rate and L2 for each model that is trained, or for some."""
     rates = GRID_LEARNING_RATES[choose("source", source, GRID_LEARNING_RATES)]
-    return {label: [config for learning_rate in rates for l2 in GRID_L2
-                    for config in comparison(scenario, [seed], source, [model], learning_rate=learning_rate, l2=l2,
-                                             **changes)[label]]
-            for model in models or MODELS if model not in COUNTING
-            for label in comparison(scenario, [seed], source, [model])}
+    return {
+        label: [
+            config
+            for learning_rate in rates
+            for l2 in GRID_L2
+            for config in comparison(scenario, [seed], source, [model], learning_rate=learning_rate, l2=l2, **changes)[
+                label
+            ]
+        ]
+        for model in models or MODELS
+        if model not in COUNTING
+        for label in comparison(scenario, [seed], source, [model])
+    }
 
 
 NAMED = ("comparison", "ablation", "control", "readings", "sensitivity", "modalities", "text", "grid")
 
 
-def named_list(what: str, scenario: str, source: str, seeds: list[int], models: list[str], **changes) -> list[RunConfig]:
+def named_list(
+    what: str, scenario: str, source: str, seeds: list[int], models: list[str], **changes
+) -> list[RunConfig]:
     """The configurations of an experiment of the book by its name, or of a JSON file that lists them.
 
     Raises:
@@ -307,8 +418,11 @@ def named_list(what: str, scenario: str, source: str, seeds: list[int], models: 
         parts = [text_control(scenario, signal, seeds, **_without_sources(changes)) for signal in SIGNALS]
         parts += [planted(scenario, *dials, seeds, **_without_sources(changes)) for dials in PLANTED]
     else:
-        parts = [make(scenario, signal, seeds, **_without_sources(changes)) for make in (image_control, domain_control)
-                 for signal in SIGNALS]
+        parts = [
+            make(scenario, signal, seeds, **_without_sources(changes))
+            for make in (image_control, domain_control)
+            for signal in SIGNALS
+        ]
     flat = [config for part in parts for configs in part.values() for config in configs]
     return [config for position, config in enumerate(flat) if config not in flat[:position]]
 
@@ -355,20 +469,26 @@ def shipped(experiment: Experiment) -> dict[str, list[Run]]:
     for folder in sorted(shipped_dir().glob("*/")):
         finished = Run.load(folder)
         runs[_key(RunConfig(**finished.config))] = finished
-    found = {label: [runs[_key(config)] for config in configs if _key(config) in runs]
-             for label, configs in experiment.items()}
+    found = {
+        label: [runs[_key(config)] for config in configs if _key(config) in runs]
+        for label, configs in experiment.items()
+    }
     return {label: group for label, group in found.items() if group}
 
 
 def shipped_comparison(source: str, scenario: str) -> dict[str, list[Run]]:
     """The shipped runs of ``comparison`` on a data set: those of the seeds, up to 9, that all trained models have."""
     runs = shipped(comparison(scenario, range(10), source))
-    trained = [{run.config["seed"] for run in group} for group in runs.values() if group[0].config["model"] not in COUNTING]
+    trained = [
+        {run.config["seed"] for run in group} for group in runs.values() if group[0].config["model"] not in COUNTING
+    ]
     common = set.intersection(*trained) if trained else set()
     if not common:
         return runs
-    return {label: [run for run in group if run.config["seed"] in common or run.config["model"] in COUNTING]
-            for label, group in runs.items()}
+    return {
+        label: [run for run in group if run.config["seed"] in common or run.config["model"] in COUNTING]
+        for label, group in runs.items()
+    }
 
 
 def _key(config: RunConfig) -> str:
@@ -383,12 +503,24 @@ def grid_table(runs: Iterable[Run]) -> pd.DataFrame:
 
     Columns: ``model, learning_rate, l2, validation_mrr, best_epoch, run``.
     """
-    rows = [(run.config["model"], run.config["learning_rate"], run.config["l2"], float(run.history["selection"].max()),
-             run.best_epoch, run.folder.name) for run in runs]
+    rows = [
+        (
+            run.config["model"],
+            run.config["learning_rate"],
+            run.config["l2"],
+            float(run.history["selection"].max()),
+            run.best_epoch,
+            run.folder.name,
+        )
+        for run in runs
+    ]
     table = pd.DataFrame(rows, columns=["model", "learning_rate", "l2", "validation_mrr", "best_epoch", "run"])
     order = table["model"].map(list(MODELS).index)
-    return table.assign(order=order).sort_values(["order", "validation_mrr"], ascending=[True, False], kind="stable",
-                                                 ignore_index=True).drop(columns="order")
+    return (
+        table.assign(order=order)
+        .sort_values(["order", "validation_mrr"], ascending=[True, False], kind="stable", ignore_index=True)
+        .drop(columns="order")
+    )
 
 
 def keep_grid(table: pd.DataFrame, source: str, scenario: str) -> None:
@@ -470,8 +602,9 @@ def source_options(source: str, **dials) -> dict:
     return {name: value for name, value in dials.items() if name in known}
 
 
-def run_config(scenario: str, source: str, model: str, seed: int, epochs: int = 0, train_on: str = "",
-               **dials) -> RunConfig:
+def run_config(
+    scenario: str, source: str, model: str, seed: int, epochs: int = 0, train_on: str = "", **dials
+) -> RunConfig:
     """The book's configuration for the parameters of notebook 03.
 
     Args:
@@ -485,7 +618,12 @@ def run_config(scenario: str, source: str, model: str, seed: int, epochs: int = 
     """
     of_model = MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
     changes = {name: value for name, value in (("epochs", epochs), ("train_on", train_on)) if value}
-    return configurations(model, scenario, [seed], source,
-                          source_options=source_options(source, **dials),
-                          model_options={name: value for name, value in dials.items() if name in of_model},
-                          **changes)[0]
+    return configurations(
+        model,
+        scenario,
+        [seed],
+        source,
+        source_options=source_options(source, **dials),
+        model_options={name: value for name, value in dials.items() if name in of_model},
+        **changes,
+    )[0]

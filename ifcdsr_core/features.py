@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -27,8 +27,16 @@ from ifcdsr_core.paths import data_dir, new_file
 from ifcdsr_core.scenario import DOMAINS, Scenario
 
 _CONTENT = {"image": "pictures_sha256", "text": "texts_sha256"}  # modality -> what its record says of the items
-_METADATA = ("encoder", "weights_sha256", "preprocessing", "items_sha256", "scenario_fingerprint", "fingerprint",
-             "content_sha256", "shape")
+_METADATA = (
+    "encoder",
+    "weights_sha256",
+    "preprocessing",
+    "items_sha256",
+    "scenario_fingerprint",
+    "fingerprint",
+    "content_sha256",
+    "shape",
+)
 _ROWS = 1 << 16  # worked on at a time, where a matrix may be larger than memory
 
 
@@ -67,8 +75,12 @@ def encoder_record(encoder: str, others: tuple[str, ...] = ()) -> dict[str, str]
 
 def tower_record(tower: ImageTower | TextTower, device: str) -> dict[str, str]:
     """What else is known once it is loaded."""
-    return {"weights_sha256": tower.weights_sha256, "preprocessing": tower.preprocessing,
-            "reference_sha256": tower.reference_sha256(), "device": device}
+    return {
+        "weights_sha256": tower.weights_sha256,
+        "preprocessing": tower.preprocessing,
+        "reference_sha256": tower.reference_sha256(),
+        "device": device,
+    }
 
 
 def find_features(scenario: Scenario, made_of: dict[str, str]) -> Features | None:
@@ -85,8 +97,14 @@ def find_features(scenario: Scenario, made_of: dict[str, str]) -> Features | Non
     return None
 
 
-def save_features(scenario: Scenario, raw: np.ndarray, missing: np.ndarray, made_of: dict[str, str], long: int = 0,
-                  unknown: float = 0.0) -> Features:
+def save_features(
+    scenario: Scenario,
+    raw: np.ndarray,
+    missing: np.ndarray,
+    made_of: dict[str, str],
+    long: int = 0,
+    unknown: float = 0.0,
+) -> Features:
     """Fill the missing rows of raw features (num_items, e), in place, and write a cache file, whole or not at all.
 
     Args:
@@ -102,16 +120,23 @@ def save_features(scenario: Scenario, raw: np.ndarray, missing: np.ndarray, made
         raise InputError(f"{made_of['encoder']} made features that are not finite numbers: choose another encoder")
     fingerprint = _fingerprint(made_of)
     recorded = made_of | {
-        "items_sha256": _items_sha256(scenario), "scenario_fingerprint": scenario.fingerprint,
-        "content_sha256": _content_sha256(matrix, missing), "shape": json.dumps(matrix.shape), "long": str(long),
-        "unknown": repr(unknown), "fingerprint": fingerprint,
+        "items_sha256": _items_sha256(scenario),
+        "scenario_fingerprint": scenario.fingerprint,
+        "content_sha256": _content_sha256(matrix, missing),
+        "shape": json.dumps(matrix.shape),
+        "long": str(long),
+        "unknown": repr(unknown),
+        "fingerprint": fingerprint,
     }
     folder, stem = _place(scenario, made_of)
     final = folder / f"{stem}{fingerprint[:12]}.safetensors"
     with new_file(final) as path:
         # as one entry: the library writes several in an order that changes from file to file
-        save_file({"features": matrix, "missing": missing.astype(np.uint8)}, path,
-                  metadata={"record": json.dumps(recorded, sort_keys=True)})
+        save_file(
+            {"features": matrix, "missing": missing.astype(np.uint8)},
+            path,
+            metadata={"record": json.dumps(recorded, sort_keys=True)},
+        )
     return load_features(final, scenario)
 
 
@@ -137,17 +162,26 @@ def load_features(path: Path, scenario: Scenario) -> Features:
     except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(path, error) from error
     if matrix.ndim != 2 or len(matrix) != scenario.num_items or missing.shape != (len(matrix),):
-        raise InputError(f"{path} has features of shape {matrix.shape}: {scenario.source}/{scenario.name} has "
-                         f"{scenario.num_items} items; embed them")
+        raise InputError(
+            f"{path} has features of shape {matrix.shape}: {scenario.source}/{scenario.name} has "
+            f"{scenario.num_items} items; embed them"
+        )
     if recorded["items_sha256"] != _items_sha256(scenario):
-        raise InputError(f"{path} has features of other items than those of {scenario.source}/{scenario.name}: embed "
-                         "these")
+        raise InputError(
+            f"{path} has features of other items than those of {scenario.source}/{scenario.name}: embed these"
+        )
     if not _finite(matrix):
         raise InputError(f"{path} has features that are not finite numbers: delete it and embed the items again")
     if recorded["content_sha256"] != _content_sha256(matrix, missing):
         raise _damaged(path, "its content is not what it was when it was written")
-    return Features(matrix, recorded["encoder"], recorded["fingerprint"], missing,
-                    int(recorded.get("long", 0)), float(recorded.get("unknown", 0)))
+    return Features(
+        matrix,
+        recorded["encoder"],
+        recorded["fingerprint"],
+        missing,
+        int(recorded.get("long", 0)),
+        float(recorded.get("unknown", 0)),
+    )
 
 
 def fill_missing(raw: np.ndarray, missing: np.ndarray, scenario: Scenario) -> np.ndarray:
@@ -161,7 +195,7 @@ def fill_missing(raw: np.ndarray, missing: np.ndarray, scenario: Scenario) -> np
         if (rows := (domain == name) & missing).any():
             raw[rows] = _mean(raw, np.flatnonzero(usable if usable.any() else ~missing))
     for start in range(0, len(raw), _ROWS):
-        part = raw[start:start + _ROWS]
+        part = raw[start : start + _ROWS]
         part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
     return raw
 
@@ -170,7 +204,7 @@ def _mean(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Mean of some rows, (e,). They are added one after the other, as numpy does: the same however they are cut."""
     total = np.zeros((1, matrix.shape[1]), dtype=matrix.dtype)
     for start in range(0, len(rows), _ROWS):
-        total = np.concatenate([total, matrix[rows[start:start + _ROWS]]]).sum(axis=0, keepdims=True)
+        total = np.concatenate([total, matrix[rows[start : start + _ROWS]]]).sum(axis=0, keepdims=True)
     return total[0] / len(rows)
 
 

@@ -17,9 +17,10 @@ import multiprocessing
 import os
 import shutil
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -28,8 +29,15 @@ from tqdm import tqdm
 
 from ifcdsr_core.clip import SMALL_CLIP, ImageTower, image_tower
 from ifcdsr_core.errors import InputError, choose, usable_device
-from ifcdsr_core.features import (Features, contents_sha256, encoder_record, find_features, parts_folder, save_features,
-                                  tower_record)
+from ifcdsr_core.features import (
+    Features,
+    contents_sha256,
+    encoder_record,
+    find_features,
+    parts_folder,
+    save_features,
+    tower_record,
+)
 from ifcdsr_core.paths import new_file, processors
 from ifcdsr_core.scenario import Scenario
 
@@ -41,8 +49,15 @@ PRECISIONS = ("float32", "float16", "bfloat16")
 SHARD = 8  # batches
 
 
-def embed_images(scenario: Scenario, encoder: str = SMALL_CLIP, device: str = "cpu", batch_size: int = 256,
-                 precision: str = "float32", workers: int | None = None, progress: bool = True) -> Features:
+def embed_images(
+    scenario: Scenario,
+    encoder: str = SMALL_CLIP,
+    device: str = "cpu",
+    batch_size: int = 256,
+    precision: str = "float32",
+    workers: int | None = None,
+    progress: bool = True,
+) -> Features:
     """Features of a scenario's pictures: those in ``data/features`` if they were made of the same, else new ones.
 
     Args:
@@ -80,8 +95,10 @@ def embed_images(scenario: Scenario, encoder: str = SMALL_CLIP, device: str = "c
     if workers is None:
         sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine
         workers = max(1, processors() // sharing) if device == "cuda" else 0
-    shards = [[named[at:at + batch_size] for at in range(start, min(start + SHARD * batch_size, len(named)), batch_size)]
-              for start in range(0, len(named), SHARD * batch_size)]
+    shards = [
+        [named[at : at + batch_size] for at in range(start, min(start + SHARD * batch_size, len(named)), batch_size)]
+        for start in range(0, len(named), SHARD * batch_size)
+    ]
     folder = parts_folder(scenario, made_of, f"{batch_size}-{precision}-{device}")
     with _alone(folder) if parallel.rank() == 0 else nullcontext():
         # another process may have been at it while this one waited for the lock
@@ -99,8 +116,15 @@ def embed_images(scenario: Scenario, encoder: str = SMALL_CLIP, device: str = "c
 # -- shards ------------------------------------------------------------------------------------------------------------
 
 
-def _embed_shards(folder: Path, shards: list[list[list[int]]], paths: list[Path | None], tower: ImageTower, autocast,
-                  workers: int, progress: bool) -> None:
+def _embed_shards(
+    folder: Path,
+    shards: list[list[list[int]]],
+    paths: list[Path | None],
+    tower: ImageTower,
+    autocast,
+    workers: int,
+    progress: bool,
+) -> None:
     """Write the shards that are missing and this process's: of their usable pictures the features, and which they are.
 
     Args:
@@ -113,14 +137,27 @@ def _embed_shards(folder: Path, shards: list[list[list[int]]], paths: list[Path 
     from ifcdsr_core import parallel
 
     missing = parallel.of_first(lambda: [number for number in range(len(shards)) if not _whole(_shard(folder, number))])
-    own = missing[parallel.rank()::parallel.size()]
-    batches = iter(DataLoader(
-        _Pictures(paths, tower.preprocess), batch_sampler=[batch for number in own for batch in shards[number]],
-        collate_fn=_stacked, pin_memory=torch.cuda.is_available(), **(_processes(workers) if own else {})))
+    own = missing[parallel.rank() :: parallel.size()]
+    batches = iter(
+        DataLoader(
+            _Pictures(paths, tower.preprocess),
+            batch_sampler=[batch for number in own for batch in shards[number]],
+            collate_fn=_stacked,
+            pin_memory=torch.cuda.is_available(),
+            **(_processes(workers) if own else {}),
+        )
+    )
     total = sum(len(batch) for number in own for batch in shards[number])
     # disable=None: a bar in a terminal only, nothing in a notebook or a log
-    with torch.inference_mode(), tqdm(total=total, desc="embedding pictures", unit="picture",
-                                      disable=None if progress and parallel.rank() == 0 else True) as bar:
+    with (
+        torch.inference_mode(),
+        tqdm(
+            total=total,
+            desc="embedding pictures",
+            unit="picture",
+            disable=None if progress and parallel.rank() == 0 else True,
+        ) as bar,
+    ):
         for number in own:
             features, usable = [np.zeros((0, 0), dtype=np.float32)], []
             for batch, (there, pixels) in zip(shards[number], batches):  # in this order: zip asks for no batch too many
@@ -130,8 +167,10 @@ def _embed_shards(folder: Path, shards: list[list[list[int]]], paths: list[Path 
                         features.append(tower.encode(pixels).float().cpu().numpy())  # (B, e)
                 bar.update(len(batch))
             with new_file(_shard(folder, number)) as path:
-                save_file({"features": np.concatenate(features[1:] or features),
-                           "usable": np.array(usable, dtype=np.int64)}, path)
+                save_file(
+                    {"features": np.concatenate(features[1:] or features), "usable": np.array(usable, dtype=np.int64)},
+                    path,
+                )
 
 
 def _processes(workers: int) -> dict:
@@ -153,8 +192,9 @@ def _put_together(folder: Path, shards: list, scenario: Scenario, made_of: dict[
         if not len(shard["usable"]):
             continue
         if matrix is None:
-            matrix = np.lib.format.open_memmap(folder / "matrix.npy", "w+", np.float32,
-                                               (scenario.num_items, shard["features"].shape[1]))
+            matrix = np.lib.format.open_memmap(
+                folder / "matrix.npy", "w+", np.float32, (scenario.num_items, shard["features"].shape[1])
+            )
         matrix[shard["usable"]], missing[shard["usable"]] = shard["features"], False
     if matrix is not None:
         save_features(scenario, matrix, missing, made_of)
@@ -244,8 +284,10 @@ def open_picture(path: Path | None) -> Image.Image | None:
 
 def _picture_paths(scenario: Scenario) -> list[Path | None]:
     """Path of each item's picture in id order, None where the scenario names none or lives in no folder."""
-    return [scenario.folder / image if isinstance(image, str) and scenario.folder else None
-            for image in scenario.items["image"]]
+    return [
+        scenario.folder / image if isinstance(image, str) and scenario.folder else None
+        for image in scenario.items["image"]
+    ]
 
 
 def _pictures_sha256(scenario: Scenario) -> str:

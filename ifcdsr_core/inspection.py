@@ -7,8 +7,8 @@ role with a modality, such as ``("own", "image")``; a *scorer* is a set of parts
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -74,9 +74,12 @@ def examples(ranks: pd.DataFrame, users: int = 1, seed: int = 0) -> pd.DataFrame
             members = np.flatnonzero(ranks["target_domain"].to_numpy() == code)
             ordered = members[rank[members].argsort(kind="stable")]
             count = len(ordered)
-            start, stop = ((0, int((rank[members] == 1).sum())), (int(0.4 * count), int(0.6 * count)),
-                           (int(0.8 * count), count))[number]
-            band = ordered[start:max(stop, start + users)]
+            start, stop = (
+                (0, int((rank[members] == 1).sum())),
+                (int(0.4 * count), int(0.6 * count)),
+                (int(0.8 * count), count),
+            )[number]
+            band = ordered[start : max(stop, start + users)]
             drawn = np.random.default_rng([seed, number, domain]).permutation(len(band))[:users]
             rows += [(place, code, int(case), float(rank[case])) for case in np.sort(band[drawn])]
     return pd.DataFrame(rows, columns=["place", "target_domain", "case", "rank"])
@@ -87,13 +90,15 @@ def examples_table(chosen: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
     test = scenario.split("test")
     target = [int(test["items"].iloc[case][-1]) for case in chosen["case"]]
     sizes = {"x": scenario.num_items_x, "y": scenario.num_items_y}
-    return pd.DataFrame({
-        "Place": chosen["place"].to_numpy(),
-        "Target": [scenario.domain_names["xy".index(code)] for code in chosen["target_domain"]],
-        "User": test["user"].astype(str).to_numpy()[chosen["case"]],
-        "Bought next": scenario.items["title"].to_numpy()[np.array(target, dtype=int) - 1],
-        "Rank": [rank_text(rank, sizes[code]) for rank, code in zip(chosen["rank"], chosen["target_domain"])],
-    })
+    return pd.DataFrame(
+        {
+            "Place": chosen["place"].to_numpy(),
+            "Target": [scenario.domain_names["xy".index(code)] for code in chosen["target_domain"]],
+            "User": test["user"].astype(str).to_numpy()[chosen["case"]],
+            "Bought next": scenario.items["title"].to_numpy()[np.array(target, dtype=int) - 1],
+            "Rank": [rank_text(rank, sizes[code]) for rank, code in zip(chosen["rank"], chosen["target_domain"])],
+        }
+    )
 
 
 def rank_text(rank: float, count: int) -> str:
@@ -107,8 +112,11 @@ def rank_text(rank: float, count: int) -> str:
 def encoder_names(model: IFCDSR, names: tuple[str, str]) -> dict[str, str]:
     """The model's encoders in words: ``x_image`` is "Food by image", ``xy_id`` "merged by ID"."""
     words = {X: names[0], Y: names[1], XY: "merged"}
-    return {f"{branch}_{modality}": f"{words[branch]} {BY.get(modality, modality)}"
-            for branch in model.branches for modality in model.modalities}
+    return {
+        f"{branch}_{modality}": f"{words[branch]} {BY.get(modality, modality)}"
+        for branch in model.branches
+        for modality in model.modalities
+    }
 
 
 @torch.no_grad()
@@ -125,8 +133,11 @@ def attention(model: IFCDSR, cases: Batch, batch_size: int = 256) -> pd.DataFram
     for index in torch.arange(len(cases)).split(batch_size):
         batch = cases[index.to(cases.item_seq.device)].to(model.device)
         sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
-        members = {X: model.in_domain(batch.item_seq, 0), Y: model.in_domain(batch.item_seq, 1),
-                   XY: batch.item_seq != PAD_ID}
+        members = {
+            X: model.in_domain(batch.item_seq, 0),
+            Y: model.in_domain(batch.item_seq, 1),
+            XY: batch.item_seq != PAD_ID,
+        }
         for branch in model.branches:
             item_seq = sequences[branch]
             length = (item_seq != PAD_ID).sum(dim=1)  # (B,)
@@ -135,8 +146,14 @@ def attention(model: IFCDSR, cases: Batch, batch_size: int = 256) -> pd.DataFram
             for modality, matrix in zip(model.modalities, matrices):
                 weights = model.encoders[f"{branch}_{modality}"].attention(F.embedding(item_seq, matrix)).mean(dim=1)
                 newest = weights[torch.arange(len(batch), device=length.device), (length - 1).clamp(min=0)]  # (B, L)
-                columns = {"case": index.to(row.device)[row], "position": position, "item": item_seq[row, place],
-                           "lag": length[row] - 1 - place, "length": length[row], "weight": newest[row, place]}
+                columns = {
+                    "case": index.to(row.device)[row],
+                    "position": position,
+                    "item": item_seq[row, place],
+                    "lag": length[row] - 1 - place,
+                    "length": length[row],
+                    "weight": newest[row, place],
+                }
                 frame = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
                 parts.append(frame.assign(encoder=f"{branch}_{modality}", weight=frame["weight"].astype(float)))
     model.train(was_training)
@@ -157,8 +174,9 @@ def by_lag(table: pd.DataFrame, min_cases: int = 30) -> pd.DataFrame:
     means = groups.agg(weight=("weight", "mean"), even=("even", "mean"), cases=("case", "size")).reset_index()
     order = list(dict.fromkeys(table["encoder"]))
     means = means[means["cases"] >= min_cases]
-    return means.sort_values(["encoder", "lag"], key=lambda c: c.map(order.index) if c.name == "encoder" else c,
-                             ignore_index=True)
+    return means.sort_values(
+        ["encoder", "lag"], key=lambda c: c.map(order.index) if c.name == "encoder" else c, ignore_index=True
+    )
 
 
 def lag_verdict(lags: pd.DataFrame, words: Mapping[str, str]) -> str:
@@ -174,8 +192,10 @@ def lag_verdict(lags: pd.DataFrame, words: Mapping[str, str]) -> str:
             if encoder.rpartition("_")[2] == modality:
                 newest = part[part["lag"] == 0].iloc[0]
                 name = escape(words[encoder].removesuffix(f" {BY.get(modality, modality)}"))
-                told.append(f"{name} {newest['weight']:.0%}, {newest['weight'] / newest['even']:.1f} times the even "
-                            f"share of {newest['even']:.0%}")
+                told.append(
+                    f"{name} {newest['weight']:.0%}, {newest['weight'] / newest['even']:.1f} times the even "
+                    f"share of {newest['even']:.0%}"
+                )
         sentences.append(f"{_sentence(BY.get(modality, modality))} the newest item gets: {'; '.join(told)}.")
     return " ".join(sentences)
 
@@ -226,25 +246,35 @@ def sharing(table: pd.DataFrame, items: pd.DataFrame, target: np.ndarray, refere
             values = items[attribute].to_numpy()
             same = values[part["item"].to_numpy() - 1] == values[mine - 1]
             sums = part[["weight", "even", "usual"]].mul(same, axis=0).groupby(part["case"]).sum()  # on sharing items
-            row = {"reference": reference, "encoder": encoder, "attribute": attribute, "shown": attribute in SHOWN,
-                   "share": float(same.mean())}
+            row = {
+                "reference": reference,
+                "encoder": encoder,
+                "attribute": attribute,
+                "shown": attribute in SHOWN,
+                "share": float(same.mean()),
+            }
             for name in ("even", "usual"):
                 low, high = ratio_interval(sums["weight"], sums[name])
-                row |= {name: sums["weight"].sum() / sums[name].sum() if same.any() else np.nan, f"{name}_low": low,
-                        f"{name}_high": high}
+                row |= {
+                    name: sums["weight"].sum() / sums[name].sum() if same.any() else np.nan,
+                    f"{name}_low": low,
+                    f"{name}_high": high,
+                }
             row["p"] = permutation_p(sums["weight"] - sums["usual"], samples=4999) if same.any() else np.nan
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def ratio_interval(top: np.ndarray, bottom: np.ndarray, level: float = 0.95, samples: int = 2000, seed: int = 0
-                   ) -> tuple[float, float]:
+def ratio_interval(
+    top: np.ndarray, bottom: np.ndarray, level: float = 0.95, samples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
     """Percentile bootstrap interval of sum(top) / sum(bottom), (cases,) each, resampled together; NaN for 0 / 0."""
     if not np.any(bottom):
         return float("nan"), float("nan")
     both, random = np.column_stack([top, bottom]), np.random.default_rng(seed)
-    sums = np.concatenate([both[random.integers(len(both), size=(100, len(both)))].sum(axis=1)
-                           for _ in range(samples // 100)])  # (samples, 2)
+    sums = np.concatenate(
+        [both[random.integers(len(both), size=(100, len(both)))].sum(axis=1) for _ in range(samples // 100)]
+    )  # (samples, 2)
     sums = sums[sums[:, 1] > 0]  # a resample may have no case that shares anything
     low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -264,13 +294,17 @@ def sharing_verdict(table: pd.DataFrame, words: Mapping[str, str]) -> str:
     for reference, part in table.groupby("reference", sort=False):
         told = []
         for modality, rows in part.groupby("modality", sort=False):
-            halves = [_beyond(rows[rows["shown"] == shown], what, words)
-                      for shown, what in ((True, "a picture shows"), (False, "no picture shows"))]
+            halves = [
+                _beyond(rows[rows["shown"] == shown], what, words)
+                for shown, what in ((True, "a picture shows"), (False, "no picture shows"))
+            ]
             told.append(f"{_sentence(BY.get(modality, modality))}: {'; '.join(halves)}.")
         paragraphs.append(f"**Items that share something {phrases[reference]}.** {' '.join(told)}")
     depends = table.groupby(["modality", "shown"], sort=False)["beyond"].any()
-    told = [f"{BY.get(modality, modality)} the attention {_depends(depends[modality, True], depends[modality, False])}"
-            for modality in table["modality"].unique()]
+    told = [
+        f"{BY.get(modality, modality)} the attention {_depends(depends[modality, True], depends[modality, False])}"
+        for modality in table["modality"].unique()
+    ]
     return "\n\n".join([*paragraphs, f"Taken together: {'; '.join(told)}."])
 
 
@@ -290,8 +324,10 @@ def _sentence(text: str) -> str:
 
 def _beyond(rows: pd.DataFrame, what: str, words: Mapping[str, str]) -> str:
     rows = rows[rows["usual"].notna()]
-    found = [f"{escape(words[row.encoder])}, {row.attribute}: {row.usual:.2f} ({row.usual_low:.2f} to "
-             f"{row.usual_high:.2f})" for row in rows[rows["beyond"]].itertuples()]
+    found = [
+        f"{escape(words[row.encoder])}, {row.attribute}: {row.usual:.2f} ({row.usual_low:.2f} to {row.usual_high:.2f})"
+        for row in rows[rows["beyond"]].itertuples()
+    ]
     counted = f"of {len(rows)} ratios for what {what}, "
     if not found:
         return counted + "none differs from 1 beyond chance"
@@ -328,7 +364,9 @@ class Part(SequenceModel):
             start, size = (1, model.inputs.num_items) if branch == XY else (first, count)
             for modality, q, u, log_mixing in zip(model.modalities, queries, unit, model.log_mixing):
                 if (_role(branch, domain), modality) in self.parts:
-                    log_p = (q @ u[start:start + size].T).log_softmax(dim=-1)[:, first - start:first - start + count]
+                    log_p = (q @ u[start : start + size].T).log_softmax(dim=-1)[
+                        :, first - start : first - start + count
+                    ]
                     mixed.append(log_p + log_mixing + np.log(weight))
         return torch.stack(mixed).logsumexp(dim=0)
 
@@ -346,11 +384,16 @@ def scorers(model: IFCDSR) -> dict[str, dict[str, Parts]]:
     every = _all_parts(model)
     roles = [role for role in ROLES if any(part[0] == role for part in every)]
     return {
-        "one encoder": {f"{role} {BY.get(modality, modality)}": frozenset({(role, modality)})
-                        for role in roles for modality in model.modalities},
+        "one encoder": {
+            f"{role} {BY.get(modality, modality)}": frozenset({(role, modality)})
+            for role in roles
+            for modality in model.modalities
+        },
         "one branch": {f"{role} mixed (5)": frozenset(p for p in every if p[0] == role) for role in roles},
-        "one modality": {f"all three {BY.get(modality, modality)}": frozenset(p for p in every if p[1] == modality)
-                         for modality in model.modalities},
+        "one modality": {
+            f"all three {BY.get(modality, modality)}": frozenset(p for p in every if p[1] == modality)
+            for modality in model.modalities
+        },
         "all but one branch": {f"without {role}": frozenset(p for p in every if p[0] != role) for role in roles},
         "everything": {ALL: every},
     }
@@ -365,8 +408,11 @@ def scorer_ranks(model: IFCDSR, cases: Batch, seed: int, protocol: str = "sample
     Returns:
         ``target_domain`` and a column of ranks for each scorer, with the levels (group, scorer), one row a case.
     """
-    columns = {(group, label): rank_cases(Part(model, parts), cases, seed)[protocol].to_numpy()
-               for group, members in scorers(model).items() for label, parts in members.items()}
+    columns = {
+        (group, label): rank_cases(Part(model, parts), cases, seed)[protocol].to_numpy()
+        for group, members in scorers(model).items()
+        for label, parts in members.items()
+    }
     domain = np.where(cases.target_domain.cpu().numpy() == 0, "x", "y")
     return pd.DataFrame({("", "target_domain"): domain, **columns})
 
@@ -389,12 +435,22 @@ def scorer_table(ranks: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
         whole = next(value for (_, label), value in values.items() if label == ALL)
         for (group, label), value in values.items():
             low, high = bootstrap_interval(value)
-            row = {"domain": name, "group": group, "scorer": label, "MRR": float(value.mean()), "low": low,
-                   "high": high, "difference": None, "holm": np.nan}
+            row = {
+                "domain": name,
+                "group": group,
+                "scorer": label,
+                "MRR": float(value.mean()),
+                "low": low,
+                "high": high,
+                "difference": None,
+                "holm": np.nan,
+            }
             if label != ALL:
                 change = value - whole
-                row |= {"difference": Difference(float(change.mean()), *bootstrap_interval(change)),
-                        "holm": permutation_p(change)}
+                row |= {
+                    "difference": Difference(float(change.mean()), *bootstrap_interval(change)),
+                    "holm": permutation_p(change),
+                }
             rows.append(row)
     table = pd.DataFrame(rows)
     return table.assign(holm=holm(table["holm"]))
@@ -404,8 +460,14 @@ def scorer_page(table: pd.DataFrame) -> pd.DataFrame:
     """``scorer_table`` for a page: a row a scorer; MRR and difference from the whole for each domain, side by side."""
     wide = None
     for name, part in table.groupby("domain", sort=False):
-        columns = pd.DataFrame({"Uses": part["group"], "Scorer": part["scorer"], f"{name} MRR": part["MRR"],
-                                f"{name}: minus all": part["difference"].astype(object)})
+        columns = pd.DataFrame(
+            {
+                "Uses": part["group"],
+                "Scorer": part["scorer"],
+                f"{name} MRR": part["MRR"],
+                f"{name}: minus all": part["difference"].astype(object),
+            }
+        )
         wide = columns if wide is None else wide.merge(columns, on=["Uses", "Scorer"])
     return wide
 
@@ -417,13 +479,17 @@ def scorer_verdict(table: pd.DataFrame) -> str:
         whole = part.loc[part["scorer"] == ALL, "MRR"].iloc[0]
         single = part[part["group"] == "one encoder"].sort_values("MRR", ascending=False, kind="stable")
         best, worst = single.iloc[0], single.iloc[-1]
-        sentences = [f"**{escape(name)}**: all parts together reach an MRR of {whole:.2f}. The best encoder alone is "
-                     f"*{best['scorer']}* with {best['MRR']:.2f} ({best['MRR'] / whole:.0%} of it), the weakest "
-                     f"*{worst['scorer']}* with {worst['MRR']:.2f}."]
+        sentences = [
+            f"**{escape(name)}**: all parts together reach an MRR of {whole:.2f}. The best encoder alone is "
+            f"*{best['scorer']}* with {best['MRR']:.2f} ({best['MRR'] / whole:.0%} of it), the weakest "
+            f"*{worst['scorer']}* with {worst['MRR']:.2f}."
+        ]
         modality = part[part["group"] == "one modality"].set_index("scorer")["MRR"]
         sentences.append(_sentence(", ".join(f"{label} {value:.2f}" for label, value in modality.items())) + ".")
-        left_out = [f"*{row.scorer.removeprefix('without ')}* {signed(row.difference.value)}{_chance(row.holm)}"
-                    for row in part[part["group"] == "all but one branch"].itertuples()]
+        left_out = [
+            f"*{row.scorer.removeprefix('without ')}* {signed(row.difference.value)}{_chance(row.holm)}"
+            for row in part[part["group"] == "all but one branch"].itertuples()
+        ]
         if left_out:
             sentences.append(f"Leaving out one branch changes the MRR by: {', '.join(left_out)}.")
         better = part[(part["holm"] < LEVEL) & part["difference"].map(lambda d: d is not None and d.value > 0)]
@@ -432,8 +498,11 @@ def scorer_verdict(table: pd.DataFrame) -> str:
             sentences.append(f"Better than the whole, beyond chance: {_quoted(better['scorer'])}.")
         else:
             sentences.append("No part, and no leaving out, is better than the whole beyond chance.")
-        sentences.append(f"Not told apart from the whole: {_quoted(level['scorer'])}." if len(level) else
-                         "Every encoder, branch and modality alone is told apart from the whole.")
+        sentences.append(
+            f"Not told apart from the whole: {_quoted(level['scorer'])}."
+            if len(level)
+            else "Every encoder, branch and modality alone is told apart from the whole."
+        )
         paragraphs.append(" ".join(sentences))
     return "\n\n".join(paragraphs)
 
@@ -491,10 +560,17 @@ def views(model: IFCDSR, scenario: Scenario, cases: Batch, chosen: pd.DataFrame,
         labels = [_scorer_words(label, scenario.domain_names, domain) for label in _shown_scorers(model)]
         ranks = pd.Series([rank[number] for _, rank in listed], index=labels)
         count = model.inputs.item_range(domain)[1]
-        found.setdefault(row.place, []).append(View(
-            f"User {users[row.case]}, next item in {scenario.domain_names[domain]}: rank {rank_text(row.rank, count)}",
-            part.item_seq[number, :length].cpu().numpy(), int(part.target_item[number]), weights,
-            pd.DataFrame([ids[number] for ids, _ in listed], index=labels), ranks, count))
+        found.setdefault(row.place, []).append(
+            View(
+                f"User {users[row.case]}, next item in {scenario.domain_names[domain]}: rank {rank_text(row.rank, count)}",
+                part.item_seq[number, :length].cpu().numpy(),
+                int(part.target_item[number]),
+                weights,
+                pd.DataFrame([ids[number] for ids, _ in listed], index=labels),
+                ranks,
+                count,
+            )
+        )
     return found
 
 
@@ -522,6 +598,6 @@ def _top(model: IFCDSR, cases: Batch, parts: Parts, k: int) -> tuple[np.ndarray,
         if len(rows):
             scores = scorer.score(cases[rows].to(model.device), domain)
             order = scores.argsort(dim=1, descending=True, stable=True)[:, :k].cpu().numpy()
-            best[rows.cpu().numpy(), :order.shape[1]] = order + model.inputs.item_range(domain)[0]
+            best[rows.cpu().numpy(), : order.shape[1]] = order + model.inputs.item_range(domain)[0]
     model.train(was_training)
     return best, ranks

@@ -6,14 +6,24 @@ effect is another reading minus ours, in points of MRR, paired by seed and by te
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ifcdsr_core.comparisons import (
-    Difference, Measured, case_means, expected_reciprocal_rank, gains, is_target, of_seeds, over_seeds, signed)
+    Difference,
+    Measured,
+    case_means,
+    expected_reciprocal_rank,
+    gains,
+    is_target,
+    of_seeds,
+    over_seeds,
+    signed,
+)
 from ifcdsr_core.experiments import OURS, OURS_TEXT, READINGS, SENSITIVITY
 from ifcdsr_core.metrics import reciprocal_rank
 from ifcdsr_core.page import SOURCE_NAMES, escape
@@ -44,83 +54,129 @@ class Gap:
 
 
 GAPS = (
-    Gap(1, "Temperature",
+    Gap(
+        1,
+        "Temperature",
         "Equations (3) and (4) put plain cosines, between −1 and 1, into a softmax over tens of thousands of items. "
         "That distribution is almost uniform whatever the model has learned. No scale is mentioned.",
-        "Cosines are divided by 0.07, the customary value of contrastive learning."),
-    Gap(2, "The source domain's vote",
+        "Cosines are divided by 0.07, the customary value of contrastive learning.",
+    ),
+    Gap(
+        2,
+        "The source domain's vote",
         "Equation (8) adds P^Y of an item of X. But P^Y is a softmax over the items of Y, and gives items of X "
         "nothing.",
-        "The state of the Y branch is compared with the items of X, with a softmax over these."),
-    Gap(3, "Among how many items the target is ranked",
+        "The state of the Y branch is compared with the items of X, with a softmax over these.",
+    ),
+    Gap(
+        3,
+        "Among how many items the target is ranked",
         "The protocol is not stated. The rivals' rows are those of C2DSR's paper, which ranks the target among 999 "
         "random items of its domain; how ties count is not stated either.",
         "Every run is ranked both ways from the same scores, with 999 seeded negatives the same for all models, and "
-        "ties averaged."),
-    Gap(4, "C2DSR is missing",
+        "ties averaged.",
+    ),
+    Gap(
+        4,
+        "C2DSR is missing",
         "The data of Table 1 are those of C2DSR, to the digit, and so are the rivals' rows. C2DSR's own row, second "
         "only to IFCDSR's, is left out.",
-        "C2DSR stands in every comparison. Below, IFCDSR minus C2DSR."),
-    Gap(5, "Windows and order",
+        "C2DSR stands in every comparison. Below, IFCDSR minus C2DSR.",
+    ),
+    Gap(
+        5,
+        "Windows and order",
         "The released files hold windows of 6 to 15 items over at most 365 or 30 days; the papers mention the 3 "
         "items of each domain only. Times have the resolution of a day, so that the order within a day is unknown.",
-        "The released windows, sorted by time; items of the same day in the order of the file."),
-    Gap(6, "The filter of 10 interactions",
+        "The released windows, sorted by time; items of the same day in the order of the file.",
+    ),
+    Gap(
+        6,
+        "The filter of 10 interactions",
         "Users and items with fewer than 10 interactions are dropped: before or after the users of both domains are "
         "chosen, once or until nothing changes?",
         "The released files are taken as they are; nothing is filtered again.",
         "The order of filters can only be tried on the raw reviews, before any filter. It takes Amazon's review "
-        "files of the four categories; the page From raw files to Table 1 then counts what each order leaves."),
-    Gap(7, "Attention",
+        "files of the four categories; the page From raw files to Table 1 then counts what each order leaves.",
+    ),
+    Gap(
+        7,
+        "Attention",
         "Equation (1) says Attention(F) and no more: layers, heads, positions, a feed-forward part and norms are "
         "open. It has to be causal, or (6) would predict what it sees.",
-        "One block as in SASRec with the norm first: 2 heads, learned positions, a feed-forward part."),
-    Gap(8, "Which CLIP, and no picture",
+        "One block as in SASRec with the norm first: 2 heads, learned positions, a feed-forward part.",
+    ),
+    Gap(
+        8,
+        "Which CLIP, and no picture",
         "Features of width 512 fit CLIP ViT-B/32 and ViT-B/16. Preprocessing, and what stands in for a missing "
         "picture, are not said.",
         "ViT-B/32 with OpenAI's weights for real pictures; a small CLIP of our own for the demo. An item without a "
         "picture gets the mean of its domain.",
-        "Which CLIP is better on Amazon's pictures takes these pictures and the published weights."),
-    Gap(9, "A projection of the images",
+        "Which CLIP is better on Amazon's pictures takes these pictures and the published weights.",
+    ),
+    Gap(
+        9,
+        "A projection of the images",
         "The shapes say that the image state lives in CLIP's space and is compared with the frozen features; a "
         "projection before that is customary and not mentioned.",
-        "None."),
-    Gap(10, "Roles of the domains",
+        "None.",
+    ),
+    Gap(
+        10,
+        "Roles of the domains",
         "The weights of (7) are given for the target X. Are the roles swapped for Y in training too, so that there "
         "are two models, or is there one?",
-        "One model, trained on the mean of (7) and its mirror image; the roles are swapped in (8)."),
-    Gap(11, "Which epoch is tested",
+        "One model, trained on the mean of (7) and its mirror image; the roles are swapped in (8).",
+    ),
+    Gap(
+        11,
+        "Which epoch is tested",
         "100 epochs are trained. Which of them is tested, chosen on what, and whether it is the same for both "
         "domains, is not said.",
-        "The epoch with the best validation MRR against 999 negatives, averaged over both domains."),
-    Gap(12, "LLM-EMF's prompt and weights",
+        "The epoch with the best validation MRR against 999 negatives, averaged over both domains.",
+    ),
+    Gap(
+        12,
+        "LLM-EMF's prompt and weights",
         "The successor adds texts written by a language model. Neither its prompt nor the weights of the three "
         "modalities are given.",
         "A prompt of our own, its version recorded with every answer. The ID keeps IFCDSR's 0.7; image and text share the "
         "rest evenly. Where nobody asks a language model, the texts are plain titles.",
-        "What a language model's texts add to plain titles takes such a model, and CLIP's published weights."),
-    Gap(13, "Repeats",
+        "What a language model's texts add to plain titles takes such a model, and CLIP's published weights.",
+    ),
+    Gap(
+        13,
+        "Repeats",
         "Every number is printed once: no seeds, no spread, no test.",
         "Seeds, their standard deviation, intervals over test cases and paired tests. The effect below is what "
-        "another seed does: the standard deviation over seeds."),
-    Gap(14, "What others say of the paper",
+        "another seed does: the standard deviation over seeds.",
+    ),
+    Gap(
+        14,
+        "What others say of the paper",
         "A summary in circulation credits it with 12.6 % more Recall@10 on four data sets.",
         "Neither is in the paper, which has two scenarios of two domains each and no Recall@10. We compare with its "
         "own tables.",
-        "There is nothing to run: it is a matter of reading."),
-    Gap(15, "The loss of the real runs",
+        "There is nothing to run: it is a matter of reading.",
+    ),
+    Gap(
+        15,
+        "The loss of the real runs",
         "This one is ours. On the real data the softmax over all items is estimated from a sample of them in "
         "training; the papers say nothing of sampling.",
         "8,192 items a step on the real data, weighted so that the estimate of the denominator is unbiased; the "
-        "exact loss on the demo."),
+        "exact loss on the demo.",
+    ),
 )
 
 
 # --- effects ----------------------------------------------------------------------------------------------------------
 
 
-def effects(runs: Mapping[str, Sequence[Run]], num_items: tuple[int, int], rivals: Mapping[str, Sequence[Run]]
-            ) -> pd.DataFrame:
+def effects(
+    runs: Mapping[str, Sequence[Run]], num_items: tuple[int, int], rivals: Mapping[str, Sequence[Run]]
+) -> pd.DataFrame:
     """What every other reading does to the MRR on one data set, as far as there are runs of it.
 
     Args:
@@ -141,8 +197,11 @@ def effects(runs: Mapping[str, Sequence[Run]], num_items: tuple[int, int], rival
     names = DOMAIN_NAMES[scenario]
     rows: list[tuple] = []
     for reading in READINGS:
-        arms = [runs.get(reading.label)] if reading.changes_y is None else \
-            [runs.get(f"{reading.label}, {code}") for code in "xy"]
+        arms = (
+            [runs.get(reading.label)]
+            if reading.changes_y is None
+            else [runs.get(f"{reading.label}, {code}") for code in "xy"]
+        )
         if all(arms):
             changed = [_paired(arm, of_seeds(as_here[reading.model], arm), names) for arm in arms]
             rows.append((reading.gap, reading.label, changed[0][0], changed[-1][1]))
@@ -161,25 +220,37 @@ def effects(runs: Mapping[str, Sequence[Run]], num_items: tuple[int, int], rival
 
 def _paired(after: Sequence[Run], before: Sequence[Run], names: tuple[str, str]) -> list[Difference]:
     """Differences by domain; the interval holds what seeds and what cases leave open."""
-    return [Difference(row.gain, row.gain - row.noise, row.gain + row.noise)
-            for row in gains(after, before, names).itertuples()]
+    return [
+        Difference(row.gain, row.gain - row.noise, row.gain + row.noise)
+        for row in gains(after, before, names).itertuples()
+    ]
 
 
-def _protocols(ours: Sequence[Run], num_items: tuple[int, int], rivals: Mapping[str, Sequence[Run]]
-               ) -> list[tuple[str, list[Difference]]]:
+def _protocols(
+    ours: Sequence[Run], num_items: tuple[int, int], rivals: Mapping[str, Sequence[Run]]
+) -> list[tuple[str, list[Difference]]]:
     """What other rules of ranking make of the same scores."""
+
     def expected(run: Run, code: str) -> np.ndarray:
         count = num_items["xy".index(code)]
         return 1 / expected_reciprocal_rank(run.ranks["full"].to_numpy(), count, min(NUM_NEGATIVES, count - 1))
 
-    rows = [("ranked among all items of the domain", _rescored(ours, lambda run, code: run.ranks["full"])),
-            ("averaged over all draws of 999 negatives", _rescored(ours, expected))]
+    rows = [
+        ("ranked among all items of the domain", _rescored(ours, lambda run, code: run.ranks["full"])),
+        ("averaged over all draws of 999 negatives", _rescored(ours, expected)),
+    ]
     popularity = [run for group in rivals.values() for run in group if run.config["model"] == "popularity"]
     for who, group in (("", ours), (", for Popularity", popularity)):
         if group and "sampled_999_ties" in group[0].ranks:
             for where, sign in (("before", -1), ("behind", 1)):
-                rows.append((f"the target {where} its equals{who}", _rescored(
-                    group, lambda run, code: run.ranks["sampled_999"] + sign * run.ranks["sampled_999_ties"] / 2)))
+                rows.append(
+                    (
+                        f"the target {where} its equals{who}",
+                        _rescored(
+                            group, lambda run, code: run.ranks["sampled_999"] + sign * run.ranks["sampled_999_ties"] / 2
+                        ),
+                    )
+                )
     return rows
 
 
@@ -206,11 +277,22 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for gap in GAPS:
         part = table[table["gap"] == gap.number]
         if len(part):
-            sizes = part[names].map(lambda cell: (beyond_noise(cell), abs(cell.value)) if isinstance(cell, Difference)
-                                    else (False, 0.0)).max(axis=1)
+            sizes = (
+                part[names]
+                .map(
+                    lambda cell: (beyond_noise(cell), abs(cell.value)) if isinstance(cell, Difference) else (False, 0.0)
+                )
+                .max(axis=1)
+            )
             largest = part.loc[max(sizes.index, key=sizes.get)]
-            rows.append((gap.number, gap.topic, f"{largest['reading']}; {largest['data']}",
-                         *(str(largest[name]) for name in names)))
+            rows.append(
+                (
+                    gap.number,
+                    gap.topic,
+                    f"{largest['reading']}; {largest['data']}",
+                    *(str(largest[name]) for name in names),
+                )
+            )
         else:
             rows.append((gap.number, gap.topic, "cannot be checked here", *(len(names) * ("–",))))
     return pd.DataFrame(rows, columns=["#", "Left open", "Largest effect", *names])
@@ -250,18 +332,23 @@ def verdict(table: pd.DataFrame) -> str:
                     moved["raises" if cell.value > 0 else "lowers"].append(f"{escape(row['reading'])} ({escape(name)})")
         count = sum(isinstance(cell, Difference) for name in names for cell in part[name])
         where = f"On {'the ' if data == 'demo' else ''}{escape(data)}"
-        sentences.append(f"**{where}**: of {count} effects, {len(moved['lowers'])} lower the MRR beyond noise and "
-                         f"{len(moved['raises'])} raise it"
-                         + (f": {'; '.join(moved['raises'])}." if moved["raises"] else "."))
+        sentences.append(
+            f"**{where}**: of {count} effects, {len(moved['lowers'])} lower the MRR beyond noise and "
+            f"{len(moved['raises'])} raise it" + (f": {'; '.join(moved['raises'])}." if moved["raises"] else ".")
+        )
     return "\n\n".join(sentences)
 
 
 # --- sensitivity ------------------------------------------------------------------------------------------------------
 
 PAPER_VALUES = {"alpha": 0.7, "lambda_1": 0.1, "lambda_2": 0.4, "hidden_size": 256}
-PARAMETER_NAMES = {"alpha": "α, weight of the ID", "lambda_1": "λ1, weight of the source domain",
-                   "lambda_2": "λ2, weight of the merged sequence", "learning_rate": "learning rate",
-                   "hidden_size": "q, size of the ID embedding"}
+PARAMETER_NAMES = {
+    "alpha": "α, weight of the ID",
+    "lambda_1": "λ1, weight of the source domain",
+    "lambda_2": "λ2, weight of the merged sequence",
+    "learning_rate": "learning rate",
+    "hidden_size": "q, size of the ID embedding",
+}
 
 
 def sensitivity_table(runs: Mapping[float, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
@@ -271,8 +358,9 @@ def sensitivity_table(runs: Mapping[float, Sequence[Run]], names: tuple[str, str
     return pd.DataFrame({"value": table["Model"].map(float), "domain": table["Target"], "mean": mean, "std": std})
 
 
-def best_values(runs: Mapping[str, Mapping[float, Sequence[Run]]], used: Mapping[str, float], names: tuple[str, str]
-                ) -> pd.DataFrame:
+def best_values(
+    runs: Mapping[str, Mapping[float, Sequence[Run]]], used: Mapping[str, float], names: tuple[str, str]
+) -> pd.DataFrame:
     """For each hyperparameter and domain: the value used here, the best one tried, and what it would bring.
 
     The best value is chosen by what it is then measured by, the test MRR: a bound on what tuning could bring, no result.
@@ -280,11 +368,20 @@ def best_values(runs: Mapping[str, Mapping[float, Sequence[Run]]], used: Mapping
     rows = []
     for parameter, groups in runs.items():
         for position, name in enumerate(names):
-            scores = {value: Measured.of([100 * list(run.mrr().values())[position] for run in group]).mean
-                      for value, group in groups.items()}
+            scores = {
+                value: Measured.of([100 * list(run.mrr().values())[position] for run in group]).mean
+                for value, group in groups.items()
+            }
             best = max(scores, key=scores.get)
-            rows.append((PARAMETER_NAMES[parameter], name, f"{used[parameter]:g}", f"{best:g}",
-                         _paired(groups[best], groups[used[parameter]], names)[position]))
+            rows.append(
+                (
+                    PARAMETER_NAMES[parameter],
+                    name,
+                    f"{used[parameter]:g}",
+                    f"{best:g}",
+                    _paired(groups[best], groups[used[parameter]], names)[position],
+                )
+            )
     return pd.DataFrame(rows, columns=["Hyperparameter", "Target", "Here", "Best tried", "Difference"])
 
 
@@ -298,5 +395,8 @@ def sensitivity_verdict(table: pd.DataFrame) -> str:
     certain = [row for row in table.itertuples() if row.Difference.low > 0]
     if not certain:
         return "No value tried beats the one used here beyond noise, in either domain."
-    return " ".join(f"{escape(row.Hyperparameter)}: {row[4]} instead of {row.Here} would bring "
-                    f"{signed(row.Difference.value)} points in {escape(row.Target)}." for row in certain)
+    return " ".join(
+        f"{escape(row.Hyperparameter)}: {row[4]} instead of {row.Here} would bring "
+        f"{signed(row.Difference.value)} points in {escape(row.Target)}."
+        for row in certain
+    )

@@ -71,8 +71,13 @@ class Limits:
     max_tokens: int = field(default=0, metadata={"help": "tokens they may have taken together, 0 for no limit"})
     input_price: float = field(default=INPUT_PRICE, metadata={"help": "USD per million prompt tokens"})
     output_price: float = field(default=OUTPUT_PRICE, metadata={"help": "USD per million answer tokens"})
-    answer_tokens: int = field(default=0, metadata={"help": "tokens of an answer, for the estimate; 0 for the mean of "
-                                                            f"the cache, or {ANSWER_TOKENS} where it has too few"})
+    answer_tokens: int = field(
+        default=0,
+        metadata={
+            "help": "tokens of an answer, for the estimate; 0 for the mean of "
+            f"the cache, or {ANSWER_TOKENS} where it has too few"
+        },
+    )
     answer_limit: int = field(default=4096, metadata={"help": "tokens after which an answer is cut off"})
     attempts: int = field(default=3, metadata={"help": "answers to an item before it is given up"})
     timeout: float = field(default=120.0, metadata={"help": "seconds to wait for an answer"})
@@ -128,8 +133,10 @@ class Endpoint:
         """
         value = {name: os.environ.get(f"IFCDSR_LLM_{name}", "").strip() for name in ("URL", "MODEL", "KEY")}
         if needs_key and not value["KEY"]:
-            raise InputError("no key: set IFCDSR_LLM_KEY to that of the endpoint (any word for a server that wants "
-                             "none), or look at the estimate alone with --dry-run")
+            raise InputError(
+                "no key: set IFCDSR_LLM_KEY to that of the endpoint (any word for a server that wants "
+                "none), or look at the estimate alone with --dry-run"
+            )
         return cls(value["URL"] or DEFAULT_URL, value["MODEL"] or DEFAULT_MODEL, value["KEY"])
 
     @property
@@ -145,7 +152,7 @@ class Endpoint:
         """
         parts = urlsplit(self.url)
         if len(self.key) >= SHORTEST_SECRET:
-            pieces = [self.key[start:start + SHORTEST_SECRET] for start in range(len(self.key) - SHORTEST_SECRET + 1)]
+            pieces = [self.key[start : start + SHORTEST_SECRET] for start in range(len(self.key) - SHORTEST_SECRET + 1)]
             for secret in (self.key, *pieces):
                 text = text.replace(secret, "[key]")
         for secret in (parts.netloc.rpartition("@")[0], parts.password or ""):
@@ -171,16 +178,20 @@ class Client:
         import openai
 
         self.endpoint, self.limits = endpoint, limits
-        self._openai = openai.OpenAI(api_key=endpoint.key, base_url=endpoint.url, timeout=limits.timeout,
-                                     max_retries=limits.retries)
+        self._openai = openai.OpenAI(
+            api_key=endpoint.key, base_url=endpoint.url, timeout=limits.timeout, max_retries=limits.retries
+        )
         # Of an account with OpenAI the client takes more from the environment (OPENAI_ORG_ID, OPENAI_PROJECT_ID,
         # OPENAI_CUSTOM_HEADERS), for any endpoint. The headers can be had out only by this private attribute: what is
         # given as default_headers joins them.
         self._openai.organization = self._openai.project = None
         self._openai._custom_headers = {}
         # what a server may know nothing of; dropped for good once it has answered without
-        self._options = {"temperature": 0, "response_format": {"type": "json_object"},
-                         "max_tokens": limits.answer_limit}
+        self._options = {
+            "temperature": 0,
+            "response_format": {"type": "json_object"},
+            "max_tokens": limits.answer_limit,
+        }
 
     def ask(self, messages: list[dict]) -> Answer:
         """One answer.
@@ -239,8 +250,10 @@ class Client:
             cause = self._line(error.__cause__ or error)
             return f"{place} can't be reached ({cause}): check IFCDSR_LLM_URL and the network"
         if status == 404:
-            return (f"{place} knows no model {self.endpoint.model!r}, or no chat completions at that address ({text}): "
-                    "check IFCDSR_LLM_MODEL and IFCDSR_LLM_URL")
+            return (
+                f"{place} knows no model {self.endpoint.model!r}, or no chat completions at that address ({text}): "
+                "check IFCDSR_LLM_MODEL and IFCDSR_LLM_URL"
+            )
         if status == 402:
             return f"{place} wants to be paid first ({text}): top up the account"
         if status == 429 or status >= 500:

@@ -18,7 +18,7 @@ for an equal share of them. The estimate is unbiased for the denominator and exa
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -43,12 +43,17 @@ def sample(targets: Tensor, num_items: int, num_negatives: int) -> tuple[Tensor,
     drawn = others[torch.randperm(len(others), device=targets.device)[:num_negatives]]
     log_weights = torch.zeros(len(wanted) + len(drawn), device=targets.device)
     if len(drawn):
-        log_weights[len(wanted):] = math.log(len(others) / len(drawn))
+        log_weights[len(wanted) :] = math.log(len(others) / len(drawn))
     return torch.cat([wanted, drawn]), position, log_weights
 
 
-def mixture_nll(queries: Sequence[Tensor], items: Sequence[Tensor], targets: Tensor, log_mixing: Tensor,
-                log_weights: Tensor | None = None) -> Tensor:
+def mixture_nll(
+    queries: Sequence[Tensor],
+    items: Sequence[Tensor],
+    targets: Tensor,
+    log_mixing: Tensor,
+    log_weights: Tensor | None = None,
+) -> Tensor:
     """Sum over rows of -log sum_m exp(log_mixing_m) softmax(queries_m @ items_m.T)[target].
 
     Args:
@@ -66,17 +71,25 @@ def mixture_nll(queries: Sequence[Tensor], items: Sequence[Tensor], targets: Ten
     device = queries[0].device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else queries[0].dtype
     with torch.autocast(device, enabled=False):
-        return _MixtureNLL.apply(targets, log_mixing, log_weights, dtype, len(queries),
-                                 *(t.to(log_mixing.dtype) for t in queries), *items)
+        return _MixtureNLL.apply(
+            targets, log_mixing, log_weights, dtype, len(queries), *(t.to(log_mixing.dtype) for t in queries), *items
+        )
 
 
 class _MixtureNLL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, targets: Tensor, log_mixing: Tensor, log_weights: Tensor | None, dtype: torch.dtype, count: int,
-                *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx,
+        targets: Tensor,
+        log_mixing: Tensor,
+        log_weights: Tensor | None,
+        dtype: torch.dtype,
+        count: int,
+        *tensors: Tensor,
+    ) -> Tensor:
         queries, items = tensors[:count], tensors[count:]
         rows, num_items = len(targets), len(items[0])
-        needs_queries, needs_items = ctx.needs_input_grad[5:5 + count], ctx.needs_input_grad[5 + count:]
+        needs_queries, needs_items = ctx.needs_input_grad[5 : 5 + count], ctx.needs_input_grad[5 + count :]
         query_grads = [torch.empty_like(q) if need else None for q, need in zip(queries, needs_queries)]
         item_grads = [torch.zeros_like(e) if need else None for e, need in zip(items, needs_items)]
         responsibility_sum = torch.zeros_like(log_mixing)
@@ -86,11 +99,11 @@ class _MixtureNLL(torch.autograd.Function):
         buffers = [_buffer(slot, chunk, num_items, dtype, targets.device) for slot in range(count)]
         matrices = [item.to(dtype) for item in items]
         for start in range(0, rows, chunk):
-            target = targets[start:start + chunk]  # (R',)
-            part = [q[start:start + chunk] for q in queries]
+            target = targets[start : start + chunk]  # (R',)
+            part = [q[start : start + chunk] for q in queries]
             exps, sums, target_logs = [], [], []
             for query, matrix, buffer in zip(part, matrices, buffers):
-                scores = torch.matmul(query.to(dtype), matrix.T, out=buffer[:len(target)])  # (R', V)
+                scores = torch.matmul(query.to(dtype), matrix.T, out=buffer[: len(target)])  # (R', V)
                 if log_weights is not None:
                     scores += log_weights  # those of targets are 0
                 peak = scores.amax(dim=1, keepdim=True)
@@ -107,7 +120,7 @@ class _MixtureNLL(torch.autograd.Function):
                 share = responsibility[:, m, None]
                 scale = share / sums[m]  # turns exps into responsibility * softmax
                 if query_grads[m] is not None:
-                    query_grads[m][start:start + chunk] = scale * (exps[m] @ matrices[m]) - share * item[target]
+                    query_grads[m][start : start + chunk] = scale * (exps[m] @ matrices[m]) - share * item[target]
                 if item_grads[m] is not None:
                     item_grads[m] += exps[m].T @ (scale * query).to(dtype)
                     item_grads[m].index_add_(0, target, share * query, alpha=-1)
@@ -129,4 +142,4 @@ def _buffer(slot: int, rows: int, columns: int, dtype: torch.dtype, device: torc
     held = _buffers.get(key)
     if held is None or held.numel() < rows * columns:
         _buffers[key] = held = torch.empty(rows * columns, dtype=dtype, device=device)
-    return held[:rows * columns].view(rows, columns)
+    return held[: rows * columns].view(rows, columns)

@@ -47,6 +47,12 @@ def summarise(ranks: pd.DataFrame) -> pd.DataFrame:
     for protocol in PROTOCOLS:
         for domain, group in ranks.groupby("target_domain", sort=True):
             rank = group[protocol].to_numpy()
-            rows.append({"protocol": protocol, "domain": domain, "cases": len(rank),
-                         **{metric: float(per_case(rank, metric).mean()) for metric in METRICS}})
+            rows.append(
+                {
+                    "protocol": protocol,
+                    "domain": domain,
+                    "cases": len(rank),
+                    **{metric: float(per_case(rank, metric).mean()) for metric in METRICS},
+                }
+            )
     return pd.DataFrame(rows)

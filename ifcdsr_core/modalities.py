@@ -5,7 +5,7 @@ Gains are in points of MRR, each over the ID alone, paired by seed and by test c
 
 from __future__ import annotations
 
-from typing import Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -32,13 +32,17 @@ def arm_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -
     Raises:
         InputError: the ID has no run of a seed, or the runs differ in test cases.
     """
-    parts = [gains(runs, of_seeds(experiment[BASE], runs), names).assign(arm=arm)
-             for arm, runs in experiment.items() if arm != BASE]
+    parts = [
+        gains(runs, of_seeds(experiment[BASE], runs), names).assign(arm=arm)
+        for arm, runs in experiment.items()
+        if arm != BASE
+    ]
     return first_columns(pd.concat(parts, ignore_index=True), "arm")
 
 
-def planted_table(worlds: Mapping[tuple[float, float], Mapping[str, Sequence[Run]]], names: tuple[str, str]
-                  ) -> pd.DataFrame:
+def planted_table(
+    worlds: Mapping[tuple[float, float], Mapping[str, Sequence[Run]]], names: tuple[str, str]
+) -> pd.DataFrame:
     """MRR of every arm in worlds where pictures, titles, both or neither explain behaviour: a row a world and domain.
 
     Args:
@@ -46,14 +50,19 @@ def planted_table(worlds: Mapping[tuple[float, float], Mapping[str, Sequence[Run
     """
     rows = []
     for dials, experiment in worlds.items():
-        table = over_seeds(experiment, names, "sampled_999", ("MRR",)).pivot(index="Target", columns="Model", values="MRR")
-        rows += [{"Explained by": world_name(*dials), "Target": name} | table.loc[name, list(experiment)].to_dict()
-                 for name in names]
+        table = over_seeds(experiment, names, "sampled_999", ("MRR",)).pivot(
+            index="Target", columns="Model", values="MRR"
+        )
+        rows += [
+            {"Explained by": world_name(*dials), "Target": name} | table.loc[name, list(experiment)].to_dict()
+            for name in names
+        ]
     return pd.DataFrame(rows)
 
 
-def planted_gains(worlds: Mapping[tuple[float, float], Mapping[str, Sequence[Run]]], names: tuple[str, str]
-                  ) -> pd.DataFrame:
+def planted_gains(
+    worlds: Mapping[tuple[float, float], Mapping[str, Sequence[Run]]], names: tuple[str, str]
+) -> pd.DataFrame:
     """``arm_gains`` of every world, with ``world`` in front."""
     parts = [arm_gains(experiment, names).assign(world=world_name(*dials)) for dials, experiment in worlds.items()]
     return first_columns(pd.concat(parts, ignore_index=True), "world")
@@ -65,8 +74,10 @@ def planted_verdict(table: pd.DataFrame) -> str:
     for world, part in table.groupby("world", sort=False):
         told = []
         for verdict, word in (("a gain", "gain"), ("a loss", "lose"), ("within noise", "change nothing beyond noise")):
-            found = [f"{escape(row.arm)} ({escape(row.domain)}, {signed(row.gain)} ± {row.noise:.2f})"
-                     for row in part[part["verdict"] == verdict].itertuples()]
+            found = [
+                f"{escape(row.arm)} ({escape(row.domain)}, {signed(row.gain)} ± {row.noise:.2f})"
+                for row in part[part["verdict"] == verdict].itertuples()
+            ]
             if found:
                 told.append(f"{'; '.join(found)} {word}")
         where = "neither pictures nor titles explain" if world == "neither" else f"{world} explain"
@@ -90,25 +101,42 @@ def by_title(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names
     for arm, runs in experiment.items():
         for name, code in zip(names, "xy") if arm != BASE else ():
             part = gain_by_group(table, runs, of_seeds(experiment[BASE], runs), "titled", domain=code)
-            parts.append(pd.DataFrame({"Arm": arm, "Target": name, "The target is": part["group"].map(HAS_TITLE).astype(str),
-                                       "Cases": part["cases"], "Gain": part["gain"], "From": part["low"],
-                                       "To": part["high"]}))
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "Arm": arm,
+                        "Target": name,
+                        "The target is": part["group"].map(HAS_TITLE).astype(str),
+                        "Cases": part["cases"],
+                        "Gain": part["gain"],
+                        "From": part["low"],
+                        "To": part["high"],
+                    }
+                )
+            )
     return pd.concat(parts, ignore_index=True)
 
 
-def gain_panels(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], along: str
-                ) -> dict[tuple[str, str], pd.DataFrame]:
+def gain_panels(
+    table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], along: str
+) -> dict[tuple[str, str], pd.DataFrame]:
     """``subgroups.gain_by_group`` of every arm over the ID alone, by the title of a panel and what its axis shows."""
-    return {(f"{arm}: {name}", PROPERTY_NAMES[along]):
-            gain_by_group(table, runs, of_seeds(experiment[BASE], runs), along, domain=code)
-            for arm, runs in experiment.items() if arm != BASE for name, code in zip(names, "xy")}
+    return {
+        (f"{arm}: {name}", PROPERTY_NAMES[along]): gain_by_group(
+            table, runs, of_seeds(experiment[BASE], runs), along, domain=code
+        )
+        for arm, runs in experiment.items()
+        if arm != BASE
+        for name, code in zip(names, "xy")
+    }
 
 
 def modalities_verdict(table: pd.DataFrame) -> str:
     """What ``arm_gains`` says, in a sentence an arm."""
     sentences = []
     for arm, part in table.groupby("arm", sort=False):
-        words = "; ".join(f"{escape(row.domain)} {signed(row.gain)} ± {row.noise:.2f}, {row.verdict}"
-                          for row in part.itertuples())
+        words = "; ".join(
+            f"{escape(row.domain)} {signed(row.gain)} ± {row.noise:.2f}, {row.verdict}" for row in part.itertuples()
+        )
         sentences.append(f"**{escape(arm)}** against the ID alone: {words}.")
     return " ".join(sentences)

@@ -31,8 +31,15 @@ def title(source: str, scenario: str) -> str:
     return f"{'-'.join(DOMAIN_NAMES[scenario])} ({SOURCE_NAMES.get(source, source)})"
 
 
-_GAIN_HEADINGS = {"step": "Step", "domain": "Target", "gain": "Gain in MRR", "seed_error": "Std. error over seeds",
-                  "case_error": "Std. error over cases", "noise": "Noise (±)", "verdict": "Verdict"}
+_GAIN_HEADINGS = {
+    "step": "Step",
+    "domain": "Target",
+    "gain": "Gain in MRR",
+    "seed_error": "Std. error over seeds",
+    "case_error": "Std. error over cases",
+    "noise": "Noise (±)",
+    "verdict": "Verdict",
+}
 
 
 def show(table: pd.DataFrame, caption: str, name: str | None = None) -> Markdown:

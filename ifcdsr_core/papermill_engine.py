@@ -47,8 +47,11 @@ def execute_notebook(nb, kernel_name: str, input_path: str, **options):
 def summary_text(nb) -> str:
     """Text output of the last cell tagged "summary", ending in a line break; empty without one."""
     tagged = [cell for cell in nb.cells if cell.cell_type == "code" and "summary" in cell.metadata.get("tags", [])]
-    texts = [output.get("text") or output.get("data", {}).get("text/plain", "")
-             for cell in tagged[-1:] for output in cell.outputs]
+    texts = [
+        output.get("text") or output.get("data", {}).get("text/plain", "")
+        for cell in tagged[-1:]
+        for output in cell.outputs
+    ]
     return "".join(text.rstrip("\n") + "\n" for text in texts if text)
 
 

@@ -10,9 +10,10 @@ the validation cases; the first one alone writes the run. torchrun tells each pr
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Callable, Iterator, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -98,8 +99,9 @@ def shared(model: SequenceModel) -> Iterator[None]:
         weight = (part.labels != IGNORE).sum() / (batch.labels != IGNORE).sum()
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
             torch.manual_seed(step + rank())  # dropout and negatives of its own
-            value = whole_loss(part) * weight if weight > 0 else \
-                torch.zeros((), device=model.device, requires_grad=True)  # rows for the others only: no gradients
+            value = (
+                whole_loss(part) * weight if weight > 0 else torch.zeros((), device=model.device, requires_grad=True)
+            )  # rows for the others only: no gradients
         total = value.detach().clone()
         dist.all_reduce(total)
         return value + (total - value.detach())  # the value of all, the gradient of its own part

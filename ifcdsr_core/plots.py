@@ -8,8 +8,9 @@ and Ito. All stay apart for colour-blind readers.
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,12 +35,30 @@ PLUM = "#7C4A63"  # X and Y together
 SPLIT_COLOURS = {"train": GREY, "valid": SKY, "test": GREEN}
 
 _STYLE = {
-    "figure.dpi": 100, "savefig.dpi": 170, "figure.constrained_layout.use": True,
-    "font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.labelsize": 9.5, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#9AA1AC", "axes.labelcolor": "#24292F",
-    "xtick.color": "#4B5563", "ytick.color": "#4B5563", "axes.grid": True, "grid.color": "#E5E7EB",
-    "grid.linewidth": 0.8, "axes.axisbelow": True, "lines.linewidth": 1.8, "lines.markersize": 4.5,
+    "figure.dpi": 100,
+    "savefig.dpi": 170,
+    "figure.constrained_layout.use": True,
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9AA1AC",
+    "axes.labelcolor": "#24292F",
+    "xtick.color": "#4B5563",
+    "ytick.color": "#4B5563",
+    "axes.grid": True,
+    "grid.color": "#E5E7EB",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
 }
 sns.set_theme(style="ticks", rc=_STYLE)
 
@@ -98,25 +117,34 @@ def popularity(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
             last = touched["items"].cumsum().to_numpy()  # rank of the last item with so many interactions
             rank = np.column_stack([last - touched["items"] + 1, last]).ravel()
             ax.plot(rank, np.repeat(touched["interactions"].to_numpy(), 2), color=colour, label=domain)
-        ax.set(title=title, xscale="log", yscale="log", xlabel="rank of the item by popularity",
-               ylabel="interactions")
+        ax.set(title=title, xscale="log", yscale="log", xlabel="rank of the item by popularity", ylabel="interactions")
         ax.legend()
     return fig
 
 
 def overlap(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     """Users by the domains they have interactions in, per data set and split."""
-    rows = [{"label": f"{title}, {row.split}", **row._asdict()} for title, tables in numbers.items()
-            for row in tables["user_overlap"].itertuples()]
+    rows = [
+        {"label": f"{title}, {row.split}", **row._asdict()}
+        for title, tables in numbers.items()
+        for row in tables["user_overlap"].itertuples()
+    ]
     fig, (ax,) = _panels(1, height=0.25 * len(rows) + 0.8)
     left = np.zeros(len(rows))
-    for kind, colour, text in (("both", PLUM, "in both domains"), ("only_x", TEAL, "in X only"),
-                               ("only_y", AMBER, "in Y only")):
+    for kind, colour, text in (
+        ("both", PLUM, "in both domains"),
+        ("only_x", TEAL, "in X only"),
+        ("only_y", AMBER, "in Y only"),
+    ):
         share = np.array([100 * row[kind] / row["users"] for row in rows])
         ax.barh(range(len(rows)), share, left=left, color=colour, label=text, height=0.7)
         left += share
-    ax.set(yticks=range(len(rows)), yticklabels=[row["label"] for row in rows], xlim=(0, 100),
-           xlabel="share of the users with a sequence in the split")
+    ax.set(
+        yticks=range(len(rows)),
+        yticklabels=[row["label"] for row in rows],
+        xlim=(0, 100),
+        xlabel="share of the users with a sequence in the split",
+    )
     ax.grid(False, axis="y")
     ax.invert_yaxis()
     _percent(ax.xaxis)
@@ -126,8 +154,11 @@ def overlap(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
 
 def order_ties(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     """How much of the order of the test sequences is undefined because times are equal."""
-    kinds = {"tied_pairs": "neighbours\nwith equal times", "target_tied": "targets tied with\nthe item before",
-             "domain_open": "sequences whose last day\nholds both domains"}
+    kinds = {
+        "tied_pairs": "neighbours\nwith equal times",
+        "target_tied": "targets tied with\nthe item before",
+        "domain_open": "sequences whose last day\nholds both domains",
+    }
     tables = {title: given["order_ties"] for title, given in numbers.items()}
     tests = {title: table[table["split"] == "test"] for title, table in tables.items() if len(table)}
     fig, (ax,) = _panels(1, height=2.9)
@@ -149,8 +180,9 @@ def order_ties(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
 def funnel(table: pd.DataFrame) -> Figure:
     """What each step of a re-partition leaves: interactions, then sequences; ``table`` as of ``raw_data.funnel``."""
     parts = [table.dropna(subset=[what]) for what in ("Interactions", "Sequences")]
-    fig, axes = plt.subplots(2, 1, figsize=(WIDTH, 0.9 + 0.32 * sum(map(len, parts))),
-                             height_ratios=[max(2, len(part)) for part in parts])
+    fig, axes = plt.subplots(
+        2, 1, figsize=(WIDTH, 0.9 + 0.32 * sum(map(len, parts))), height_ratios=[max(2, len(part)) for part in parts]
+    )
     for ax, part, what, colour in zip(axes, parts, ("Interactions", "Sequences"), (GREY, PLUM)):
         counts = part[what].astype(int).to_numpy()
         bars = ax.barh(part["After"], counts, color=colour, height=0.66)
@@ -175,8 +207,9 @@ def gallery(scenario: Scenario, count: int = 8, seed: int = 0) -> Figure:
     return fig
 
 
-def neighbours(scenario: Scenario, matrix: np.ndarray, queries: np.ndarray, found: Sequence[np.ndarray],
-               headings: Sequence[str]) -> Figure:
+def neighbours(
+    scenario: Scenario, matrix: np.ndarray, queries: np.ndarray, found: Sequence[np.ndarray], headings: Sequence[str]
+) -> Figure:
     """Each query's picture, then groups of its neighbours with their cosines, a row a query.
 
     Args:
@@ -188,9 +221,22 @@ def neighbours(scenario: Scenario, matrix: np.ndarray, queries: np.ndarray, foun
     widths = [1, *(width for group in found for width in (0.4, *[1] * group.shape[1]))]
     side, line = WIDTH / (1.08 * sum(widths)), 0.2  # inches of a picture and of a line of text
     height = (side + line) * len(queries) + line
-    fig, axes = plt.subplots(len(queries), len(widths), figsize=(WIDTH, height), squeeze=False, layout="none",
-                             gridspec_kw={"width_ratios": widths, "left": 0.005, "right": 0.995, "wspace": 0.08,
-                                          "bottom": line / height, "top": 1 - line / height, "hspace": line / side})
+    fig, axes = plt.subplots(
+        len(queries),
+        len(widths),
+        figsize=(WIDTH, height),
+        squeeze=False,
+        layout="none",
+        gridspec_kw={
+            "width_ratios": widths,
+            "left": 0.005,
+            "right": 0.995,
+            "wspace": 0.08,
+            "bottom": line / height,
+            "top": 1 - line / height,
+            "hspace": line / side,
+        },
+    )
     for number, row in enumerate(axes):
         for ax in row:
             ax.set_axis_off()
@@ -285,16 +331,18 @@ def ranks(ranks: pd.DataFrame, names: tuple[str, str], num_items: tuple[int, int
     return fig
 
 
-def models(values: Mapping[str, pd.DataFrame], paper: Mapping[str, pd.DataFrame] | None = None,
-           metric: str = "MRR") -> Figure:
+def models(
+    values: Mapping[str, pd.DataFrame], paper: Mapping[str, pd.DataFrame] | None = None, metric: str = "MRR"
+) -> Figure:
     """A metric of every run, a line a model, one point a seed, with the mean as a bar; a panel a data set and domain.
 
     Args:
         values: ``comparisons.per_seed`` under the title of each data set.
         paper: printed values to set beside them as diamonds: only where data and test cases are the paper's.
     """
-    panels = [(title, domain, part) for title, table in values.items()
-              for domain, part in table.groupby("domain", sort=False)]
+    panels = [
+        (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
+    ]
     lines = max((part["label"].nunique() for _, _, part in panels), default=1)
     fig, axes = _panels(max(1, len(panels)), height=0.27 * lines + 0.8 if panels else 0.2)
     if not panels:
@@ -310,19 +358,52 @@ def models(values: Mapping[str, pd.DataFrame], paper: Mapping[str, pd.DataFrame]
             if paper:
                 row = (paper[title]["Target"] == domain) & (paper[title]["Model"] == label.partition(" (")[0])
                 printed = paper[title].loc[row, metric]
-                ax.scatter(printed, [position] * len(printed), marker="D", s=34, facecolor="none", edgecolor=GREY,
-                           linewidth=1.5, zorder=5)
-        ax.set(title=f"{domain} {title.partition(' ')[2]}", yticks=range(len(labels)), ylim=(len(labels) - 0.4, -0.6),
-               yticklabels=labels if number % 2 == 0 else [], xlabel=metric)
+                ax.scatter(
+                    printed,
+                    [position] * len(printed),
+                    marker="D",
+                    s=34,
+                    facecolor="none",
+                    edgecolor=GREY,
+                    linewidth=1.5,
+                    zorder=5,
+                )
+        ax.set(
+            title=f"{domain} {title.partition(' ')[2]}",
+            yticks=range(len(labels)),
+            ylim=(len(labels) - 0.4, -0.6),
+            yticklabels=labels if number % 2 == 0 else [],
+            xlabel=metric,
+        )
         ax.margins(x=0.08)
         ax.set_xlim(left=0)
         ax.grid(False, axis="y")
         _percent(ax.xaxis)
     if paper and panels:
-        fig.legend(handles=[plt.Line2D([], [], marker="D", markerfacecolor="none", color=GREY, linestyle="",
-                                       label="printed in the paper (IFCDSR with images)"),
-                            plt.Line2D([], [], marker="o", color=BLUE, markerfacecolor="white", linestyle="",
-                                       label="our runs, one a seed; bar: mean")], loc="outside lower center", ncols=2)
+        fig.legend(
+            handles=[
+                plt.Line2D(
+                    [],
+                    [],
+                    marker="D",
+                    markerfacecolor="none",
+                    color=GREY,
+                    linestyle="",
+                    label="printed in the paper (IFCDSR with images)",
+                ),
+                plt.Line2D(
+                    [],
+                    [],
+                    marker="o",
+                    color=BLUE,
+                    markerfacecolor="white",
+                    linestyle="",
+                    label="our runs, one a seed; bar: mean",
+                ),
+            ],
+            loc="outside lower center",
+            ncols=2,
+        )
     return fig
 
 
@@ -335,8 +416,9 @@ def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         values: ``comparisons.over_candidates`` under the title of each data set.
     """
-    panels = [(title, domain, part) for title, table in values.items()
-              for domain, part in table.groupby("domain", sort=False)]
+    panels = [
+        (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
+    ]
     fig, axes = _panels(max(1, len(panels)), height=3.0 if panels else 0.2)
     if not panels:
         _nothing(axes[0])
@@ -346,11 +428,21 @@ def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
             curve = part[part["label"] == label]
             mean = np.exp(np.log(part["MRR"]).groupby(part["negatives"]).mean())
             counted = label in ("Popularity", "Co-occurrence")
-            ax.plot(curve["negatives"], curve["MRR"] / mean[curve["negatives"]].to_numpy(), color=colour, label=label, linestyle="--" if counted else "-",
-                    linewidth=2.4 if label.startswith("IFCDSR") else 1.3)
+            ax.plot(
+                curve["negatives"],
+                curve["MRR"] / mean[curve["negatives"]].to_numpy(),
+                color=colour,
+                label=label,
+                linestyle="--" if counted else "-",
+                linewidth=2.4 if label.startswith("IFCDSR") else 1.3,
+            )
         ax.axvline(999, color="#111827", linewidth=1, linestyle=":", zorder=1)
-        ax.set(title=f"{domain} {title.partition(' ')[2]}", xscale="log", xlabel="negatives",
-               ylabel="MRR / mean of the models")
+        ax.set(
+            title=f"{domain} {title.partition(' ')[2]}",
+            xscale="log",
+            xlabel="negatives",
+            ylabel="MRR / mean of the models",
+        )
     if panels:
         handles, labels = axes[0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside lower center", ncols=4)
@@ -368,8 +460,9 @@ def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
     Args:
         values: ``comparisons.per_seed`` under the title of each data set.
     """
-    panels = [(title, domain, part) for title, table in values.items()
-              for domain, part in table.groupby("domain", sort=False)]
+    panels = [
+        (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
+    ]
     fig, axes = _panels(len(panels), height=2.5)
     for ax, (title, domain, part) in zip(axes, panels):
         labels = list(part["label"].unique())
@@ -379,8 +472,13 @@ def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
             ax.scatter([position] * len(scores), scores, s=26, color=SKY, edgecolor=BLUE, linewidth=0.8, zorder=4)
         for _, run in part.groupby("seed"):
             ax.plot(range(len(labels)), run[metric], color=SKY, linewidth=1, zorder=2)
-        ax.set(title=f"{domain} {title.partition(' ')[2]}", xticks=range(len(labels)), xlim=(-0.6, len(labels) - 0.4),
-               xticklabels=[textwrap.fill(label, 12) for label in labels], ylabel=metric)
+        ax.set(
+            title=f"{domain} {title.partition(' ')[2]}",
+            xticks=range(len(labels)),
+            xlim=(-0.6, len(labels) - 0.4),
+            xticklabels=[textwrap.fill(label, 12) for label in labels],
+            ylabel=metric,
+        )
         ax.margins(y=0.18)
         ax.grid(False, axis="x")
         _percent(ax.yaxis)
@@ -400,9 +498,16 @@ def control_curves(table: pd.DataFrame, dial: str) -> Figure:
     for ax, domain in zip(axes, domains):
         ax.axhline(0, color="#111827", linewidth=1)
         for (colour, marker, line), (label, part) in zip(
-                styles, table[table["domain"] == domain].groupby("compared", sort=False)):
-            ax.fill_between(part["signal"], part["gain"] - part["noise"], part["gain"] + part["noise"], color=colour,
-                            alpha=0.14, linewidth=0)
+            styles, table[table["domain"] == domain].groupby("compared", sort=False)
+        ):
+            ax.fill_between(
+                part["signal"],
+                part["gain"] - part["noise"],
+                part["gain"] + part["noise"],
+                color=colour,
+                alpha=0.14,
+                linewidth=0,
+            )
             ax.plot(part["signal"], part["gain"], color=colour, marker=marker, linestyle=line, label=label)
         ax.set(title=domain, xlabel=dial, xticks=sorted(table["signal"].unique()))
     axes[0].set_ylabel("gain in MRR (points)")
@@ -423,12 +528,23 @@ def sensitivity(values: Mapping[str, pd.DataFrame], names: Mapping[str, str], ma
         points = sorted(table["value"].unique())
         places = {value: place for place, value in enumerate(points)}
         for colour, marker, (domain, part) in zip(DOMAIN_COLOURS, "os", table.groupby("domain", sort=False)):
-            ax.errorbar(part["value"].map(places), part["mean"], yerr=part["std"], color=colour, marker=marker, capsize=2.5,
-                        label=domain)
+            ax.errorbar(
+                part["value"].map(places),
+                part["mean"],
+                yerr=part["std"],
+                color=colour,
+                marker=marker,
+                capsize=2.5,
+                label=domain,
+            )
         if marked.get(parameter) in places:
             ax.axvline(places[marked[parameter]], color="#111827", linestyle=":", linewidth=1.6, zorder=1)
-        ax.set(xlabel=names.get(parameter, parameter), xticks=range(len(points)), ylabel="MRR",
-               xticklabels=[f"{value:g}" for value in points])
+        ax.set(
+            xlabel=names.get(parameter, parameter),
+            xticks=range(len(points)),
+            ylabel="MRR",
+            xticklabels=[f"{value:g}" for value in points],
+        )
         ax.set_ylim(bottom=0)
         _percent(ax.yaxis)
     axes[0].legend(loc="lower right")
@@ -465,15 +581,37 @@ def attention_views(scenario: Scenario, views: Sequence[View]) -> Figure:
             ax.text(at, under - 0.1, text, fontsize=7, color="#4B5563", ha="center", va="center")
         for number, (encoder, weights) in enumerate(view.attention.iterrows()):
             y = under + row * number + 0.04 * (number // 2)  # a little apart, pair by pair
-            ax.text(label - 0.08, y + row / 2, encoder, fontsize=8, ha="right", va="center",
-                    color=VIOLET if "image" in encoder else SLATE)
+            ax.text(
+                label - 0.08,
+                y + row / 2,
+                encoder,
+                fontsize=8,
+                ha="right",
+                va="center",
+                color=VIOLET if "image" in encoder else SLATE,
+            )
             for place, weight in enumerate(weights):
                 if not np.isnan(weight):
                     colour = VIOLET if "image" in encoder else SLATE
-                    ax.add_patch(plt.Rectangle((start + place * side, y), side, row, facecolor=colour, linewidth=0,
-                                               alpha=min(1.0, 0.04 + weight)))
-                    ax.text(start + (place + 0.5) * side, y + row / 2, f"{100 * weight:.0f}", fontsize=7, ha="center",
-                            va="center", color="white" if weight > 0.75 else _BLACK)
+                    ax.add_patch(
+                        plt.Rectangle(
+                            (start + place * side, y),
+                            side,
+                            row,
+                            facecolor=colour,
+                            linewidth=0,
+                            alpha=min(1.0, 0.04 + weight),
+                        )
+                    )
+                    ax.text(
+                        start + (place + 0.5) * side,
+                        y + row / 2,
+                        f"{100 * weight:.0f}",
+                        fontsize=7,
+                        ha="center",
+                        va="center",
+                        color="white" if weight > 0.75 else _BLACK,
+                    )
         top += height
     return ax.figure
 
@@ -499,11 +637,23 @@ def top_views(scenario: Scenario, views: Sequence[View]) -> Figure:
             y = top + line + side * number
             colour = VIOLET if "image" in scorer else SLATE if "ID" in scorer else _BLACK
             ax.text(label - 1.05, y + side / 2, scorer, fontsize=8, ha="right", va="center", color=colour)
-            ax.text(label - 0.08, y + side / 2, f"{view.ranks[scorer]:,g} of {view.num_items:,}", fontsize=7.5,
-                    ha="right", va="center", color="#4B5563")
+            ax.text(
+                label - 0.08,
+                y + side / 2,
+                f"{view.ranks[scorer]:,g} of {view.num_items:,}",
+                fontsize=7.5,
+                ha="right",
+                va="center",
+                color="#4B5563",
+            )
             for place, item in enumerate(items[items > 0]):
-                frame = {"edgecolor": _BLACK, "linewidth": 2.2} if item == view.target else \
-                    {"edgecolor": GREY, "linewidth": 1.2, "linestyle": ":"} if item in view.items else None
+                frame = (
+                    {"edgecolor": _BLACK, "linewidth": 2.2}
+                    if item == view.target
+                    else {"edgecolor": GREY, "linewidth": 1.2, "linestyle": ":"}
+                    if item in view.items
+                    else None
+                )
                 _thumbnail(ax, scenario, item - 1, label + place * side, y, side, frame or {"linewidth": 0})
         x = label + count * side + gap
         _thumbnail(ax, scenario, view.target - 1, x, top + line, side, {"edgecolor": _BLACK, "linewidth": 2.2})
@@ -563,31 +713,56 @@ def attention_sharing(table: pd.DataFrame, words: Mapping[str, str]) -> Figure:
     """
     references, attributes = list(table["reference"].unique()), list(table["attribute"].unique())
     encoders = list(table["encoder"].unique())
-    fig, axes = plt.subplots(len(references), len(attributes), figsize=(WIDTH, 2.2 * len(references) + 0.4),
-                             sharey=True, sharex="row", squeeze=False)
+    fig, axes = plt.subplots(
+        len(references),
+        len(attributes),
+        figsize=(WIDTH, 2.2 * len(references) + 0.4),
+        sharey=True,
+        sharex="row",
+        squeeze=False,
+    )
     for row, reference in zip(axes, references):
         for ax, attribute in zip(row, attributes):
             part = table[(table["reference"] == reference) & (table["attribute"] == attribute)].set_index("encoder")
             for y, encoder in enumerate(encoders):
                 cell, colour = part.loc[encoder], VIOLET if encoder.endswith("image") else SLATE
-                for name, offset, style in (("even", -0.16, {"markerfacecolor": "white", "alpha": 0.55}),
-                                            ("usual", 0.16, {})):
-                    ax.plot([cell[f"{name}_low"], cell[f"{name}_high"]], [y + offset] * 2, color=colour, linewidth=1.4,
-                            alpha=style.get("alpha"))
+                for name, offset, style in (
+                    ("even", -0.16, {"markerfacecolor": "white", "alpha": 0.55}),
+                    ("usual", 0.16, {}),
+                ):
+                    ax.plot(
+                        [cell[f"{name}_low"], cell[f"{name}_high"]],
+                        [y + offset] * 2,
+                        color=colour,
+                        linewidth=1.4,
+                        alpha=style.get("alpha"),
+                    )
                     ax.plot(cell[name], y + offset, marker="o", color=colour, markersize=4, linestyle="", **style)
             ax.axvline(1, color=_BLACK, linewidth=1, zorder=1)
-            ax.set(yticks=range(len(encoders)), yticklabels=[words[encoder] for encoder in encoders],
-                   ylim=(len(encoders) - 0.5, -0.5))
+            ax.set(
+                yticks=range(len(encoders)),
+                yticklabels=[words[encoder] for encoder in encoders],
+                ylim=(len(encoders) - 0.5, -0.5),
+            )
             ax.set_title(f"{attribute}\n({'shown' if part['shown'].iloc[0] else 'not shown'})", fontsize=9)
             ax.grid(False, axis="y")
             ax.tick_params(axis="y", length=0)
             ax.xaxis.set_major_locator(MaxNLocator(3))
-        row[0].set_ylabel(f"shared with the\n{'newest item' if reference == 'newest' else reference}",
-                          fontweight="bold")
+        row[0].set_ylabel(
+            f"shared with the\n{'newest item' if reference == 'newest' else reference}", fontweight="bold"
+        )
     axes[-1, len(attributes) // 2].set_xlabel("attention on items that share it, as a multiple of what is expected")
-    fig.legend(handles=[plt.Line2D([], [], marker="o", color=GREY, **style, label=f"expected: {text}") for text, style in
-                        (("an even share", {"markerfacecolor": "white"}), ("what their positions usually get", {}))],
-               loc="outside lower center", ncols=2)
+    fig.legend(
+        handles=[
+            plt.Line2D([], [], marker="o", color=GREY, **style, label=f"expected: {text}")
+            for text, style in (
+                ("an even share", {"markerfacecolor": "white"}),
+                ("what their positions usually get", {}),
+            )
+        ],
+        loc="outside lower center",
+        ncols=2,
+    )
     return fig
 
 
@@ -606,11 +781,24 @@ def scorers(table: pd.DataFrame) -> Figure:
         at = part.index + 0.6 * group  # groups apart
         for y, row in zip(at, part.itertuples()):
             colour = VIOLET if row.scorer.endswith("by image") else SLATE if row.scorer.endswith("by ID") else _BLACK
-            ax.errorbar(row.MRR, y, xerr=[[row.MRR - row.low], [row.high - row.MRR]], fmt="o", color=colour, capsize=2,
-                        linewidth=1.3)
+            ax.errorbar(
+                row.MRR,
+                y,
+                xerr=[[row.MRR - row.low], [row.high - row.MRR]],
+                fmt="o",
+                color=colour,
+                capsize=2,
+                linewidth=1.3,
+            )
         ax.axvline(part["MRR"].iloc[-1], color=_BLACK, linewidth=1, linestyle=":", zorder=1)
-        ax.set(title=f"target in {domain}", yticks=at, yticklabels=part["scorer"], xlabel="MRR, 999 negatives",
-               ylim=(at.max() + 0.7, -0.7), xlim=(0, None))
+        ax.set(
+            title=f"target in {domain}",
+            yticks=at,
+            yticklabels=part["scorer"],
+            xlabel="MRR, 999 negatives",
+            ylim=(at.max() + 0.7, -0.7),
+            xlim=(0, None),
+        )
         ax.grid(False, axis="y")
         ax.tick_params(axis="y", length=0)
         _percent(ax.xaxis)
@@ -629,8 +817,15 @@ def gains_by_group(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
     fig, axes = _panels(len(panels), height=2.7, sharey=True)
     for number, (ax, ((title, along), table)) in enumerate(zip(axes, panels.items())):
         ax.axhline(0, color="#111827", linewidth=1)
-        ax.errorbar(range(len(table)), table["gain"], yerr=[table["gain"] - table["low"], table["high"] - table["gain"]],
-                    color=BLUE, marker="o", capsize=3, linewidth=1.4)
+        ax.errorbar(
+            range(len(table)),
+            table["gain"],
+            yerr=[table["gain"] - table["low"], table["high"] - table["gain"]],
+            color=BLUE,
+            marker="o",
+            capsize=3,
+            linewidth=1.4,
+        )
         _group_axis(ax, table["group"], [f"n = {cases:,}" for cases in table["cases"]], title, along)
         if number % 2 == 0:
             ax.set_ylabel("gain in MRR (points)")
@@ -646,11 +841,22 @@ def mrr_by_group(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
     fig, axes = _panels(len(panels), height=2.7, sharey=True)
     for ax, ((title, along), table) in zip(axes, panels.items()):
         of_label = list(table.groupby("label", sort=False))
-        for number, ((label, part), colour, line) in enumerate(zip(of_label, (ORANGE, GREY, BLUE, GREEN),
-                                                                   ("-", "--", "-.", ":"))):
+        for number, ((label, part), colour, line) in enumerate(
+            zip(of_label, (ORANGE, GREY, BLUE, GREEN), ("-", "--", "-.", ":"))
+        ):
             at = np.arange(len(part)) + 0.08 * (number - (len(of_label) - 1) / 2)  # so that no whisker hides another
-            ax.errorbar(at, part["MRR"], yerr=[part["MRR"] - part["low"], part["high"] - part["MRR"]], color=colour,
-                        marker="o", capsize=3, linewidth=1.4, linestyle=line, label=label, clip_on=False)
+            ax.errorbar(
+                at,
+                part["MRR"],
+                yerr=[part["MRR"] - part["low"], part["high"] - part["MRR"]],
+                color=colour,
+                marker="o",
+                capsize=3,
+                linewidth=1.4,
+                linestyle=line,
+                label=label,
+                clip_on=False,
+            )
         _group_axis(ax, part["group"], [f"n = {cases:,}" for cases in part["cases"]], title, along)
         _percent(ax.yaxis)
     axes[0].set_ylim(bottom=0)
@@ -677,8 +883,16 @@ def models_by_group(panels: Mapping[tuple[str, str], pd.DataFrame], chance: floa
         for label, part in table.groupby("label", sort=False):
             colour, line = counted.get(label, (ORANGE, "-") if label.startswith("IFCDSR") else ("#B6BCC6", "-"))
             told = colour != "#B6BCC6"
-            ax.plot(range(len(part)), part["MRR"], color=colour, linestyle=line, marker="o" if told else None,
-                    linewidth=2.2 if told else 1, zorder=3 if told else 2, label=label if told else "other models that learn")
+            ax.plot(
+                range(len(part)),
+                part["MRR"],
+                color=colour,
+                linestyle=line,
+                marker="o" if told else None,
+                linewidth=2.2 if told else 1,
+                zorder=3 if told else 2,
+                label=label if told else "other models that learn",
+            )
         ax.axhline(chance, color="#111827", linewidth=1, linestyle=":", label="random order")
         _group_axis(ax, part["group"], [f"{share:.0f} %" for share in part["share"]], title, along)
         ax.set(**{"yscale": "log"} if logarithmic else {"ylim": (0, None)})
@@ -691,8 +905,7 @@ def models_by_group(panels: Mapping[tuple[str, str], pd.DataFrame], chance: floa
 
 
 def _group_axis(ax, groups: Sequence[str], counts: Sequence[str], title: str, along: str) -> None:
-    ax.set(title=title, xticks=range(len(counts)), xlim=(-0.4, len(counts) - 0.6),
-           xlabel=textwrap.fill(along, 46))
+    ax.set(title=title, xticks=range(len(counts)), xlim=(-0.4, len(counts) - 0.6), xlabel=textwrap.fill(along, 46))
     ax.set_xticklabels([f"{group}\n{count}" for group, count in zip(groups, counts)], fontsize=7.5)
     ax.grid(False, axis="x")
 
@@ -713,10 +926,24 @@ def world_gains(table: pd.DataFrame) -> Figure:
         for number, (arm, colour, marker) in enumerate(zip(arms, (BLUE, ORANGE, PLUM), "os^")):
             part = table[(table["domain"] == domain) & (table["arm"] == arm)].set_index("world").loc[worlds]
             places = np.arange(len(worlds)) + 0.2 * (number - (len(arms) - 1) / 2)
-            ax.errorbar(places, part["gain"], yerr=part["noise"], color=colour, marker=marker, markersize=6, linestyle="",
-                        capsize=2.5, label=arm)
-        ax.set(title=domain, xticks=range(len(worlds)), xlim=(-0.5, len(worlds) - 0.5),
-               xticklabels=[textwrap.fill(world, 9) for world in worlds], xlabel="what explains behaviour")
+            ax.errorbar(
+                places,
+                part["gain"],
+                yerr=part["noise"],
+                color=colour,
+                marker=marker,
+                markersize=6,
+                linestyle="",
+                capsize=2.5,
+                label=arm,
+            )
+        ax.set(
+            title=domain,
+            xticks=range(len(worlds)),
+            xlim=(-0.5, len(worlds) - 0.5),
+            xticklabels=[textwrap.fill(world, 9) for world in worlds],
+            xlabel="what explains behaviour",
+        )
         ax.grid(False, axis="x")
     axes[0].set_ylabel("gain over the ID alone (points)")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))
@@ -739,10 +966,21 @@ def text_map(places: np.ndarray, groups: Sequence[str], in_x: np.ndarray, names:
             chosen = (groups == label) & inside
             ax.scatter(*places[chosen].T, color=[colour], marker=marker, s=16, linewidth=1.0, alpha=0.8)
         centre = np.median(places[groups == label], axis=0)
-        ax.text(*centre, label, fontsize=8, ha="center", va="center", zorder=5,
-                bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colour, "alpha": 0.85})
-    ax.legend(handles=[plt.Line2D([], [], marker=marker, color=GREY, linestyle="", label=name)
-                       for name, marker in zip(names, "ox")], loc="upper right")
+        ax.text(
+            *centre,
+            label,
+            fontsize=8,
+            ha="center",
+            va="center",
+            zorder=5,
+            bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colour, "alpha": 0.85},
+        )
+    ax.legend(
+        handles=[
+            plt.Line2D([], [], marker=marker, color=GREY, linestyle="", label=name) for name, marker in zip(names, "ox")
+        ],
+        loc="upper right",
+    )
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
     return fig

@@ -34,8 +34,8 @@ def negatives(target: np.ndarray, num_items: int, seed: int) -> np.ndarray:
     random = np.random.default_rng([_STREAM, seed, num_items])
     drawn = np.empty((len(target), count), dtype=np.int64)
     for start in range(0, len(target), 256):  # keys for all items of all cases would be gigabytes
-        keys = random.random((len(target[start:start + 256]), num_items - 1), dtype=np.float32)
-        drawn[start:start + 256] = np.argpartition(keys, count - 1, axis=1)[:, :count]
+        keys = random.random((len(target[start : start + 256]), num_items - 1), dtype=np.float32)
+        drawn[start : start + 256] = np.argpartition(keys, count - 1, axis=1)[:, :count]
     return drawn + (drawn >= target[:, None])  # skip the target
 
 

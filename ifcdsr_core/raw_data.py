@@ -22,25 +22,42 @@ from ifcdsr_core.sources import amazon, prepare
 from ifcdsr_core.sources.partition import CHOICES, Rules, partition
 
 OTHER_RULES = [  # one rule at a time, against those of the scenario
-    {"windows": "pieces"}, {"windows": "latest"}, {"window_days": 30}, {"window_days": 365}, {"repeats": "all"},
-    {"shared_items": "keep"}, {"overlap": False}, {"filter_first": True}, {"filter_rounds": "stable"},
-    {"count_in": "each"}, {"min_item": 5}, {"min_per_domain": 1}, {"held_out": "share"}, {"per_user": "one"},
-    {"leaks": "strict"}]
+    {"windows": "pieces"},
+    {"windows": "latest"},
+    {"window_days": 30},
+    {"window_days": 365},
+    {"repeats": "all"},
+    {"shared_items": "keep"},
+    {"overlap": False},
+    {"filter_first": True},
+    {"filter_rounds": "stable"},
+    {"count_in": "each"},
+    {"min_item": 5},
+    {"min_per_domain": 1},
+    {"held_out": "share"},
+    {"per_user": "one"},
+    {"leaks": "strict"},
+]
 RATINGS_2014 = {"Food": 1_297_156, "Kitchen": 4_253_926, "Movie": 4_607_047, "Book": 22_507_155}
 """Ratings of the 2014 release, as its page lists them: https://jmcauley.ucsd.edu/data/amazon/index_2014.html"""
 
 
 def lines(scenario: Scenario) -> pd.DataFrame:
     """What was read of each raw file, and what could not be."""
-    rows = [(name, facts["bytes"] / 1e6, facts["rows"], sum(kind["lines"] for kind in facts["problems"].values()))
-            for name, facts in _account(scenario)["files"].items()]
+    rows = [
+        (name, facts["bytes"] / 1e6, facts["rows"], sum(kind["lines"] for kind in facts["problems"].values()))
+        for name, facts in _account(scenario)["files"].items()
+    ]
     return pd.DataFrame(rows, columns=["File", "MB", "Lines used", "Not used"])
 
 
 def bad_lines(scenario: Scenario) -> pd.DataFrame:
     """Lines that could not be used, by what is wrong with them."""
-    rows = [("metadata" if name.startswith("meta_") else "reviews", kind, found["lines"])
-            for name, facts in _account(scenario)["files"].items() for kind, found in facts["problems"].items()]
+    rows = [
+        ("metadata" if name.startswith("meta_") else "reviews", kind, found["lines"])
+        for name, facts in _account(scenario)["files"].items()
+        for kind, found in facts["problems"].items()
+    ]
     table = pd.DataFrame(rows, columns=["In", "Wrong with the line", "Lines"])
     table = table.groupby(["In", "Wrong with the line"], as_index=False, sort=False).sum()
     return table.sort_values("In", ascending=False, kind="stable", ignore_index=True)
@@ -69,12 +86,18 @@ def funnel(scenario: Scenario) -> pd.DataFrame:
 
 def leaks(scenario: Scenario) -> pd.DataFrame:
     """What training knows of a user's held-out sequences, before the rule ``leaks`` and after it."""
-    words = {"targets": "held-out targets that training shows", "later": "interactions later than a held-out target",
-             "training_sequences": "training sequences with either of these",
-             "history": "interactions that a held-out history has, too", "held_out_sequences": "held-out sequences"}
+    words = {
+        "targets": "held-out targets that training shows",
+        "later": "interactions later than a held-out target",
+        "training_sequences": "training sequences with either of these",
+        "history": "interactions that a held-out history has, too",
+        "held_out_sequences": "held-out sequences",
+    }
     account = _account(scenario)
-    return pd.DataFrame([(text, account["leakage"][key], account["leakage_left"][key]) for key, text in words.items()],
-                        columns=["Count", "Found", "Left"])
+    return pd.DataFrame(
+        [(text, account["leakage"][key], account["leakage_left"][key]) for key, text in words.items()],
+        columns=["Count", "Found", "Left"],
+    )
 
 
 def other_rules(scenario: Scenario) -> pd.DataFrame:
@@ -97,9 +120,14 @@ def other_rules(scenario: Scenario) -> pd.DataFrame:
             rows.append((label, 0, 0, 0, 0, 0, math.nan))
             continue
         of_split, of_domain = sequences["split"].value_counts(), items["domain"].value_counts()
-        rows.append((label, *(int(of_domain.get(code, 0)) for code in "xy"),
-                     *(int(of_split.get(name, 0)) for name in ("train", "valid", "test")),
-                     float(sequences["items"].map(len).mean())))
+        rows.append(
+            (
+                label,
+                *(int(of_domain.get(code, 0)) for code in "xy"),
+                *(int(of_split.get(name, 0)) for name in ("train", "valid", "test")),
+                float(sequences["items"].map(len).mean()),
+            )
+        )
     if options["release"] == "2014":
         printed = PAPER_TABLE1[PAPER_TABLE1["scenario"] == scenario.name]
         train, length = printed[["train", "avg_length"]].iloc[0]
@@ -134,15 +162,28 @@ def save_rebuilt() -> Path:
 def shown_rebuilt() -> pd.DataFrame:
     """The shipped table for a page."""
     table = pd.read_csv(results_dir() / "windows.csv")
-    return table.rename(columns={"windows": "Windows", "users": "Users", "users_rebuilt": "Given back whole",
-                                 "sequences": "Sequences", "sequences_rebuilt": "Given back"})
+    return table.rename(
+        columns={
+            "windows": "Windows",
+            "users": "Users",
+            "users_rebuilt": "Given back whole",
+            "sequences": "Sequences",
+            "sequences_rebuilt": "Given back",
+        }
+    )
 
 
 def rebuilt_from(released: pd.DataFrame, num_items_x: int) -> pd.DataFrame:
     """The same for any sequences of whole users: ``user``, ``items``, ``timestamps``; items up to num_items_x are of X."""
     log = released.explode(["items", "timestamps"]).drop_duplicates()
-    log = pd.DataFrame({"user": log["user"].astype(str), "item": log["items"].astype(str),
-                        "time": log["timestamps"].astype("int64"), "in_x": log["items"].astype(int) <= num_items_x})
+    log = pd.DataFrame(
+        {
+            "user": log["user"].astype(str),
+            "item": log["items"].astype(str),
+            "time": log["timestamps"].astype("int64"),
+            "in_x": log["items"].astype(int) <= num_items_x,
+        }
+    )
 
     def of_users(sequences: pd.DataFrame) -> dict[str, set]:
         found = defaultdict(set)
@@ -160,8 +201,15 @@ def rebuilt_from(released: pd.DataFrame, num_items_x: int) -> pd.DataFrame:
             names = items["source_id"].astype(int).to_numpy()
             found = of_users(sequences.assign(items=[names[row - 1] for row in sequences["items"]]))
             same = {user: found.get(user, set()) & known for user, known in expected.items()}
-            rows.append((windows, len(expected), sum(found.get(user) == known for user, known in expected.items()),
-                         sum(map(len, expected.values())), sum(map(len, same.values()))))
+            rows.append(
+                (
+                    windows,
+                    len(expected),
+                    sum(found.get(user) == known for user, known in expected.items()),
+                    sum(map(len, expected.values())),
+                    sum(map(len, same.values())),
+                )
+            )
     return pd.DataFrame(rows, columns=["windows", "users", "users_rebuilt", "sequences", "sequences_rebuilt"])
 
 
@@ -183,9 +231,13 @@ def fetch_pictures(scenario: Scenario) -> tuple[Scenario, pd.DataFrame]:
     manifest = image_download.read_manifest(store)
     manifest = manifest[manifest["source_id"].isin(scenario.items["source_id"])]
     counts = manifest["kind"].value_counts()
-    return scenario, pd.DataFrame({
-        "Outcome": counts.index.str.replace("_", " "), "Meaning": counts.index.map(image_download.KINDS),
-        "Items": counts.to_numpy()})
+    return scenario, pd.DataFrame(
+        {
+            "Outcome": counts.index.str.replace("_", " "),
+            "Meaning": counts.index.map(image_download.KINDS),
+            "Items": counts.to_numpy(),
+        }
+    )
 
 
 def costs() -> pd.DataFrame:
@@ -193,19 +245,28 @@ def costs() -> pd.DataFrame:
     from ifcdsr_core.sources.image_download import PictureLimits
 
     partitioned = [row for row in _measured("partition")["results"] if row["version"] == "ours"][-1]
-    embedded = max(row["pictures_per_second"] for row in _measured("embedding")["results"]
-                   if row["way"] == "shards" and row["encoder"].startswith("ViT-B-32"))
+    embedded = max(
+        row["pictures_per_second"]
+        for row in _measured("embedding")["results"]
+        if row["way"] == "shards" and row["encoder"].startswith("ViT-B-32")
+    )
     rows = []
     for scenario in amazon.SCENARIOS:
         sizes = [size for _, _, size, _ in amazon.FILES("2014", scenario)]
         known = f"{sum(filter(None, sizes)) / 1e9:.1f} GB and " * any(sizes)
         ratings = sum(RATINGS_2014[name] for name in DOMAIN_NAMES[scenario])
         pictures = int(PAPER_TABLE1.loc[PAPER_TABLE1["scenario"] == scenario, "items"].sum())
-        rows += [(scenario, "download", f"{known}{sizes.count(None)} files of unknown size", "as the line allows"),
-                 (scenario, "prepare", f"{ratings:,} ratings", _time(ratings / partitioned["rows_per_second"])),
-                 (scenario, "pictures", f"{pictures:,} pictures",
-                  f"{_time(pictures / PictureLimits().rate)} at {PictureLimits().rate:.0f} a second"),
-                 (scenario, "embed", f"{pictures:,} pictures", _time(pictures / embedded))]
+        rows += [
+            (scenario, "download", f"{known}{sizes.count(None)} files of unknown size", "as the line allows"),
+            (scenario, "prepare", f"{ratings:,} ratings", _time(ratings / partitioned["rows_per_second"])),
+            (
+                scenario,
+                "pictures",
+                f"{pictures:,} pictures",
+                f"{_time(pictures / PictureLimits().rate)} at {PictureLimits().rate:.0f} a second",
+            ),
+            (scenario, "embed", f"{pictures:,} pictures", _time(pictures / embedded)),
+        ]
     table = pd.DataFrame(rows, columns=["Data", "Command", "Has to move", "Takes about"])
     return table.assign(Data=table["Data"].map(lambda name: "-".join(DOMAIN_NAMES[name])))
 
@@ -216,21 +277,48 @@ def speeds() -> pd.DataFrame:
     for row in (runs := _measured("partition")["results"]):
         if row["version"] == "ours":
             plain = next((r for r in runs if (r["version"], r["ratings"]) == ("pandas", row["ratings"])), {})
-            rows.append(("re-partition", f"{row['ratings']:,} ratings", f"{row['rows_per_second']:,} a second",
-                         row["peak_bytes"] / 1e9, plain.get("seconds", math.nan) / row["seconds"],
-                         plain.get("peak_bytes", math.nan) / row["peak_bytes"]))
+            rows.append(
+                (
+                    "re-partition",
+                    f"{row['ratings']:,} ratings",
+                    f"{row['rows_per_second']:,} a second",
+                    row["peak_bytes"] / 1e9,
+                    plain.get("seconds", math.nan) / row["seconds"],
+                    plain.get("peak_bytes", math.nan) / row["peak_bytes"],
+                )
+            )
     images = _measured("images")
     pool, rate = max(images["pictures_per_second"].items(), key=lambda item: item[1])
-    rows.append(("download", f"{images['pictures']:,} pictures, {pool}", f"{rate:,.0f} a second", math.nan,
-                 images["times_the_loop"][pool], math.nan))
+    rows.append(
+        (
+            "download",
+            f"{images['pictures']:,} pictures, {pool}",
+            f"{rate:,.0f} a second",
+            math.nan,
+            images["times_the_loop"][pool],
+            math.nan,
+        )
+    )
     embedding = _measured("embedding")["results"]
     for encoder in dict.fromkeys(row["encoder"] for row in embedding):
-        best = max((row for row in embedding if row["encoder"] == encoder and row["way"] == "shards"),
-                   key=lambda row: row["pictures_per_second"])
-        rows.append(("embedding", f"{best['pictures']:,} pictures, {encoder}",
-                     f"{best['pictures_per_second']:,.0f} a second", math.nan, best["times_the_loop"], math.nan))
-    return pd.DataFrame(rows, columns=["Step", "Of", "Speed", "Peak memory (GB)", "Times as fast as plain",
-                                       "Plain takes times the memory"])
+        best = max(
+            (row for row in embedding if row["encoder"] == encoder and row["way"] == "shards"),
+            key=lambda row: row["pictures_per_second"],
+        )
+        rows.append(
+            (
+                "embedding",
+                f"{best['pictures']:,} pictures, {encoder}",
+                f"{best['pictures_per_second']:,.0f} a second",
+                math.nan,
+                best["times_the_loop"],
+                math.nan,
+            )
+        )
+    return pd.DataFrame(
+        rows,
+        columns=["Step", "Of", "Speed", "Peak memory (GB)", "Times as fast as plain", "Plain takes times the memory"],
+    )
 
 
 def _shown(value) -> str:

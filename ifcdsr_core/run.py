@@ -73,10 +73,12 @@ class RunConfig:
     learning_rate: float = _setting(1e-3, "of Adam; the paper's grid is 1e-3, 5e-4, 1e-4")
     l2: float = _setting(1e-5, "L2 coefficient; the paper's grid is 1e-4, 5e-5, 1e-5")
     max_seq_len: int = _setting(50, "newest items of a history that are used", minimum=1)
-    shuffle_days: int = _setting(0, "seed to shuffle the items of a day in each history with; 0: as the source has them",
-                                 minimum=0)
-    shuffle_pictures: int = _setting(0, "seed to deal the pictures out anew within each domain with; 0: each item its own",
-                                     minimum=0)
+    shuffle_days: int = _setting(
+        0, "seed to shuffle the items of a day in each history with; 0: as the source has them", minimum=0
+    )
+    shuffle_pictures: int = _setting(
+        0, "seed to deal the pictures out anew within each domain with; 0: each item its own", minimum=0
+    )
     train_on: str = _setting("train", "split to train on; 'valid' for c2dsr without its training file")
     holdout: float = _setting(0.1, "with train_on=valid: share of its sequences kept for selection")
     select_protocol: str = _setting("sampled_999", f"protocol of the validation MRR: {' or '.join(PROTOCOLS)}")
@@ -86,8 +88,9 @@ class RunConfig:
     encoder: str = _setting("small_clip", "image encoder: small_clip, or <open_clip model>/<weights>")
     text: str = _setting("title", "text of an item: title, rules (the demo's), or llm:<model>, what it was asked for")
     text_encoder: str = _setting("lexical", "lexical, small_clip, or <open_clip model>/<weights>")
-    shuffle_texts: int = _setting(0, "seed to deal the texts out anew within each domain with; 0: each item its own",
-                                  minimum=0)
+    shuffle_texts: int = _setting(
+        0, "seed to deal the texts out anew within each domain with; 0: each item its own", minimum=0
+    )
     device: str = _setting("cpu", "cpu or cuda")
     precision: str = _setting("float32", "float32, or bfloat16 for the matrix products of training")
     threads: int = _setting(1, "processor threads; another number may change the last digits", minimum=1)
@@ -155,7 +158,7 @@ class Run:
     metrics: pd.DataFrame
 
     @classmethod
-    def load(cls, folder: Path) -> "Run":
+    def load(cls, folder: Path) -> Run:
         """Read a run folder (weights are left on disk).
 
         Raises:
@@ -222,22 +225,40 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
     model = build_model(config, inputs).to(device)
 
     def line(row: dict) -> None:
-        say(f"epoch {row['epoch']:>3}  loss {row['loss']:.4f}  validation MRR ({config.select_protocol}) "
-            f"{100 * row['selection']:.2f} %  {row['seconds']:.1f} s")
+        say(
+            f"epoch {row['epoch']:>3}  loss {row['loss']:.4f}  validation MRR ({config.select_protocol}) "
+            f"{100 * row['selection']:.2f} %  {row['seconds']:.1f} s"
+        )
 
     with parallel.shared(model):
-        history = fit(model, cases["train"], cases["valid"], epochs=config.epochs, batch_size=config.batch_size,
-                      learning_rate=config.learning_rate, l2=config.l2, patience=config.patience,
-                      select_protocol=config.select_protocol, select_domain=config.select_domain, seed=config.seed,
-                      candidate_seed=config.candidate_seed, precision=config.precision, checkpoint_folder=unfinished,
-                      report=line)
+        history = fit(
+            model,
+            cases["train"],
+            cases["valid"],
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            l2=config.l2,
+            patience=config.patience,
+            select_protocol=config.select_protocol,
+            select_domain=config.select_domain,
+            seed=config.seed,
+            candidate_seed=config.candidate_seed,
+            precision=config.precision,
+            checkpoint_folder=unfinished,
+            report=line,
+        )
     ranks = rank_cases(model, cases["test"], config.candidate_seed)
     ranks.insert(0, "user", scenario.split("test")["user"].astype(str).to_numpy())
     provenance = {
-        **fingerprints, **code_version(), "trained_on": _trained_on(config), "best_epoch": best_epoch(history),
+        **fingerprints,
+        **code_version(),
+        "trained_on": _trained_on(config),
+        "best_epoch": best_epoch(history),
         "cases": {split: len(part) for split, part in cases.items()},
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "device": device_name(device), "processes": parallel.size(),
+        "device": device_name(device),
+        "processes": parallel.size(),
         "seconds": round(time.perf_counter() - started, 1),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
@@ -245,12 +266,16 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
     if parallel.rank() == 0:
         with new_folder(folder) as staging:
             for name, value in (("config", record), ("provenance", provenance)):
-                (staging / f"{name}.json").write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+                (staging / f"{name}.json").write_text(
+                    json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+                )
             history.to_csv(staging / "history.csv", index=False)
             ranks.to_parquet(staging / "ranks.parquet", index=False, compression="zstd")
             summarise(ranks).to_csv(staging / "metrics.csv", index=False)
-            save_file({name: value.contiguous() for name, value in model.state_dict().items()},
-                      staging / "weights.safetensors")
+            save_file(
+                {name: value.contiguous() for name, value in model.state_dict().items()},
+                staging / "weights.safetensors",
+            )
         shutil.rmtree(unfinished)
     parallel.wait()
     return Run.load(folder)
@@ -267,7 +292,7 @@ def find(config: RunConfig, fingerprints: dict, shipped: bool = False) -> Run | 
         InputError: its folder is damaged.
     """
     name = _folder_name(config, fingerprints)
-    for parent in (runs_dir(), shipped_dir())[:1 + shipped]:
+    for parent in (runs_dir(), shipped_dir())[: 1 + shipped]:
         if (parent / name).is_dir():
             finished = Run.load(parent / name)
             if RunConfig(**finished.config) == config:  # the name does not spell out defaults, and these may change
@@ -289,8 +314,9 @@ def ship(finished: Run, to: Path | None = None) -> Path:
     with new_folder(target) as staging:
         for name in ("config.json", "provenance.json", "history.csv", "metrics.csv"):
             shutil.copyfile(finished.folder / name, staging / name)
-        finished.ranks.drop(columns=["user", "target_item"]).to_parquet(staging / "ranks.parquet", index=False,
-                                                                        compression="zstd")
+        finished.ranks.drop(columns=["user", "target_item"]).to_parquet(
+            staging / "ranks.parquet", index=False, compression="zstd"
+        )
     return target
 
 
@@ -321,14 +347,18 @@ def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
     scenario, inputs, cases, fingerprints = assemble(config)
     for name in ("scenario_fingerprint", "features_fingerprint"):
         if fingerprints[name] != finished.provenance[name]:
-            raise InputError(f"{folder} was made with other data: its {name} is {finished.provenance[name]}, "
-                             f"here it is {fingerprints[name]}")
+            raise InputError(
+                f"{folder} was made with other data: its {name} is {finished.provenance[name]}, "
+                f"here it is {fingerprints[name]}"
+            )
     model = build_model(config, inputs)
     try:
         model.load_state_dict(load_file(Path(folder) / "weights.safetensors"))
     except Exception as error:
-        raise InputError(f"{Path(folder) / 'weights.safetensors'} can't be read ({type(error).__name__}): "
-                         "run the configuration again with --force") from error
+        raise InputError(
+            f"{Path(folder) / 'weights.safetensors'} can't be read ({type(error).__name__}): "
+            "run the configuration again with --force"
+        ) from error
     return model.to(usable_device(config.device)).eval(), scenario, cases
 
 
@@ -346,14 +376,20 @@ def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch]
         made_of.append(embedded.fingerprint)
         features[modality] = torch.from_numpy(embedded.matrix)
         if getattr(settings, "image_projection", "") == "none" and embedded.matrix.shape[1] % settings.num_heads:
-            raise InputError(f"num_heads is {settings.num_heads}: it must divide the width of the {modality} features, "
-                             f"{embedded.matrix.shape[1]}")
+            raise InputError(
+                f"num_heads is {settings.num_heads}: it must divide the width of the {modality} features, "
+                f"{embedded.matrix.shape[1]}"
+            )
         if shuffle := {"image": config.shuffle_pictures, "text": config.shuffle_texts}[modality]:
             features[modality] = features[modality][_dealt_out(scenario, embedded.missing, shuffle)]
-    inputs = ModelInputs(scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"],
-                         config.train_negatives)
-    fingerprints = {"scenario_fingerprint": scenario.fingerprint, "features_fingerprint": "+".join(made_of) or None,
-                    "code_fingerprint": code_fingerprint(config.model)}
+    inputs = ModelInputs(
+        scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"], config.train_negatives
+    )
+    fingerprints = {
+        "scenario_fingerprint": scenario.fingerprint,
+        "features_fingerprint": "+".join(made_of) or None,
+        "code_fingerprint": code_fingerprint(config.model),
+    }
     return scenario, inputs, cases, fingerprints
 
 
@@ -454,16 +490,22 @@ def _folder_name(config: RunConfig, fingerprints: dict) -> str:
     """
     defaults = {spec.name: spec.default for spec in dataclasses.fields(config)} | {
         "source_options": complete_options(config.source, {}),
-        "model_options": dataclasses.asdict(model_config(config.model, {}))}
+        "model_options": dataclasses.asdict(model_config(config.model, {})),
+    }
     identity = json.dumps([_changes(dataclasses.asdict(config), defaults), fingerprints], sort_keys=True)
-    return f"{config.source}-{config.scenario}-{config.model}-seed{config.seed}-" \
-           f"{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    return (
+        f"{config.source}-{config.scenario}-{config.model}-seed{config.seed}-"
+        f"{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    )
 
 
 def _changes(values: dict, defaults: dict) -> dict:
     """Those of ``values`` that are not the defaults, likewise within dicts."""
-    return {name: _changes(value, defaults[name]) if isinstance(value, dict) else value
-            for name, value in values.items() if value != defaults[name]}
+    return {
+        name: _changes(value, defaults[name]) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if value != defaults[name]
+    }
 
 
 def _trained_on(config: RunConfig) -> str:

@@ -114,7 +114,7 @@ class Scenario:
         """The sequences of one split, with their row numbers as index."""
         return self.sequences[self.sequences["split"] == name]
 
-    def save(self, folder: Path) -> "Scenario":
+    def save(self, folder: Path) -> Scenario:
         """Write the three files into ``folder`` (each whole or not at all) and return the scenario that lives there."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in (("items", self.items), ("sequences", self.sequences)):
@@ -125,14 +125,19 @@ class Scenario:
             "items_y": self.num_items_y,
             "sequences": {split: int((self.sequences["split"] == split).sum()) for split in SPLITS},
         }
-        record = {"name": self.name, "source": self.source, "fingerprint": self.fingerprint, "counts": counts,
-                  "provenance": self.provenance}
+        record = {
+            "name": self.name,
+            "source": self.source,
+            "fingerprint": self.fingerprint,
+            "counts": counts,
+            "provenance": self.provenance,
+        }
         with new_file(folder / "scenario.json") as path:
             path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return Scenario(self.name, self.source, self.items, self.sequences, self.provenance, folder)
 
     @classmethod
-    def load(cls, folder: Path) -> "Scenario":
+    def load(cls, folder: Path) -> Scenario:
         """Read a saved scenario.
 
         Raises:
@@ -143,7 +148,8 @@ class Scenario:
         try:
             record = json.loads((folder / "scenario.json").read_text(encoding="utf-8"))
             name, source, fingerprint, provenance = (
-                record[key] for key in ("name", "source", "fingerprint", "provenance"))
+                record[key] for key in ("name", "source", "fingerprint", "provenance")
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder / 'scenario.json'} can't be read ({_short(error)}): {remedy}") from error
         tables = {}

@@ -5,15 +5,16 @@ All work on differences of the same cases under two models, (cases,): what a cas
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 CHUNK_ELEMENTS = 1_000_000  # random draws held at once
 
 
-def bootstrap_interval(values: np.ndarray, level: float = 0.95, samples: int = 2000, seed: int = 0
-                       ) -> tuple[float, float]:
+def bootstrap_interval(
+    values: np.ndarray, level: float = 0.95, samples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
     """Percentile bootstrap interval of a mean (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 
     Args:
@@ -21,8 +22,9 @@ def bootstrap_interval(values: np.ndarray, level: float = 0.95, samples: int = 2
         seed: names the random stream: the same values give the same interval.
     """
     values, random = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
-    means = np.concatenate([values[random.integers(len(values), size=(100, len(values)))].mean(axis=1)
-                            for _ in range(samples // 100)])  # in parts: all indices at once would be 100 MB and more
+    means = np.concatenate(
+        [values[random.integers(len(values), size=(100, len(values)))].mean(axis=1) for _ in range(samples // 100)]
+    )  # in parts: all indices at once would be 100 MB and more
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

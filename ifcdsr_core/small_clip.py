@@ -39,8 +39,9 @@ IMAGE_SIZE, EMBED_DIM, CONTEXT_LENGTH = 64, 64, 16
 VISION = {"layers": (1, 1, 1, 1), "width": 16, "head_width": 32, "image_size": IMAGE_SIZE}
 TEXT = {"context_length": CONTEXT_LENGTH, "width": 96, "heads": 4, "layers": 2}
 # Pixels in [0, 1] become (pixel - 0.5) / 0.5; other sizes than ours are resized to a square first.
-PREPROCESS = PreprocessCfg(size=IMAGE_SIZE, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic",
-                           resize_mode="squash")
+PREPROCESS = PreprocessCfg(
+    size=IMAGE_SIZE, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic", resize_mode="squash"
+)
 
 STREAM = 64_001  # second word of every random stream here
 _TRAINING, _VALIDATION = 0, 1  # third word
@@ -66,8 +67,8 @@ class Words:
         texts = [texts] if isinstance(texts, str) else texts
         tokens = torch.zeros(len(texts), CONTEXT_LENGTH, dtype=torch.long)
         for row, text in zip(tokens, texts):
-            ids = [1, *[self._ids.get(word, 2) for word in _words(text)[:CONTEXT_LENGTH - 2]], self.vocab_size - 1]
-            row[:len(ids)] = torch.tensor(ids)
+            ids = [1, *[self._ids.get(word, 2) for word in _words(text)[: CONTEXT_LENGTH - 2]], self.vocab_size - 1]
+            row[: len(ids)] = torch.tensor(ids)
         return tokens
 
 
@@ -94,11 +95,14 @@ def load(path: Path = WEIGHTS):
     try:
         tokenizer = Words(json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["vocabulary"])
         model = build(tokenizer.vocab_size)
-        model.load_state_dict({name: value.float() if value.is_floating_point() else value
-                               for name, value in load_file(path).items()})
+        model.load_state_dict(
+            {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+        )
     except Exception as error:  # safetensors, json and torch each have their own kinds
-        raise InputError(f"{path} or its .json can't be read ({type(error).__name__}): "
-                         "restore them from the repository, or run python -m ifcdsr_core.small_clip") from error
+        raise InputError(
+            f"{path} or its .json can't be read ({type(error).__name__}): "
+            "restore them from the repository, or run python -m ifcdsr_core.small_clip"
+        ) from error
     return model.eval(), image_transform_v2(PREPROCESS, is_train=False), tokenizer
 
 
@@ -108,8 +112,13 @@ def held_out(look: Look) -> bool:
     return look.colour == list(COLOURS)[kind % len(COLOURS)]
 
 
-def train(seed: int = 0, steps: int = STEPS, pictures: int = PICTURES, progress: bool = True,
-          history: list[float] | None = None) -> tuple[CLIP, Words]:
+def train(
+    seed: int = 0,
+    steps: int = STEPS,
+    pictures: int = PICTURES,
+    progress: bool = True,
+    history: list[float] | None = None,
+) -> tuple[CLIP, Words]:
     """Draw pictures with captions and train contrastively; the same arguments and thread count give the same model.
 
     Every batch holds distinct looks, so that no caption but a picture's own fits it.
@@ -176,20 +185,27 @@ def _normalised(images: torch.Tensor) -> torch.Tensor:
 def _shifted(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Each picture moved by up to three pixels, so that one drawing serves as many: (B, 3, 64, 64)."""
     padded = F.pad(images, (3, 3, 3, 3), mode="replicate")
-    return torch.stack([one[:, down:down + IMAGE_SIZE, right:right + IMAGE_SIZE]
-                        for one, (down, right) in zip(padded, rng.integers(7, size=(len(images), 2)))])
+    return torch.stack(
+        [
+            one[:, down : down + IMAGE_SIZE, right : right + IMAGE_SIZE]
+            for one, (down, right) in zip(padded, rng.integers(7, size=(len(images), 2)))
+        ]
+    )
 
 
 def _parameter_groups(model: CLIP) -> list[dict]:
     """Weight decay for matrices only, as open_clip trains."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
-    return [{"params": matrices, "weight_decay": WEIGHT_DECAY},
-            {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0}]
+    return [
+        {"params": matrices, "weight_decay": WEIGHT_DECAY},
+        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 @torch.no_grad()
-def zero_shot_accuracy(model: CLIP, tokenizer: Words, n: int = 960, seed: int = 0,
-                       unseen: bool = False) -> dict[str, dict[str, float]]:
+def zero_shot_accuracy(
+    model: CLIP, tokenizer: Words, n: int = 960, seed: int = 0, unseen: bool = False
+) -> dict[str, dict[str, float]]:
     """How often the best matching prompt names what a new picture shows.
 
     ``joint`` compares a picture with one prompt for each of the 480 looks of its domain ("a red mug with white dots").
@@ -223,20 +239,32 @@ def zero_shot_accuracy(model: CLIP, tokenizer: Words, n: int = 960, seed: int = 
     return {name: {"accuracy": float(np.mean(hits[name])), "chance": chance[name]} for name in hits}
 
 
-_PROMPT = {"plain": "without a pattern", "stripes": "with white stripes", "dots": "with white dots",
-           "checks": "with white checks", "zigzag": "with white zigzag lines", "diamonds": "with white diamonds"}
+_PROMPT = {
+    "plain": "without a pattern",
+    "stripes": "with white stripes",
+    "dots": "with white dots",
+    "checks": "with white checks",
+    "zigzag": "with white zigzag lines",
+    "diamonds": "with white diamonds",
+}
 
 
 def save(model: CLIP, tokenizer: Words, recipe: dict, path: Path = WEIGHTS) -> dict:
     """Write weights (half precision) and their record, with the accuracies of the weights as written; return it."""
-    state = {name: value.half().contiguous() if value.is_floating_point() else value
-             for name, value in model.state_dict().items()}
+    state = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
     model.load_state_dict(state)
     record = {
-        "recipe": recipe, "preprocess": vars(PREPROCESS), "vocabulary": tokenizer.vocabulary,
+        "recipe": recipe,
+        "preprocess": vars(PREPROCESS),
+        "vocabulary": tokenizer.vocabulary,
         "versions": {"torch": torch.__version__, "open_clip": open_clip.__version__},
-        "zero_shot": {name: zero_shot_accuracy(model, tokenizer, n=1920, unseen=unseen)
-                      for name, unseen in (("new_pictures", False), ("held_out_combinations", True))},
+        "zero_shot": {
+            name: zero_shot_accuracy(model, tokenizer, n=1920, unseen=unseen)
+            for name, unseen in (("new_pictures", False), ("held_out_combinations", True))
+        },
     }
     with new_file(path) as staging:
         save_file(state, staging)
@@ -249,16 +277,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ifcdsr_core.small_clip", description="Train the small CLIP again.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--out", type=Path, default=WEIGHTS,
-                        help="weights file, .safetensors; its record (.json) goes beside it (default: the shipped one)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=WEIGHTS,
+        help="weights file, .safetensors; its record (.json) goes beside it (default: the shipped one)",
+    )
     options = parser.parse_args()
     model, tokenizer = train(options.seed, options.steps)
-    recipe = {"seed": options.seed, "steps": options.steps, "pictures": PICTURES, "batch": BATCH,
-              "learning_rate": LEARNING_RATE, "weight_decay": WEIGHT_DECAY, "threads": torch.get_num_threads()}
+    recipe = {
+        "seed": options.seed,
+        "steps": options.steps,
+        "pictures": PICTURES,
+        "batch": BATCH,
+        "learning_rate": LEARNING_RATE,
+        "weight_decay": WEIGHT_DECAY,
+        "threads": torch.get_num_threads(),
+    }
     record = save(model, tokenizer, recipe, options.out)
     for name, scores in record["zero_shot"].items():
-        print(name, *(f"{part} {score['accuracy']:.1%} (chance {score['chance']:.1%})"
-                      for part, score in scores.items()))
+        print(
+            name, *(f"{part} {score['accuracy']:.1%} (chance {score['chance']:.1%})" for part, score in scores.items())
+        )
 
 
 if __name__ == "__main__":

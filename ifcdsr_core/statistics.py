@@ -31,15 +31,18 @@ def table1(scenario: Scenario) -> pd.DataFrame:
     """
     counts = scenario.sequences.groupby(["split", "target_domain"]).size()
     num_train = int((scenario.sequences["split"] == "train").sum())
-    rows = [{
-        "scenario": scenario.name,
-        "domain": name,
-        "items": num_items,
-        "train": num_train or np.nan,
-        "valid": int(counts.get(("valid", domain), 0)),
-        "test": int(counts.get(("test", domain), 0)),
-        "avg_length": scenario.flat_items[1].mean(),
-    } for domain, name, num_items in zip("xy", scenario.domain_names, (scenario.num_items_x, scenario.num_items_y))]
+    rows = [
+        {
+            "scenario": scenario.name,
+            "domain": name,
+            "items": num_items,
+            "train": num_train or np.nan,
+            "valid": int(counts.get(("valid", domain), 0)),
+            "test": int(counts.get(("test", domain), 0)),
+            "avg_length": scenario.flat_items[1].mean(),
+        }
+        for domain, name, num_items in zip("xy", scenario.domain_names, (scenario.num_items_x, scenario.num_items_y))
+    ]
     return pd.DataFrame(rows)
 
 
@@ -62,12 +65,16 @@ def table1_against_paper(scenario: Scenario) -> pd.DataFrame:
         num_train, num_ours, average = paper["train"].iloc[0], len(scenario.sequences), ours["avg_length"].iloc[0]
         implied = (paper["avg_length"].iloc[0] * (num_train + num_ours) - average * num_ours) / num_train
         left = scenario.provenance.get("sequences_numbered", num_ours) - num_ours
-        remarks = {"train": f"no training file; the numbering leaves {left:,} sequences for it",
-                   "avg_length": f"valid and test only; the paper's takes an average of {implied:.2f} in training"}
+        remarks = {
+            "train": f"no training file; the numbering leaves {left:,} sequences for it",
+            "avg_length": f"valid and test only; the paper's takes an average of {implied:.2f} in training",
+        }
     cells = [(domain, domain, quantity) for domain in ours.index for quantity in ("items", "valid", "test")]
     cells += [("both", ours.index[0], quantity) for quantity in ("train", "avg_length")]
-    rows = [(name, quantity, ours.at[row, quantity], paper.at[row, quantity], remarks.get(quantity, ""))
-            for name, row, quantity in cells]
+    rows = [
+        (name, quantity, ours.at[row, quantity], paper.at[row, quantity], remarks.get(quantity, ""))
+        for name, row, quantity in cells
+    ]
     table = pd.DataFrame(rows, columns=["domain", "quantity", "ours", "paper", "note"])
     table.insert(4, "difference", table["ours"] - table["paper"])
     return table
@@ -77,8 +84,9 @@ def lengths(scenario: Scenario) -> pd.DataFrame:
     """Length of the sequences, target included, per split and over ``all``: ``sequences, mean, min, median, max``."""
     split, length = scenario.sequences["split"].to_numpy(), scenario.flat_items[1]
     chosen = {name: length[split == name] for name in SPLITS} | {"all": length}
-    return pd.DataFrame([_spread(values, split=name, sequences=len(values))
-                         for name, values in chosen.items() if len(values)])
+    return pd.DataFrame(
+        [_spread(values, split=name, sequences=len(values)) for name, values in chosen.items() if len(values)]
+    )
 
 
 def length_distribution(scenario: Scenario) -> pd.DataFrame:
@@ -91,10 +99,18 @@ def items_per_domain(scenario: Scenario) -> pd.DataFrame:
     """How many items of each domain a sequence has: ``split, domain, sequences, mean, min, median, max``."""
     split = scenario.sequences["split"].to_numpy()
     row, in_y = _rows(scenario), _in_y(scenario)
-    counts = {name: np.bincount(row[in_y == of_y], minlength=len(split))  # (number of sequences,)
-              for of_y, name in enumerate(scenario.domain_names)}
-    return pd.DataFrame([_spread(count[split == name], split=name, domain=domain, sequences=int((split == name).sum()))
-                         for name in SPLITS if (split == name).any() for domain, count in counts.items()])
+    counts = {
+        name: np.bincount(row[in_y == of_y], minlength=len(split))  # (number of sequences,)
+        for of_y, name in enumerate(scenario.domain_names)
+    }
+    return pd.DataFrame(
+        [
+            _spread(count[split == name], split=name, domain=domain, sequences=int((split == name).sum()))
+            for name in SPLITS
+            if (split == name).any()
+            for domain, count in counts.items()
+        ]
+    )
 
 
 def popularity(scenario: Scenario) -> pd.DataFrame:
@@ -120,9 +136,18 @@ def concentration(scenario: Scenario) -> pd.DataFrame:
     rows = []
     for name in scenario.domain_names:
         count = np.sort(interactions[domain == name])[::-1]  # (items of the domain,), most popular first
-        head = count[:round(0.2 * len(count))].sum()
-        rows.append({"domain": name, "items": len(count), "untouched": (count == 0).mean(), "interactions": count.sum(),
-                     "gini": gini(count), "head_share": head / max(count.sum(), 1), "top": count[0]})
+        head = count[: round(0.2 * len(count))].sum()
+        rows.append(
+            {
+                "domain": name,
+                "items": len(count),
+                "untouched": (count == 0).mean(),
+                "interactions": count.sum(),
+                "gini": gini(count),
+                "head_share": head / max(count.sum(), 1),
+                "top": count[0],
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -141,16 +166,19 @@ def user_overlap(scenario: Scenario) -> pd.DataFrame:
     Columns: ``split, sequences, users, both, only_x, only_y, both_share``.
     """
     sequences, row, in_y = scenario.sequences, _rows(scenario), _in_y(scenario)
-    table = pd.DataFrame({
-        "split": sequences["split"].to_numpy(),
-        "user": sequences["user"].to_numpy(),
-        "x": np.bincount(row[~in_y], minlength=len(sequences)) > 0,
-        "y": np.bincount(row[in_y], minlength=len(sequences)) > 0,
-    })
+    table = pd.DataFrame(
+        {
+            "split": sequences["split"].to_numpy(),
+            "user": sequences["user"].to_numpy(),
+            "x": np.bincount(row[~in_y], minlength=len(sequences)) > 0,
+            "y": np.bincount(row[in_y], minlength=len(sequences)) > 0,
+        }
+    )
     users = table.groupby(["split", "user"])[["x", "y"]].any()
     users["both"], users["only_x"], users["only_y"] = users.x & users.y, users.x & ~users.y, users.y & ~users.x
-    counts = users.groupby("split").agg(users=("x", "size"), both=("both", "sum"), only_x=("only_x", "sum"),
-                                        only_y=("only_y", "sum"))
+    counts = users.groupby("split").agg(
+        users=("x", "size"), both=("both", "sum"), only_x=("only_x", "sum"), only_y=("only_y", "sum")
+    )
     counts.insert(0, "sequences", table.groupby("split").size())
     counts["both_share"] = counts["both"] / counts["users"]
     return _in_split_order(counts.reset_index())
@@ -167,8 +195,18 @@ def order_ties(scenario: Scenario) -> pd.DataFrame:
     number could be under another order.
     """
     timed = scenario.sequences["timestamps"].notna().to_numpy()
-    columns = ["split", "sequences", "tied_pairs", "with_tie", "target_tied", "domain_open", "open_to_y", "targets_x",
-               "targets_x_least", "targets_x_most"]
+    columns = [
+        "split",
+        "sequences",
+        "tied_pairs",
+        "with_tie",
+        "target_tied",
+        "domain_open",
+        "open_to_y",
+        "targets_x",
+        "targets_x_least",
+        "targets_x_most",
+    ]
     if not timed.any():
         return pd.DataFrame(columns=columns)
     length = scenario.flat_items[1][timed]  # (timed sequences,)
@@ -179,18 +217,21 @@ def order_ties(scenario: Scenario) -> pd.DataFrame:
     tied = np.r_[False, time[1:] == time[:-1]]  # with the item before it
     tied[first] = False
     at_last_time = time == np.repeat(time[last], length)
-    open_domain = (np.logical_or.reduceat(at_last_time & in_y, first)
-                   & np.logical_or.reduceat(at_last_time & ~in_y, first))  # (timed sequences,)
-    per_sequence = pd.DataFrame({
-        "split": scenario.sequences["split"].to_numpy()[timed],
-        "pairs": length - 1,
-        "ties": np.add.reduceat(tied, first, dtype=np.int64),
-        "target_tied": tied[last],
-        "domain_open": open_domain,
-        "open_x": open_domain & ~in_y[last],
-        "open_y": open_domain & in_y[last],
-        "targets_x": ~in_y[last],
-    })
+    open_domain = np.logical_or.reduceat(at_last_time & in_y, first) & np.logical_or.reduceat(
+        at_last_time & ~in_y, first
+    )  # (timed sequences,)
+    per_sequence = pd.DataFrame(
+        {
+            "split": scenario.sequences["split"].to_numpy()[timed],
+            "pairs": length - 1,
+            "ties": np.add.reduceat(tied, first, dtype=np.int64),
+            "target_tied": tied[last],
+            "domain_open": open_domain,
+            "open_x": open_domain & ~in_y[last],
+            "open_y": open_domain & in_y[last],
+            "targets_x": ~in_y[last],
+        }
+    )
     per_sequence["with_tie"] = per_sequence["ties"] > 0
     groups = per_sequence.groupby("split")
     table, shares = groups.sum(), groups.mean()
@@ -213,8 +254,11 @@ def span_days(scenario: Scenario) -> pd.DataFrame:
     quantiles = {"min": 0, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95, "max": 1}
     days = np.array([time[-1] - time[0] for time in sequences["timestamps"]], dtype=np.float64) / SECONDS_A_DAY
     split = sequences["split"].to_numpy()
-    rows = [(name, int((split == name).sum()), *np.quantile(days[split == name], list(quantiles.values())))
-            for name in SPLITS if (split == name).any()]
+    rows = [
+        (name, int((split == name).sum()), *np.quantile(days[split == name], list(quantiles.values())))
+        for name in SPLITS
+        if (split == name).any()
+    ]
     return pd.DataFrame(rows, columns=["split", "sequences", *quantiles])
 
 
@@ -244,9 +288,21 @@ def unseen_targets(scenario: Scenario) -> pd.DataFrame:
 
 # --- kept as JSON -----------------------------------------------------------------------------------------------------
 
-TABLES = {function.__name__: function for function in (
-    table1, lengths, length_distribution, items_per_domain, popularity, concentration, user_overlap, order_ties,
-    span_days, unseen_targets)}
+TABLES = {
+    function.__name__: function
+    for function in (
+        table1,
+        lengths,
+        length_distribution,
+        items_per_domain,
+        popularity,
+        concentration,
+        user_overlap,
+        order_ties,
+        span_days,
+        unseen_targets,
+    )
+}
 
 
 def summary(scenario: Scenario) -> dict:
@@ -268,8 +324,10 @@ def read_tables(summarised: dict) -> dict[str, pd.DataFrame]:
     """The tables of a ``summary`` by name."""
     tables = {name: pd.DataFrame(columns) for name, columns in summarised["tables"].items()}
     # a column of nothing but null has lost its type on the way: it was one of numbers
-    return {name: table.apply(lambda column: column.astype(float) if column.isna().all() else column)
-            for name, table in tables.items()}
+    return {
+        name: table.apply(lambda column: column.astype(float) if column.isna().all() else column)
+        for name, table in tables.items()
+    }
 
 
 def summary_path(source: str, scenario: str) -> Path:
@@ -306,10 +364,12 @@ def load_summary(source: str, scenario: str) -> dict:
 
 def _to_columns(table: pd.DataFrame) -> dict[str, list]:
     """Columns as lists of plain Python values: NaN is None, fractions have six significant digits."""
+
     def plain(value):
         if isinstance(value, float):
             return None if np.isnan(value) else float(f"{value:.6g}")
         return value
+
     return {name: [plain(value) for value in column.tolist()] for name, column in table.items()}
 
 
@@ -339,8 +399,12 @@ def _item_domain(scenario: Scenario) -> np.ndarray:
 
 def _spread(values: np.ndarray, **labels) -> dict:
     """A row: the labels, then mean, smallest, median and largest of ``values``."""
-    return labels | {"mean": float(values.mean()), "min": int(values.min()), "median": float(np.median(values)),
-                     "max": int(values.max())}
+    return labels | {
+        "mean": float(values.mean()),
+        "min": int(values.min()),
+        "median": float(np.median(values)),
+        "max": int(values.max()),
+    }
 
 
 def _in_split_order(table: pd.DataFrame) -> pd.DataFrame:

@@ -17,9 +17,10 @@ MRRs are in percent, gains in percentage points; the reciprocal rank of a case i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,8 @@ LEAST = 30  # cases of a group; a smaller one is joined to its neighbour
 
 # What a page calls a property, and where its groups begin; None: at the quartiles of the cases.
 PROPERTY_NAMES = {
-    "popularity": "occurrences of the target in training", "history": "items in the history",
+    "popularity": "occurrences of the target in training",
+    "history": "items in the history",
     "own_history": "items of the target's domain in the history",
     "own_share": "share of the target's domain in the history",
     "days": "days since the last item of the target's domain",
@@ -54,8 +56,14 @@ PROPERTY_NAMES = {
     "titled": "whether the target has a title",
 }
 STARTS: dict[str, tuple[float, ...] | None] = {
-    "popularity": (0, 1, 3, 6, 21), "history": (0, 8, 11), "own_history": (0, 3, 5, 7), "own_share": None, "days": None,
-    "nearness": None, "nearness_own": None, "titled": (0, 1),
+    "popularity": (0, 1, 3, 6, 21),
+    "history": (0, 8, 11),
+    "own_history": (0, 3, 5, 7),
+    "own_share": None,
+    "days": None,
+    "nearness": None,
+    "nearness_own": None,
+    "titled": (0, 1),
 }
 
 _RECORDED = ("source", "scenario", "scenario_fingerprint", "train_on", "holdout")
@@ -76,7 +84,9 @@ def properties(config: RunConfig) -> pd.DataFrame:
     features = embed_images(scenario, config.encoder) if scenario.items["image"].notna().any() else None
     table = case_properties(scenario, config, features)
     if config.source_options.get("titles"):  # the same sequences without titles are the same test cases
-        table.attrs["scenario_fingerprint"] += f" {replace(scenario, items=scenario.items.assign(title=None)).fingerprint}"
+        table.attrs["scenario_fingerprint"] += (
+            f" {replace(scenario, items=scenario.items.assign(title=None)).fingerprint}"
+        )
     return table
 
 
@@ -113,14 +123,26 @@ def case_properties(scenario: Scenario, config: RunConfig, features: Features | 
     known = scenario.items["title"].notna().to_numpy()  # (V,)
     titled = np.where(known.any() and not known.all(), known[target - 1].astype(np.float64), np.nan)
     near, near_own = _nearness(features, scenario, flat, target[case], case, before, own, len(length))
-    table = pd.DataFrame({
-        "target_domain": test["target_domain"].astype(str).to_numpy(),
-        "popularity": seen[target], "history": history, "own_history": own_history, "own_share": own_history / history,
-        "days": _days(test, case, last, own), "nearness": near, "nearness_own": near_own,
-        "titled": titled,
-    })
-    table.attrs = {"source": scenario.source, "scenario": scenario.name, "scenario_fingerprint": scenario.fingerprint,
-                   "train_on": config.train_on, "holdout": config.holdout}
+    table = pd.DataFrame(
+        {
+            "target_domain": test["target_domain"].astype(str).to_numpy(),
+            "popularity": seen[target],
+            "history": history,
+            "own_history": own_history,
+            "own_share": own_history / history,
+            "days": _days(test, case, last, own),
+            "nearness": near,
+            "nearness_own": near_own,
+            "titled": titled,
+        }
+    )
+    table.attrs = {
+        "source": scenario.source,
+        "scenario": scenario.name,
+        "scenario_fingerprint": scenario.fingerprint,
+        "train_on": config.train_on,
+        "holdout": config.holdout,
+    }
     return table
 
 
@@ -135,19 +157,29 @@ def _days(test: pd.DataFrame, case: np.ndarray, last: np.ndarray, own: np.ndarra
     return days
 
 
-def _nearness(features: Features | None, scenario: Scenario, flat: np.ndarray, target: np.ndarray, case: np.ndarray,
-              before: np.ndarray, own: np.ndarray, cases: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearness(
+    features: Features | None,
+    scenario: Scenario,
+    flat: np.ndarray,
+    target: np.ndarray,
+    case: np.ndarray,
+    before: np.ndarray,
+    own: np.ndarray,
+    cases: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """Largest cosine of each case's target with its history, and with that of its domain, (cases,) each."""
     results = np.full((2, cases), -np.inf)
     if features is not None:
         if len(features.matrix) != scenario.num_items:
-            raise InputError(f"the features are of {len(features.matrix)} items, {scenario.source}/{scenario.name} has "
-                             f"{scenario.num_items}")
+            raise InputError(
+                f"the features are of {len(features.matrix)} items, {scenario.source}/{scenario.name} has "
+                f"{scenario.num_items}"
+            )
         unit = features.matrix / np.maximum(np.linalg.norm(features.matrix, axis=1, keepdims=True), 1e-12)  # (V, e)
         pictured = ~features.missing
         pairs = np.flatnonzero(before & pictured[flat - 1] & pictured[target - 1])
         for start in range(0, len(pairs), CHUNK_PAIRS):  # a few hundred numbers a pair
-            part = pairs[start:start + CHUNK_PAIRS]
+            part = pairs[start : start + CHUNK_PAIRS]
             cosine = np.einsum("pe,pe->p", unit[flat[part] - 1], unit[target[part] - 1])
             np.maximum.at(results[0], case[part], cosine)
             np.maximum.at(results[1], case[part][own[part]], cosine[own[part]])
@@ -172,8 +204,9 @@ def keep_properties(table: pd.DataFrame, path: Path | None = None) -> Path:
     kept = table.drop(columns="own_share").dropna(axis="columns", how="all").astype({"target_domain": "category"})
     for name in kept.columns.drop("target_domain"):
         whole = kept[name].notna().all() and (kept[name] % 1 == 0).all()
-        kept[name] = pd.to_numeric(kept[name].astype(np.int64), downcast="unsigned") if whole else \
-            kept[name].astype(np.float32)
+        kept[name] = (
+            pd.to_numeric(kept[name].astype(np.int64), downcast="unsigned") if whole else kept[name].astype(np.float32)
+        )
     kept.attrs = dict(table.attrs)
     with new_file(path) as staging:
         kept.to_parquet(staging, index=False, compression="zstd")
@@ -212,14 +245,20 @@ def check_cases(table: pd.DataFrame, runs: Iterable[Run]) -> None:
     of = table.attrs
     for run in runs:
         if run.provenance["scenario_fingerprint"] not in of["scenario_fingerprint"].split():
-            raise InputError(f"{run.folder.name} was tested on other data than the properties of {of['source']}/"
-                             f"{of['scenario']}: its scenario_fingerprint is {run.provenance['scenario_fingerprint']}, "
-                             f"theirs {of['scenario_fingerprint']}")
-        trained = [(record["train_on"], record["holdout"] if record["train_on"] == "valid" else None)
-                   for record in (run.config, of)]
+            raise InputError(
+                f"{run.folder.name} was tested on other data than the properties of {of['source']}/"
+                f"{of['scenario']}: its scenario_fingerprint is {run.provenance['scenario_fingerprint']}, "
+                f"theirs {of['scenario_fingerprint']}"
+            )
+        trained = [
+            (record["train_on"], record["holdout"] if record["train_on"] == "valid" else None)
+            for record in (run.config, of)
+        ]
         if trained[0] != trained[1]:
-            raise InputError(f"{run.folder.name} was trained on (split, holdout) {trained[0]}, the properties count "
-                             f"popularity in {trained[1]}")
+            raise InputError(
+                f"{run.folder.name} was trained on (split, holdout) {trained[0]}, the properties count "
+                f"popularity in {trained[1]}"
+            )
         if not np.array_equal(run.ranks["target_domain"].astype(str), table["target_domain"]):
             raise InputError(f"{run.folder.name} was tested on other cases than the properties are of")
 
@@ -227,8 +266,9 @@ def check_cases(table: pd.DataFrame, runs: Iterable[Run]) -> None:
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
-def groups(values: pd.Series, starts: Sequence[float] | None = None, least: int = LEAST, parts: int = 4
-           ) -> pd.Categorical:
+def groups(
+    values: pd.Series, starts: Sequence[float] | None = None, least: int = LEAST, parts: int = 4
+) -> pd.Categorical:
     """Cases by the size of a property; NaN stays out.
 
     Args:
@@ -260,8 +300,10 @@ def groups(values: pd.Series, starts: Sequence[float] | None = None, least: int 
     codes[np.isnan(numbers)] = -1
     parts = [numbers[codes == number] for number in range(len(bounds))]
     ends = [*bounds[1:], known.max(initial=-np.inf)]
-    labels = [_label(part.min(), part.max() if whole else end, whole) if number == 0 or whole else
-              _label(bound, end, whole) for number, (part, bound, end) in enumerate(zip(parts, bounds, ends))]
+    labels = [
+        _label(part.min(), part.max() if whole else end, whole) if number == 0 or whole else _label(bound, end, whole)
+        for number, (part, bound, end) in enumerate(zip(parts, bounds, ends))
+    ]
     return pd.Categorical.from_codes(codes, labels, ordered=True)
 
 
@@ -280,8 +322,13 @@ def case_mrr(runs: Sequence[Run], protocol: str = "sampled_999") -> np.ndarray:
     return 100 * np.mean([per_case(run.ranks[protocol].to_numpy(), "MRR") for run in runs], axis=0)
 
 
-def mrr_by_group(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], name: str, protocol: str = "sampled_999",
-                 domain: str | None = None) -> pd.DataFrame:
+def mrr_by_group(
+    table: pd.DataFrame,
+    experiment: Mapping[str, Sequence[Run]],
+    name: str,
+    protocol: str = "sampled_999",
+    domain: str | None = None,
+) -> pd.DataFrame:
     """MRR of every label for every group of a property.
 
     Args:
@@ -297,29 +344,50 @@ def mrr_by_group(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], n
     """
     chosen, group = _grouped(table, [run for runs in experiment.values() for run in runs], name, domain)
     values = {label: case_mrr(runs, protocol)[chosen] for label, runs in experiment.items()}
-    return pd.DataFrame([(category, int(inside.sum()), 100 * float(inside.sum()) / (group.codes >= 0).sum(), label,
-                          *_mean(of_cases[inside]))
-                         for category in group.categories for inside in [np.asarray(group == category)]
-                         for label, of_cases in values.items()],
-                        columns=["group", "cases", "share", "label", "MRR", "low", "high"])
+    return pd.DataFrame(
+        [
+            (
+                category,
+                int(inside.sum()),
+                100 * float(inside.sum()) / (group.codes >= 0).sum(),
+                label,
+                *_mean(of_cases[inside]),
+            )
+            for category in group.categories
+            for inside in [np.asarray(group == category)]
+            for label, of_cases in values.items()
+        ],
+        columns=["group", "cases", "share", "label", "MRR", "low", "high"],
+    )
 
 
-def gain_by_group(table: pd.DataFrame, after: Sequence[Run], before: Sequence[Run], name: str,
-                  protocol: str = "sampled_999", domain: str | None = None) -> pd.DataFrame:
+def gain_by_group(
+    table: pd.DataFrame,
+    after: Sequence[Run],
+    before: Sequence[Run],
+    name: str,
+    protocol: str = "sampled_999",
+    domain: str | None = None,
+) -> pd.DataFrame:
     """What a change brings in every group of a property, paired by case: ``group, cases, share, gain, low, high``.
 
     Arguments and errors as for ``mrr_by_group``.
     """
     chosen, group = _grouped(table, [*after, *before], name, domain)
     gain = (case_mrr(after, protocol) - case_mrr(before, protocol))[chosen]
-    return pd.DataFrame([(category, int(inside.sum()), 100 * float(inside.sum()) / (group.codes >= 0).sum(),
-                          *_mean(gain[inside]))
-                         for category in group.categories for inside in [np.asarray(group == category)]],
-                        columns=["group", "cases", "share", "gain", "low", "high"])
+    return pd.DataFrame(
+        [
+            (category, int(inside.sum()), 100 * float(inside.sum()) / (group.codes >= 0).sum(), *_mean(gain[inside]))
+            for category in group.categories
+            for inside in [np.asarray(group == category)]
+        ],
+        columns=["group", "cases", "share", "gain", "low", "high"],
+    )
 
 
-def _grouped(table: pd.DataFrame, runs: Sequence[Run], name: str, domain: str | None
-             ) -> tuple[np.ndarray, pd.Categorical]:
+def _grouped(
+    table: pd.DataFrame, runs: Sequence[Run], name: str, domain: str | None
+) -> tuple[np.ndarray, pd.Categorical]:
     """Row numbers of the chosen cases, and the group of each."""
     choose("property", name, PROPERTY_NAMES)
     check_cases(table, runs)
@@ -332,8 +400,14 @@ def _mean(values: np.ndarray) -> tuple[float, float, float]:
     return (float(values.mean()), *bootstrap_interval(values))
 
 
-def contributions(table: pd.DataFrame, ours: Sequence[Run], other: Sequence[Run], name: str, domain: str | None = None,
-                  protocol: str = "sampled_999") -> pd.DataFrame:
+def contributions(
+    table: pd.DataFrame,
+    ours: Sequence[Run],
+    other: Sequence[Run],
+    name: str,
+    domain: str | None = None,
+    protocol: str = "sampled_999",
+) -> pd.DataFrame:
     """Where the difference between two models comes from: its parts by group, which add up to it.
 
     Returns:
@@ -393,12 +467,17 @@ def arms(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", 
     seeds = list(seeds)
     steps = ablation(scenario, seeds, source, **changes)
     without = configurations("ifcdsr", scenario, seeds, source, model_options={"image_fusion": False}, **changes)
-    return {FULL: steps["+ multiple attention"], NO_IMAGES: without,
-            NO_MULTIPLE: steps["+ image fusion"], NEITHER: steps["original framework"]}
+    return {
+        FULL: steps["+ multiple attention"],
+        NO_IMAGES: without,
+        NO_MULTIPLE: steps["+ image fusion"],
+        NEITHER: steps["original framework"],
+    }
 
 
-def trend(gain: np.ndarray, values: np.ndarray, strata: np.ndarray, samples: int = 9999, seed: int = 0
-          ) -> tuple[float, float]:
+def trend(
+    gain: np.ndarray, values: np.ndarray, strata: np.ndarray, samples: int = 9999, seed: int = 0
+) -> tuple[float, float]:
     """Rank correlation of a gain with a property within strata, and the two-sided p-value of a permutation test.
 
     Ranks are taken within each stratum (the target's domain), so that a difference between strata is no trend. If gain
@@ -437,8 +516,9 @@ def _centred_ranks(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
     return (grouped.rank().to_numpy() - (size + 1) / 2) / size
 
 
-def ends_apart(gain: np.ndarray, values: np.ndarray, strata: np.ndarray, samples: int = 2000, seed: int = 0
-               ) -> Difference:
+def ends_apart(
+    gain: np.ndarray, values: np.ndarray, strata: np.ndarray, samples: int = 2000, seed: int = 0
+) -> Difference:
     """Mean gain of the highest third of a property less that of the lowest, thirds taken within each stratum.
 
     Equal values stay together, so a third may be smaller or larger. The interval (95 %) is from a bootstrap of each
@@ -458,8 +538,12 @@ def ends_apart(gain: np.ndarray, values: np.ndarray, strata: np.ndarray, samples
 WORDS = {-1: "falls", 0: "–", 1: "rises"}
 
 
-def trends(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], claims: Sequence[Claim] = CLAIMS,
-           protocol: str = "sampled_999") -> pd.DataFrame:
+def trends(
+    table: pd.DataFrame,
+    experiment: Mapping[str, Sequence[Run]],
+    claims: Sequence[Claim] = CLAIMS,
+    protocol: str = "sampled_999",
+) -> pd.DataFrame:
     """Whether gains rise or fall along properties as claimed, a row a claim.
 
     Args:
@@ -485,17 +569,24 @@ def trends(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], claims:
         values = table[claim.along].to_numpy(dtype=np.float64)
         rho, p = trend(case_mrr(after, protocol) - case_mrr(before, protocol), values, strata)
         apart = ends_apart(case_mrr(after, protocol) - case_mrr(before, protocol), values, strata)
-        of_seed = [trend(case_mrr([a], protocol) - case_mrr([b], protocol), values, strata, samples=0)[0]
-                   for a, b in zip(after, before)]
+        of_seed = [
+            trend(case_mrr([a], protocol) - case_mrr([b], protocol), values, strata, samples=0)[0]
+            for a, b in zip(after, before)
+        ]
         same = sum(bool(one * rho > 0) for one in of_seed)
-        rows.append((claim.part, PROPERTY_NAMES[claim.along], WORDS[claim.expected], rho, apart,
-                     f"{same} of {len(of_seed)}"))
+        rows.append(
+            (claim.part, PROPERTY_NAMES[claim.along], WORDS[claim.expected], rho, apart, f"{same} of {len(of_seed)}")
+        )
         raw.append(p)
     result = pd.DataFrame(rows, columns=["Gain of", "Along", "Claimed", "ρ", "Ends apart", "Seeds"])
     corrected = holm(raw)
     result.insert(4, "p (Holm)", [PValue(p) for p in corrected])
-    return result.assign(Verdict=[_verdict(claim.expected, rho, p, apart.value) for claim, rho, p, apart in
-                                  zip(claims, result["ρ"], corrected, result["Ends apart"])])
+    return result.assign(
+        Verdict=[
+            _verdict(claim.expected, rho, p, apart.value)
+            for claim, rho, p, apart in zip(claims, result["ρ"], corrected, result["Ends apart"])
+        ]
+    )
 
 
 def _verdict(expected: int, rho: float, p: float, apart: float) -> str:
@@ -529,8 +620,10 @@ def trends_verdict(table: pd.DataFrame) -> str:
             lines.append(f"{start}{what} {direction}{end} ({numbers}; {apart}).")
     claims = table[table["Claimed"] != WORDS[0]]
     count = claims["Verdict"].value_counts()
-    lines.append(f"Of {len(claims)} claims, {count.get('as claimed', 0)} hold, for {count.get('the opposite', 0)} the "
-                 f"opposite does, {count.get('no trend', 0) + count.get('unclear', 0)} remain without support.")
+    lines.append(
+        f"Of {len(claims)} claims, {count.get('as claimed', 0)} hold, for {count.get('the opposite', 0)} the "
+        f"opposite does, {count.get('no trend', 0) + count.get('unclear', 0)} remain without support."
+    )
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -544,8 +637,12 @@ def _compared(p: PValue) -> str:
 Panels = dict[tuple[str, str], pd.DataFrame]  # by the title of a panel and what its axis shows
 
 
-def gain_panels(cases: Mapping[str, pd.DataFrame], results: Mapping[str, Mapping[str, Sequence[Run]]], before: str,
-                along: Sequence[str]) -> Panels:
+def gain_panels(
+    cases: Mapping[str, pd.DataFrame],
+    results: Mapping[str, Mapping[str, Sequence[Run]]],
+    before: str,
+    along: Sequence[str],
+) -> Panels:
     """``gain_by_group`` of IFCDSR over ``before``, both target domains together, by property and data set.
 
     Args:
@@ -553,32 +650,49 @@ def gain_panels(cases: Mapping[str, pd.DataFrame], results: Mapping[str, Mapping
         results: the runs of ``arms`` by scenario.
         along: properties.
     """
-    return {(_data_set(cases[name]), PROPERTY_NAMES[one]): gain_by_group(cases[name], runs[FULL], runs[before], one)
-            for one in along for name, runs in results.items()}
+    return {
+        (_data_set(cases[name]), PROPERTY_NAMES[one]): gain_by_group(cases[name], runs[FULL], runs[before], one)
+        for one in along
+        for name, runs in results.items()
+    }
 
 
-def mrr_panels(cases: Mapping[str, pd.DataFrame], results: Mapping[str, Mapping[str, Sequence[Run]]],
-               labels: Sequence[str], along: Sequence[str]) -> Panels:
+def mrr_panels(
+    cases: Mapping[str, pd.DataFrame],
+    results: Mapping[str, Mapping[str, Sequence[Run]]],
+    labels: Sequence[str],
+    along: Sequence[str],
+) -> Panels:
     """``mrr_by_group`` of some labels, as ``gain_panels``."""
-    return {(_data_set(cases[name]), PROPERTY_NAMES[one]):
-            mrr_by_group(cases[name], {label: runs[label] for label in labels}, one)
-            for one in along for name, runs in results.items()}
+    return {
+        (_data_set(cases[name]), PROPERTY_NAMES[one]): mrr_by_group(
+            cases[name], {label: runs[label] for label in labels}, one
+        )
+        for one in along
+        for name, runs in results.items()
+    }
 
 
-def domain_panels(cases: Mapping[str, pd.DataFrame], results: Mapping[str, Mapping[str, Sequence[Run]]], along: str
-                  ) -> Panels:
+def domain_panels(
+    cases: Mapping[str, pd.DataFrame], results: Mapping[str, Mapping[str, Sequence[Run]]], along: str
+) -> Panels:
     """``mrr_by_group`` of all models, by target domain."""
-    return {(f"{domain} {_data_set(cases[name]).partition(' ')[2]}", PROPERTY_NAMES[along]):
-            mrr_by_group(cases[name], runs, along, domain=code)
-            for name, runs in results.items() for domain, code in zip(DOMAIN_NAMES[name], "xy")}
+    return {
+        (f"{domain} {_data_set(cases[name]).partition(' ')[2]}", PROPERTY_NAMES[along]): mrr_by_group(
+            cases[name], runs, along, domain=code
+        )
+        for name, runs in results.items()
+        for domain, code in zip(DOMAIN_NAMES[name], "xy")
+    }
 
 
 def _data_set(table: pd.DataFrame) -> str:
     return title(table.attrs["source"], table.attrs["scenario"])
 
 
-def against_best(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], name: str = "popularity",
-                 reference: str = "IFCDSR") -> pd.DataFrame:
+def against_best(
+    table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], name: str = "popularity", reference: str = "IFCDSR"
+) -> pd.DataFrame:
     """``contributions`` to the lead of a model over the best other one, for both target domains.
 
     Args:
@@ -594,12 +708,26 @@ def against_best(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], n
     ours, parts = _label_of(reference, experiment), []
     for domain, code in zip(DOMAIN_NAMES[table.attrs["scenario"]], "xy"):
         inside = (table["target_domain"] == code).to_numpy()
-        rival = max((label for label in experiment if label != ours),
-                    key=lambda label: case_mrr(experiment[label])[inside].mean())
+        rival = max(
+            (label for label in experiment if label != ours),
+            key=lambda label: case_mrr(experiment[label])[inside].mean(),
+        )
         part = contributions(table, experiment[ours], experiment[rival], name, code)
         parts.append(part.assign(Target=domain, Rival=rival))
-    result = pd.concat(parts, ignore_index=True).astype({"group": str}).rename(columns={
-        "group": "Group", "cases": "Cases", "share": "Share", "ours": "MRR", "other": "Its MRR", "part": "Part"})
+    result = (
+        pd.concat(parts, ignore_index=True)
+        .astype({"group": str})
+        .rename(
+            columns={
+                "group": "Group",
+                "cases": "Cases",
+                "share": "Share",
+                "ours": "MRR",
+                "other": "Its MRR",
+                "part": "Part",
+            }
+        )
+    )
     return result[["Target", "Group", "Cases", "Share", "MRR", "Rival", "Its MRR", "Part"]]
 
 
@@ -629,12 +757,16 @@ def popularity_verdict(table: pd.DataFrame, experiment: Mapping[str, Sequence[Ru
         if unseen.any():
             values = [case_mrr(runs)[unseen].mean() for runs in experiment.values()]
             above = sum(value > chance for value in values)
-            sentences.append(f"On these the MRRs lie between {min(values):.2f} and {max(values):.2f}; a random order "
-                             f"would have {chance:.2f}, which {above or 'none'} of the {len(values)} models "
-                             f"exceed{'s' if above < 2 else ''}.")
-        sentences.append(f"{ours} {word} the best other model, {rival}, by {abs(total):.2f} points: "
-                         f"{signed(largest['Part'])} come from targets that occur {largest['Group']} times in "
-                         f"training ({largest['Share']:.0f} % of the cases), {signed(total - largest['Part'])} from "
-                         "all others.")
+            sentences.append(
+                f"On these the MRRs lie between {min(values):.2f} and {max(values):.2f}; a random order "
+                f"would have {chance:.2f}, which {above or 'none'} of the {len(values)} models "
+                f"exceed{'s' if above < 2 else ''}."
+            )
+        sentences.append(
+            f"{ours} {word} the best other model, {rival}, by {abs(total):.2f} points: "
+            f"{signed(largest['Part'])} come from targets that occur {largest['Group']} times in "
+            f"training ({largest['Share']:.0f} % of the cases), {signed(total - largest['Part'])} from "
+            "all others."
+        )
         lines.append(" ".join(sentences))
     return "\n".join(f"- {line}" for line in lines)

@@ -13,10 +13,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Sequence
 
 from tqdm import tqdm
 
@@ -29,8 +29,13 @@ from ifcdsr_core.run import Run, RunConfig, assemble, code_fingerprint, find, mo
 _KEEP_BUFFERS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000", "MALLOC_TOP_PAD_": "1000000"}
 
 
-def sweep(configs: Sequence[RunConfig], jobs: int | None = None, gpus: Sequence[str] = (), shipped: bool = True,
-          report: Callable[[str], None] | None = None) -> list[Run]:
+def sweep(
+    configs: Sequence[RunConfig],
+    jobs: int | None = None,
+    gpus: Sequence[str] = (),
+    shipped: bool = True,
+    report: Callable[[str], None] | None = None,
+) -> list[Run]:
     """Run what is not yet there, in processes of this machine.
 
     Args:
@@ -54,8 +59,10 @@ def sweep(configs: Sequence[RunConfig], jobs: int | None = None, gpus: Sequence[
             try:
                 for future in as_completed(futures):
                     if isinstance(future.exception(), BrokenProcessPool):
-                        raise InputError("a process was killed, perhaps for lack of memory: the same command goes on, "
-                                         "with fewer --jobs if need be; what is finished is kept")
+                        raise InputError(
+                            "a process was killed, perhaps for lack of memory: the same command goes on, "
+                            "with fewer --jobs if need be; what is finished is kept"
+                        )
                     yield futures[future], future.exception() or future.result()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -63,8 +70,14 @@ def sweep(configs: Sequence[RunConfig], jobs: int | None = None, gpus: Sequence[
     return _gather(configs, carry_out, shipped, report)
 
 
-def submit(configs: Sequence[RunConfig], folder: Path, cluster: str | None = None, options: dict | None = None,
-           shipped: bool = True, report: Callable[[str], None] | None = None) -> list[Run]:
+def submit(
+    configs: Sequence[RunConfig],
+    folder: Path,
+    cluster: str | None = None,
+    options: dict | None = None,
+    shipped: bool = True,
+    report: Callable[[str], None] | None = None,
+) -> list[Run]:
     """Run what is not yet there as jobs of a cluster, one each, and wait for them.
 
     The jobs go on if this process ends; the same call then finds what they finished.
@@ -100,14 +113,22 @@ def submit(configs: Sequence[RunConfig], folder: Path, cluster: str | None = Non
     return _gather(configs, carry_out, shipped, report)
 
 
-def _gather(configs: Sequence[RunConfig], carry_out: Callable[[Sequence[RunConfig]], Iterable],
-            shipped: bool, report: Callable[[str], None] | None) -> list[Run]:
+def _gather(
+    configs: Sequence[RunConfig],
+    carry_out: Callable[[Sequence[RunConfig]], Iterable],
+    shipped: bool,
+    report: Callable[[str], None] | None,
+) -> list[Run]:
     """Find what is there, have the rest carried out, and report each."""
     failed: dict[int, Exception] = {}
     found = [find(config, prints, shipped) for config, prints in zip(configs, _fingerprints(configs))]
     waiting = [position for position, finished in enumerate(found) if finished is None]
-    bar = tqdm(total=len(configs), initial=len(configs) - len(waiting), unit="run",
-               disable=bool(report) or not sys.stderr.isatty())
+    bar = tqdm(
+        total=len(configs),
+        initial=len(configs) - len(waiting),
+        unit="run",
+        disable=bool(report) or not sys.stderr.isatty(),
+    )
     with bar:
         for number, outcome in carry_out([configs[position] for position in waiting]) if waiting else ():
             position = waiting[number]
@@ -121,8 +142,10 @@ def _gather(configs: Sequence[RunConfig], carry_out: Callable[[Sequence[RunConfi
                 report(f"{done} of {len(configs)}: {_outcome_line(configs[position], outcome)}")
     if failed:
         position, error = min(failed.items())
-        raise InputError(f"{len(failed)} of {len(configs)} runs failed, the others are finished and will be found. "
-                         f"The first: {_outcome_line(configs[position], error)}") from error
+        raise InputError(
+            f"{len(failed)} of {len(configs)} runs failed, the others are finished and will be found. "
+            f"The first: {_outcome_line(configs[position], error)}"
+        ) from error
     return found
 
 
@@ -132,8 +155,17 @@ def _fingerprints(configs: Sequence[RunConfig]) -> list[dict]:
     result = []
     for config in configs:
         features = MODELS[config.model].required_features(model_config(config.model, config.model_options))
-        key = json.dumps([config.source, config.scenario, config.source_options, config.encoder, config.text,
-                          config.text_encoder, features])
+        key = json.dumps(
+            [
+                config.source,
+                config.scenario,
+                config.source_options,
+                config.encoder,
+                config.text,
+                config.text_encoder,
+                features,
+            ]
+        )
         if key not in known:
             known[key] = assemble(config)[-1]
         result.append(known[key] | {"code_fingerprint": code_fingerprint(config.model)})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -28,11 +29,16 @@ def run_settings(run: Run) -> pd.DataFrame:
     """What a run was asked to do and what it found: ``Setting``, ``Value``."""
     config = {name: value for name, value in run.config.items() if not isinstance(value, dict)}
     settings = config | run.config["source_options"] | run.config["model_options"]
-    facts = {"trained on": run.provenance["trained_on"], "trainable parameters": run.provenance["parameters"],
-             **{f"{split} cases": count for split, count in run.provenance["cases"].items()},
-             "best epoch": f"{run.best_epoch} of {len(run.history)}"}
-    rows = [(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
-            for name, value in {**settings, **facts}.items()]
+    facts = {
+        "trained on": run.provenance["trained_on"],
+        "trainable parameters": run.provenance["parameters"],
+        **{f"{split} cases": count for split, count in run.provenance["cases"].items()},
+        "best epoch": f"{run.best_epoch} of {len(run.history)}",
+    }
+    rows = [
+        (name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+        for name, value in {**settings, **facts}.items()
+    ]
     return pd.DataFrame(rows, columns=["Setting", "Value"])
 
 
@@ -47,8 +53,10 @@ def run_metrics(run: Run, names: tuple[str, str]) -> pd.DataFrame:
 
 def run_summary(run: Run, names: tuple[str, str]) -> str:
     """The last words of a training: what was run, its metrics, where its folder is."""
-    what = f"{model_name(run.config['model'])} on {title(run.config['source'], run.config['scenario'])}, " \
-           f"seed {run.config['seed']}. {training_data(run)}\nTest metrics in percent:"
+    what = (
+        f"{model_name(run.config['model'])} on {title(run.config['source'], run.config['scenario'])}, "
+        f"seed {run.config['seed']}. {training_data(run)}\nTest metrics in percent:"
+    )
     table = run_metrics(run, names).to_string(index=False, float_format="{:.2f}".format)
     return f"{what}\n{table}\nrun folder: {_shown_path(run.folder)}"
 
@@ -62,17 +70,47 @@ def _shown_path(path: Path) -> str:
 
 # Headings of the tables of statistics.py that pages show; "(%)" makes a percentage of a share.
 _HEADINGS = {
-    "table1": {"domain": "Domain", "items": "Items", "train": "Train", "valid": "Valid", "test": "Test",
-               "avg_length": "Avg. length"},
-    "lengths": {"split": "Split", "sequences": "Sequences", "mean": "Mean", "min": "Shortest", "median": "Median",
-                "max": "Longest"},
-    "concentration": {"domain": "Domain", "items": "Items", "untouched": "Untouched (%)", "gini": "Gini",
-                      "head_share": "Top fifth has (%)", "top": "Most popular"},
-    "order_ties": {"split": "Split", "tied_pairs": "Tied neighbours (%)", "target_tied": "Tied targets (%)",
-                   "domain_open": "Open domains (%)", "targets_x": "Targets in X", "targets_x_least": "At least",
-                   "targets_x_most": "At most"},
-    "unseen_targets": {"trained_on": "Trained on", "split": "Targets of", "domain": "Domain", "targets": "Targets",
-                       "unseen": "Unseen", "unseen_share": "Unseen (%)"},
+    "table1": {
+        "domain": "Domain",
+        "items": "Items",
+        "train": "Train",
+        "valid": "Valid",
+        "test": "Test",
+        "avg_length": "Avg. length",
+    },
+    "lengths": {
+        "split": "Split",
+        "sequences": "Sequences",
+        "mean": "Mean",
+        "min": "Shortest",
+        "median": "Median",
+        "max": "Longest",
+    },
+    "concentration": {
+        "domain": "Domain",
+        "items": "Items",
+        "untouched": "Untouched (%)",
+        "gini": "Gini",
+        "head_share": "Top fifth has (%)",
+        "top": "Most popular",
+    },
+    "order_ties": {
+        "split": "Split",
+        "tied_pairs": "Tied neighbours (%)",
+        "target_tied": "Tied targets (%)",
+        "domain_open": "Open domains (%)",
+        "targets_x": "Targets in X",
+        "targets_x_least": "At least",
+        "targets_x_most": "At most",
+    },
+    "unseen_targets": {
+        "trained_on": "Trained on",
+        "split": "Targets of",
+        "domain": "Domain",
+        "targets": "Targets",
+        "unseen": "Unseen",
+        "unseen_share": "Unseen (%)",
+    },
 }
 
 
@@ -116,8 +154,10 @@ def data_table(numbers: Mapping[str, Mapping[str, pd.DataFrame]], table: str) ->
 
 def against_paper(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
     """Table 1 of the paper's own files beside the printed one, for data sets that have ``table1_against_paper``."""
-    table = pd.concat([given["table1_against_paper"].assign(data=unbroken(name)) for name, given in numbers.items()],
-                      ignore_index=True)
+    table = pd.concat(
+        [given["table1_against_paper"].assign(data=unbroken(name)) for name, given in numbers.items()],
+        ignore_index=True,
+    )
     counts = table["quantity"] != "avg_length"
     for column in ("ours", "paper", "difference"):  # counts without decimals, in one column with averages
         table[column] = whole(table[column][counts]).combine_first(table[column].astype(object))
@@ -129,10 +169,13 @@ def paper_remarks(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Markdown
     """What has to be known about differences to Table 1, as a list; what follows from the files' own numbering."""
     from IPython.display import Markdown
 
-    noted = [(name, row) for name, given in numbers.items()
-             for row in given["table1_against_paper"].itertuples() if row.note]
-    lines = [f"- {escape(name)}, {escape(row.quantity.replace('avg_length', 'average length'))}: {escape(row.note)}."
-             for name, row in noted]
+    noted = [
+        (name, row) for name, given in numbers.items() for row in given["table1_against_paper"].itertuples() if row.note
+    ]
+    lines = [
+        f"- {escape(name)}, {escape(row.quantity.replace('avg_length', 'average length'))}: {escape(row.note)}."
+        for name, row in noted
+    ]
     return Markdown("\n".join(lines) or "All quantities of the table could be counted.")
 
 
@@ -142,8 +185,10 @@ def paper_remarks(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Markdown
 def feature_counts(scenario: Scenario, missing: np.ndarray) -> pd.DataFrame:
     """How many items of each domain have a picture, and how many take the fallback."""
     in_y = scenario.items["domain"].to_numpy() == "y"
-    rows = [(name, int(mask.sum()), int((mask & ~missing).sum()), int((mask & missing).sum()))
-            for name, mask in zip(scenario.domain_names, (~in_y, in_y))]
+    rows = [
+        (name, int(mask.sum()), int((mask & ~missing).sum()), int((mask & missing).sum()))
+        for name, mask in zip(scenario.domain_names, (~in_y, in_y))
+    ]
     return pd.DataFrame(rows, columns=["Domain", "Items", "With picture", "Without (fallback)"])
 
 
@@ -190,9 +235,16 @@ def neighbour_agreement(scenario: Scenario, matrix: np.ndarray, k: int = 5) -> p
 def enhancement_costs() -> pd.DataFrame:
     """The shipped estimates of ``enhance --dry-run --keep``, for a page."""
     kept = pd.read_csv(results_dir() / "enhancement.csv")
-    return pd.DataFrame({"Data": [unbroken(title(row.source, row.scenario)) for row in kept.itertuples()],
-                         "Titles": kept["titles"], "Items without": kept["without_title"],
-                         "Prompt tokens": kept["prompt_tokens"], "Answer tokens": kept["answer_tokens"], "USD": kept["cost"]})
+    return pd.DataFrame(
+        {
+            "Data": [unbroken(title(row.source, row.scenario)) for row in kept.itertuples()],
+            "Titles": kept["titles"],
+            "Items without": kept["without_title"],
+            "Prompt tokens": kept["prompt_tokens"],
+            "Answer tokens": kept["answer_tokens"],
+            "USD": kept["cost"],
+        }
+    )
 
 
 def enhanced_examples(scenario: Scenario, count: int = 2, seed: int = 0) -> pd.DataFrame:
@@ -200,10 +252,20 @@ def enhanced_examples(scenario: Scenario, count: int = 2, seed: int = 0) -> pd.D
     from ifcdsr_core.texts import item_texts
 
     enhanced, domain = item_texts(scenario, "rules"), scenario.items["domain"].to_numpy()
-    rows = [row for code in "xy" for row in np.random.default_rng(seed).permutation(np.flatnonzero(domain == code))[:count]]
-    return pd.DataFrame([(scenario.domain_names["xy".index(domain[row])], scenario.items["title"].iloc[row],
-                          enhanced[row].removeprefix(scenario.items["title"].iloc[row]).lstrip(". ")) for row in rows],
-                        columns=["Domain", "Title", "Added by rules"])
+    rows = [
+        row for code in "xy" for row in np.random.default_rng(seed).permutation(np.flatnonzero(domain == code))[:count]
+    ]
+    return pd.DataFrame(
+        [
+            (
+                scenario.domain_names["xy".index(domain[row])],
+                scenario.items["title"].iloc[row],
+                enhanced[row].removeprefix(scenario.items["title"].iloc[row]).lstrip(". "),
+            )
+            for row in rows
+        ],
+        columns=["Domain", "Title", "Added by rules"],
+    )
 
 
 def sample_rows(missing: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
@@ -223,8 +285,9 @@ def flat_map(features: np.ndarray, seed: int = 0) -> np.ndarray:
 def zero_shot() -> pd.DataFrame:
     """Zero-shot accuracy of the shipped small CLIP, as recorded beside its weights, in percent."""
     record = json.loads((Path(__file__).parent / "weights" / "small_clip.json").read_text(encoding="utf-8"))
-    rows = [(pictures.replace("_", " "), asked, 100 * score["accuracy"], 100 * score["chance"])
-            for pictures, scores in record["zero_shot"].items() for asked, score in scores.items()]
+    rows = [
+        (pictures.replace("_", " "), asked, 100 * score["accuracy"], 100 * score["chance"])
+        for pictures, scores in record["zero_shot"].items()
+        for asked, score in scores.items()
+    ]
     return pd.DataFrame(rows, columns=["Pictures", "Asked for", "Accuracy (%)", "By chance (%)"])
-
-

@@ -11,7 +11,8 @@ safetensors: torch, open_clip and sklearn are imported where they compute.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Iterator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,7 @@ from tqdm import tqdm
 
 from ifcdsr_core.clip import TextTower, text_tower
 from ifcdsr_core.errors import InputError, usable_device
-from ifcdsr_core.features import (Features, contents_sha256, encoder_record, find_features, save_features,
-                                  tower_record)
+from ifcdsr_core.features import Features, contents_sha256, encoder_record, find_features, save_features, tower_record
 from ifcdsr_core.scenario import DOMAINS, Scenario
 
 if TYPE_CHECKING:
@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 LEXICAL = "lexical"
 DIMENSIONS = 512  # as many as CLIP's, where the words allow it
 # Words of two or more characters with a letter among them: numbers alone are sizes and copies.
-_LEXICAL = {"lowercase": True, "strip_accents": "unicode", "sublinear_tf": True, "min_df": 2,
-            "token_pattern": r"(?u)\b(?=\w*[^\W\d_])\w\w+\b"}
+_LEXICAL = {
+    "lowercase": True,
+    "strip_accents": "unicode",
+    "sublinear_tf": True,
+    "min_df": 2,
+    "token_pattern": r"(?u)\b(?=\w*[^\W\d_])\w\w+\b",
+}
 
 
 # -- which text an item has --------------------------------------------------------------------------------------------
@@ -46,8 +51,10 @@ def item_texts(scenario: Scenario, text: str = "title") -> list[str | None]:
     Raises:
         InputError: unknown text, ``rules`` for another source than the demo, no item that the model has enhanced.
     """
-    return [enhancement.text(title) if title and enhancement else title
-            for title, enhancement in zip(_titles(scenario), _enhancements(scenario, text))]
+    return [
+        enhancement.text(title) if title and enhancement else title
+        for title, enhancement in zip(_titles(scenario), _enhancements(scenario, text))
+    ]
 
 
 def text_counts(scenario: Scenario, text: str = "title") -> pd.DataFrame:
@@ -85,17 +92,25 @@ def _enhancements(scenario: Scenario, text: str) -> list[Enhancement | None]:
     known, names = stored(model), dict(zip(DOMAINS, scenario.domain_names))
     found = [known.get((names[domain], title)) for domain, title in zip(scenario.items["domain"], _titles(scenario))]
     if not any(found):
-        raise InputError(f"{model} has enhanced no title of {scenario.source}/{scenario.name} yet: ask it with "
-                         f"python -m ifcdsr_core enhance --source {scenario.source} --scenario {scenario.name} (and the "
-                         "source's options), or use text=title")
+        raise InputError(
+            f"{model} has enhanced no title of {scenario.source}/{scenario.name} yet: ask it with "
+            f"python -m ifcdsr_core enhance --source {scenario.source} --scenario {scenario.name} (and the "
+            "source's options), or use text=title"
+        )
     return found
 
 
 # -- texts to features -------------------------------------------------------------------------------------------------
 
 
-def embed_texts(scenario: Scenario, text: str = "title", encoder: str = LEXICAL, device: str = "cpu",
-                batch_size: int = 256, progress: bool = True) -> Features:
+def embed_texts(
+    scenario: Scenario,
+    text: str = "title",
+    encoder: str = LEXICAL,
+    device: str = "cpu",
+    batch_size: int = 256,
+    progress: bool = True,
+) -> Features:
     """Features of the texts of a scenario's items: those in ``data/features`` if made of the same, else new ones.
 
     Args:
@@ -158,12 +173,16 @@ def lexical(texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lexical_record() -> dict[str, str]:
-    return {"encoder": LEXICAL, "weights_sha256": "",
-            "preprocessing": json.dumps(_LEXICAL | {"dimensions": DIMENSIONS}, sort_keys=True)}
+    return {
+        "encoder": LEXICAL,
+        "weights_sha256": "",
+        "preprocessing": json.dumps(_LEXICAL | {"dimensions": DIMENSIONS}, sort_keys=True),
+    }
 
 
-def by_clip(texts: list[str | None], tower: TextTower, batch_size: int,
-            progress: bool) -> tuple[np.ndarray, np.ndarray, int, float]:
+def by_clip(
+    texts: list[str | None], tower: TextTower, batch_size: int, progress: bool
+) -> tuple[np.ndarray, np.ndarray, int, float]:
     """CLIP's text features; a text longer than its context is the mean of its parts, scaled to length one.
 
     Returns:
@@ -177,22 +196,26 @@ def by_clip(texts: list[str | None], tower: TextTower, batch_size: int,
 
     matrix, counts = None, {"long": 0, "words": 0, "unknown": 0}
     # disable=None: a bar in a terminal only, nothing in a notebook or a log
-    with torch.inference_mode(), tqdm(total=len(texts), desc="embedding texts", unit="text",
-                                      disable=None if progress else True) as bar:
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(texts), desc="embedding texts", unit="text", disable=None if progress else True) as bar,
+    ):
         for rows, parts in _batches(texts, tower, batch_size, bar, counts):
             features = tower.encode(tower.framed(parts)).float().cpu().numpy()  # (B, e)
             if matrix is None:
                 matrix = np.zeros((len(texts), features.shape[1]), dtype=np.float32)
             np.add.at(matrix, rows, features)  # a long text's parts may be in several batches
     if matrix is None:
-        raise InputError("the items' texts have no word that the encoder knows: choose another, or use "
-                         "text_fusion=false")
+        raise InputError(
+            "the items' texts have no word that the encoder knows: choose another, or use text_fusion=false"
+        )
     length = np.linalg.norm(matrix, axis=1, keepdims=True)
     return matrix / np.maximum(length, 1e-12), length[:, 0] == 0, counts["long"], counts["unknown"] / counts["words"]
 
 
-def _batches(texts: list[str | None], tower: TextTower, batch_size: int, bar: tqdm,
-             counts: dict[str, int]) -> Iterator[tuple[list[int], list[list[int]]]]:
+def _batches(
+    texts: list[str | None], tower: TextTower, batch_size: int, bar: tqdm, counts: dict[str, int]
+) -> Iterator[tuple[list[int], list[list[int]]]]:
     """Row numbers and token ids of the texts with a known word, in parts, up to ``batch_size`` at a time."""
     rows, parts = [], []
     for row, text in enumerate(texts):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import pandas as pd
 import torch
@@ -21,14 +21,33 @@ from ifcdsr_core.paths import new_file
 from ifcdsr_core.protocol import rank_cases
 
 _CHECKPOINT = "checkpoint.safetensors"
-_COLUMNS = ["epoch", "loss", *(f"{protocol}_mrr_{domain}" for protocol in PROTOCOLS for domain in "xy"), "selection",
-            "seconds"]
+_COLUMNS = [
+    "epoch",
+    "loss",
+    *(f"{protocol}_mrr_{domain}" for protocol in PROTOCOLS for domain in "xy"),
+    "selection",
+    "seconds",
+]
 
 
-def fit(model: SequenceModel, train: Batch, valid: Batch, *, epochs: int, batch_size: int, learning_rate: float,
-        l2: float, patience: int, select_protocol: str, select_domain: str = "both", seed: int, candidate_seed: int,
-        precision: str = "float32", checkpoint_folder: Path | None = None,
-        report: Callable[[dict], None] | None = None) -> pd.DataFrame:
+def fit(
+    model: SequenceModel,
+    train: Batch,
+    valid: Batch,
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    l2: float,
+    patience: int,
+    select_protocol: str,
+    select_domain: str = "both",
+    seed: int,
+    candidate_seed: int,
+    precision: str = "float32",
+    checkpoint_folder: Path | None = None,
+    report: Callable[[dict], None] | None = None,
+) -> pd.DataFrame:
     """Train ``model`` in place and leave it with the weights of its best epoch; one without parameters is ranked once.
 
     The best epoch is the one with the highest mean of the two domains' validation MRR under ``select_protocol``, or with
@@ -76,9 +95,12 @@ def fit(model: SequenceModel, train: Batch, valid: Batch, *, epochs: int, batch_
             total += loss.item() * len(batch)
         if not total < float("inf"):
             raise InputError(f"the loss of epoch {epoch} is {total}: training diverged; lower learning_rate")
-        row = {"epoch": epoch, "loss": total / len(train),
-               **_validation(model, valid, candidate_seed, select_protocol, select_domain),
-               "seconds": time.perf_counter() - started}
+        row = {
+            "epoch": epoch,
+            "loss": total / len(train),
+            **_validation(model, valid, candidate_seed, select_protocol, select_domain),
+            "seconds": time.perf_counter() - started,
+        }
         if not history or row["selection"] > max(h["selection"] for h in history):
             best = copy.deepcopy(model.state_dict())
         history.append(row)
@@ -90,14 +112,18 @@ def fit(model: SequenceModel, train: Batch, valid: Batch, *, epochs: int, batch_
     return pd.DataFrame(history, columns=_COLUMNS)
 
 
-def _validation(model: SequenceModel, valid: Batch, candidate_seed: int, select_protocol: str, select_domain: str
-                ) -> dict:
+def _validation(
+    model: SequenceModel, valid: Batch, candidate_seed: int, select_protocol: str, select_domain: str
+) -> dict:
     """Validation MRR of each domain under both protocols, and what the best epoch is chosen by."""
     summary = summarise(rank_cases(model, valid, candidate_seed))
-    row = {f"{protocol}_mrr_{domain}": mrr
-           for protocol, domain, mrr in zip(summary["protocol"], summary["domain"], summary["MRR"])}
+    row = {
+        f"{protocol}_mrr_{domain}": mrr
+        for protocol, domain, mrr in zip(summary["protocol"], summary["domain"], summary["MRR"])
+    }
     chosen = (summary["protocol"] == select_protocol) & summary["domain"].isin(
-        [*"xy"] if select_domain == "both" else [select_domain])
+        [*"xy"] if select_domain == "both" else [select_domain]
+    )
     return row | {"selection": float(summary.loc[chosen, "MRR"].mean())}
 
 
@@ -118,8 +144,11 @@ def _keep(path: Path, model: SequenceModel, optimiser: torch.optim.Optimizer, be
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
     with new_file(path) as staging:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, staging,
-                  metadata={"history": json.dumps(history)})
+        save_file(
+            {name: value.contiguous() for name, value in tensors.items()},
+            staging,
+            metadata={"history": json.dumps(history)},
+        )
 
 
 def _restore(path: Path, model: SequenceModel, optimiser: torch.optim.Optimizer) -> tuple[list[dict], dict]:
@@ -131,8 +160,10 @@ def _restore(path: Path, model: SequenceModel, optimiser: torch.optim.Optimizer)
         tensors = load_file(path, device=str(model.device))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"checkpoint {path} can't be read ({error}): delete it to start this run anew") from error
-    part = {kind: {name.removeprefix(kind + "."): value for name, value in tensors.items()
-                   if name.startswith(kind + ".")} for kind in ("model", "best", "optimiser")}
+    part = {
+        kind: {name.removeprefix(kind + "."): value for name, value in tensors.items() if name.startswith(kind + ".")}
+        for kind in ("model", "best", "optimiser")
+    }
     model.load_state_dict(part["model"])
     state: dict[int, dict] = {}
     for name, value in part["optimiser"].items():

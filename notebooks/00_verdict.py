@@ -33,8 +33,7 @@ epochs = 0  # at most so many; 0: the book's number
 import pandas as pd
 from IPython.display import Markdown, display
 
-from ifcdsr_core import claims, comparisons, experiments, page
-from ifcdsr_core import paper, tables
+from ifcdsr_core import claims, comparisons, experiments, page, paper, tables
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 seed_list = experiments.parse_seeds(seeds)
@@ -42,35 +41,32 @@ changes = {"epochs": epochs} if epochs else {}
 names = DOMAIN_NAMES[scenario]
 
 # %% tags=["hide-input"]
-images = {signal: experiments.run_all(experiments.image_control(
-    scenario, signal, seed_list, **changes)) for signal in (0.0, 1.0)}
-domains = {signal: experiments.run_all(experiments.domain_control(
-    scenario, signal, seed_list, **changes)) for signal in (0.0, 1.0)}
-titles = {signal: experiments.run_all(experiments.text_control(
-    scenario, signal, seed_list, **changes)) for signal in (0.0, 1.0)}
-ablation = experiments.run_all(
-    experiments.ablation(scenario, seed_list, **changes))
-demo = experiments.run_all(
-    experiments.comparison(scenario, seed_list, **changes))
-real = {name: runs for name in DOMAIN_NAMES
-        if (runs := experiments.shipped_comparison("c2dsr", name))}
-real_steps = {
-    name: experiments.shipped(experiments.ablation(name, seed_list, "c2dsr"))
-    for name in DOMAIN_NAMES}
+images = {
+    signal: experiments.run_all(experiments.image_control(scenario, signal, seed_list, **changes))
+    for signal in (0.0, 1.0)
+}
+domains = {
+    signal: experiments.run_all(experiments.domain_control(scenario, signal, seed_list, **changes))
+    for signal in (0.0, 1.0)
+}
+titles = {
+    signal: experiments.run_all(experiments.text_control(scenario, signal, seed_list, **changes))
+    for signal in (0.0, 1.0)
+}
+ablation = experiments.run_all(experiments.ablation(scenario, seed_list, **changes))
+demo = experiments.run_all(experiments.comparison(scenario, seed_list, **changes))
+real = {name: runs for name in DOMAIN_NAMES if (runs := experiments.shipped_comparison("c2dsr", name))}
+real_steps = {name: experiments.shipped(experiments.ablation(name, seed_list, "c2dsr")) for name in DOMAIN_NAMES}
 real_texts = {
-    page.title(source, "food_kitchen"): experiments.shipped(
-        experiments.modalities("food_kitchen", range(10), source))
-    for source in ("c2dsr", "llmcdsr")}
-counted = pd.concat(part["table1_against_paper"] for part in
-                    tables.statistics_of("c2dsr", DOMAIN_NAMES).values())
+    page.title(source, "food_kitchen"): experiments.shipped(experiments.modalities("food_kitchen", range(10), source))
+    for source in ("c2dsr", "llmcdsr")
+}
+counted = pd.concat(part["table1_against_paper"] for part in tables.statistics_of("c2dsr", DOMAIN_NAMES).values())
 
 # %% tags=["hide-input"]
-image_gains = comparisons.control_gains(
-    images, comparisons.IMAGE_STEPS, names)
-domain_gains = comparisons.control_gains(
-    domains, comparisons.DOMAIN_STEPS, names)
-text_gains = comparisons.control_gains(
-    titles, comparisons.TEXT_STEPS, names)
+image_gains = comparisons.control_gains(images, comparisons.IMAGE_STEPS, names)
+domain_gains = comparisons.control_gains(domains, comparisons.DOMAIN_STEPS, names)
+text_gains = comparisons.control_gains(titles, comparisons.TEXT_STEPS, names)
 judgements = [
     claims.outperforms(real, demo, scenario),
     claims.images(image_gains),
@@ -100,7 +96,11 @@ for name, runs in real.items():
 
 # %%
 comparisons.origin(
-    [run for part in (*images.values(), *domains.values(),
-                      *titles.values(), ablation, demo)
-     for group in part.values() for run in group],
-    f"sweep control --scenario {scenario}")
+    [
+        run
+        for part in (*images.values(), *domains.values(), *titles.values(), ablation, demo)
+        for group in part.values()
+        for run in group
+    ],
+    f"sweep control --scenario {scenario}",
+)

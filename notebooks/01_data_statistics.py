@@ -34,8 +34,7 @@ from ifcdsr_core.statistics import read_tables, summary
 names = experiments.parse_scenarios(scenarios)
 options = experiments.source_options(source, train_file=train_file)
 worlds = [prepare(source, name, **options) for name in names]
-numbers = {page.title(source, world.name): read_tables(summary(world))
-           for world in worlds}
+numbers = {page.title(source, world.name): read_tables(summary(world)) for world in worlds}
 
 # %% [markdown]
 # ## Sequences and items
@@ -45,9 +44,11 @@ numbers = {page.title(source, world.name): read_tables(summary(world))
 # a split that this source does not have.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.data_table(numbers, "table1"),
-            "Items and sequences of the data chosen on this page, "
-            "counted as in Table 1 of the paper.", "tab-data")
+page.show(
+    tables.data_table(numbers, "table1"),
+    "Items and sequences of the data chosen on this page, counted as in Table 1 of the paper.",
+    "tab-data",
+)
 
 # %% [markdown]
 # Sequences are short. The next figure shows how their lengths, the target included, are distributed in each split.
@@ -57,8 +58,7 @@ page.show(tables.data_table(numbers, "table1"),
 plots.save_figure(plots.lengths(numbers), "01_lengths")
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.data_table(numbers, "lengths"),
-            "Lengths of the sequences in items, target included.", "tab-lengths")
+page.show(tables.data_table(numbers, "lengths"), "Lengths of the sequences in items, target included.", "tab-lengths")
 
 # %% [markdown]
 # ## Popularity
@@ -71,11 +71,13 @@ page.show(tables.data_table(numbers, "lengths"),
 plots.save_figure(plots.popularity(numbers), "01_popularity")
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.data_table(numbers, "concentration"),
-            "How unequal popularity is, over all splits: items nobody touched, Gini "
-            "coefficient, share of the interactions that the most popular fifth of "
-            "the items has, interactions of the most popular item.",
-            "tab-concentration")
+page.show(
+    tables.data_table(numbers, "concentration"),
+    "How unequal popularity is, over all splits: items nobody touched, Gini "
+    "coefficient, share of the interactions that the most popular fifth of "
+    "the items has, interactions of the most popular item.",
+    "tab-concentration",
+)
 
 # %% [markdown]
 # ## The paper's own data
@@ -87,13 +89,14 @@ page.show(tables.data_table(numbers, "concentration"),
 
 # %%
 published = tables.statistics_of("c2dsr", names)
-paper = {title: {**shipped, **numbers.get(title, {})}
-         for title, shipped in published.items()}
+paper = {title: {**shipped, **numbers.get(title, {})} for title, shipped in published.items()}
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.against_paper(paper),
-            "Table 1 of the paper: our count of its files, the printed number, and "
-            "the difference.", "tab-table1")
+page.show(
+    tables.against_paper(paper),
+    "Table 1 of the paper: our count of its files, the printed number, and the difference.",
+    "tab-table1",
+)
 
 # %% [markdown]
 # Where the table shows a dash or a difference, this is what the files themselves say. The three files number their
@@ -137,9 +140,11 @@ plots.save_figure(plots.overlap({**numbers, **paper, **contrast}), "01_overlap")
 # printed ones; the two columns on the right say what the number of targets in X could be if ties were broken otherwise.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.data_table({**numbers, **paper}, "order_ties"),
-            "Order left open by equal times, and the number of targets in X under "
-            "the order at hand and under other ones.", "tab-order-ties")
+page.show(
+    tables.data_table({**numbers, **paper}, "order_ties"),
+    "Order left open by equal times, and the number of targets in X under the order at hand and under other ones.",
+    "tab-order-ties",
+)
 
 # %% mystnb={"figure": {"caption": "Shares of the test split whose order is undefined because times have the resolution of a day.", "name": "fig-order-ties"}}
 plots.save_figure(plots.order_ties({**numbers, **paper}), "01_order_ties")
@@ -152,5 +157,8 @@ plots.save_figure(plots.order_ties({**numbers, **paper}), "01_order_ties")
 # in for it where the training file is missing. In the second case this share bounds what any ID-based model can reach.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.data_table({**numbers, **paper}, "unseen_targets"),
-            "Targets that occur nowhere in the split trained on.", "tab-unseen")
+page.show(
+    tables.data_table({**numbers, **paper}, "unseen_targets"),
+    "Targets that occur nowhere in the split trained on.",
+    "tab-unseen",
+)

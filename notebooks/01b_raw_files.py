@@ -32,8 +32,7 @@ epochs = 8
 learning_rate = 0.01
 
 # %%
-from ifcdsr_core import experiments, page, plots, raw_data
-from ifcdsr_core import statistics, tables
+from ifcdsr_core import experiments, page, plots, raw_data, statistics, tables
 from ifcdsr_core.images import embed_images
 from ifcdsr_core.run import run
 from ifcdsr_core.sources import prepare
@@ -50,15 +49,13 @@ title = f"{page.title('amazon', scenario)}, release {release}"
 # executed.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.lines(world),
-          f"{title}: what was read.", "tab-raw-lines")
+page.show(raw_data.lines(world), f"{title}: what was read.", "tab-raw-lines")
 
 # %% [markdown]
 # A line that can't be used does not stop anything, and is not lost silently: it is counted under what is wrong with it.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.bad_lines(world), "Lines that could not be used.",
-          "tab-bad-lines")
+page.show(raw_data.bad_lines(world), "Lines that could not be used.", "tab-bad-lines")
 
 # %% [markdown]
 # ## The rules
@@ -69,18 +66,20 @@ page.show(raw_data.bad_lines(world), "Lines that could not be used.",
 # and what was seen in those files.
 
 # %% mystnb={"markdown_format": "myst"} tags=["hide-output"]
-page.show(raw_data.rules(world),
-          "The rules of the re-partition.", "tab-rules")
+page.show(raw_data.rules(world), "The rules of the re-partition.", "tab-rules")
 
 # %% [markdown]
 # How is it known that the windows slide? For Food-Kitchen users all of whose several sequences are in released files, the
 # rule is applied to what these hold together, and should give the same sequences back:
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.shown_rebuilt(),
-          "C2DSR's released sequences, rebuilt by each rule for "
-          "windows: users of whom exactly their sequences come "
-          "back, and sequences that do.", "tab-rebuilt")
+page.show(
+    raw_data.shown_rebuilt(),
+    "C2DSR's released sequences, rebuilt by each rule for "
+    "windows: users of whom exactly their sequences come "
+    "back, and sequences that do.",
+    "tab-rebuilt",
+)
 
 # %% [markdown]
 # The table is shipped, and made anew from the published files by `raw_data.save_rebuilt()`.
@@ -102,9 +101,7 @@ plots.save_figure(plots.funnel(funnel), f"01b_{release}_{scenario}")
 # did later. As long as it is the latest sequence that is held out there can be no such thing; it is counted all the same.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.leaks(world),
-          f"{title}: what training knows of what is held out.",
-          "tab-leaks")
+page.show(raw_data.leaks(world), f"{title}: what training knows of what is held out.", "tab-leaks")
 
 # %% [markdown]
 # ## Table 1, and what other rules make of it
@@ -114,16 +111,17 @@ page.show(raw_data.leaks(world),
 # %% mystnb={"markdown_format": "myst"}
 numbers = statistics.read_tables(statistics.summary(world))
 of_raw_files = {page.title("amazon", scenario): numbers}
-page.show(tables.data_table(of_raw_files, "table1"),
-          f"{title}: items and sequences.", "tab-raw-table1")
+page.show(tables.data_table(of_raw_files, "table1"), f"{title}: items and sequences.", "tab-raw-table1")
 
 # %% [markdown]
 # How much of it is owed to choices that a paper need not even mention? One rule changed at a time:
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.other_rules(world),
-          f"{title}: Table 1 with one rule changed. With the files "
-          "of 2014 the last row is the paper's.", "tab-other-rules")
+page.show(
+    raw_data.other_rules(world),
+    f"{title}: Table 1 with one rule changed. With the files of 2014 the last row is the paper's.",
+    "tab-other-rules",
+)
 
 # %% [markdown]
 # ## Pictures
@@ -134,18 +132,18 @@ page.show(raw_data.other_rules(world),
 
 # %% mystnb={"markdown_format": "myst"}
 world, outcomes = raw_data.fetch_pictures(world)
-page.show(outcomes,
-          f"{title}: what became of the items' pictures.",
-          "tab-picture-outcomes")
+page.show(outcomes, f"{title}: what became of the items' pictures.", "tab-picture-outcomes")
 
 # %% [markdown]
 # The frozen CLIP makes a vector of each. Items without a usable picture get the mean of their domain's.
 
 # %% mystnb={"markdown_format": "myst"}
 features = embed_images(world, encoder)
-page.show(tables.feature_counts(world, features.missing),
-          f"{title}: vectors of {features.matrix.shape[1]} numbers by "
-          f"{features.encoder}.", "tab-raw-vectors")
+page.show(
+    tables.feature_counts(world, features.missing),
+    f"{title}: vectors of {features.matrix.shape[1]} numbers by {features.encoder}.",
+    "tab-raw-vectors",
+)
 
 # %% [markdown]
 # ## A model
@@ -154,17 +152,25 @@ page.show(tables.feature_counts(world, features.missing),
 # (The sample has fewer than a thousand items in each domain, so that both protocols rank among the same.)
 
 # %%
-config, = experiments.configurations(
-    "ifcdsr", scenario, [0], "amazon", encoder=encoder,
+(config,) = experiments.configurations(
+    "ifcdsr",
+    scenario,
+    [0],
+    "amazon",
+    encoder=encoder,
     source_options={"release": release},
-    epochs=epochs, learning_rate=learning_rate)
+    epochs=epochs,
+    learning_rate=learning_rate,
+)
 finished = run(config)
 
 # %% mystnb={"markdown_format": "myst"}
 metrics = tables.run_metrics(finished, world.domain_names)
-page.show(metrics.drop(columns=["HR@1", "HR@5", "HR@10"]),
-          f"{title}: test metrics of IFCDSR in percent, seed 0.",
-          "tab-raw-metrics")
+page.show(
+    metrics.drop(columns=["HR@1", "HR@5", "HR@10"]),
+    f"{title}: test metrics of IFCDSR in percent, seed 0.",
+    "tab-raw-metrics",
+)
 
 # %% [markdown]
 # ## The real thing
@@ -187,9 +193,11 @@ page.show(metrics.drop(columns=["HR@1", "HR@5", "HR@10"]),
 # GPU. **The real files could not be had where this book was made**, so that these times were never seen as a whole.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.costs(),
-          "The 2014 release: what has to be moved, and how long "
-          "it takes at the speeds measured.", "tab-raw-costs")
+page.show(
+    raw_data.costs(),
+    "The 2014 release: what has to be moved, and how long it takes at the speeds measured.",
+    "tab-raw-costs",
+)
 
 # %% [markdown]
 # The re-partition streams, so that its memory does not grow with the files as that of a plain version does. Of the time of the
@@ -197,7 +205,10 @@ page.show(raw_data.costs(),
 # alone is many times as fast (`data/results/benchmarks/embedding.json`), and a GPU is what it waits for.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.speeds(),
-          "Measured: the re-partition beside a plain version in "
-          "pandas, and the pictures beside plain loops. A dash: not "
-          "run at this size.", "tab-raw-speeds")
+page.show(
+    raw_data.speeds(),
+    "Measured: the re-partition beside a plain version in "
+    "pandas, and the pictures beside plain loops. A dash: not "
+    "run at this size.",
+    "tab-raw-speeds",
+)

@@ -42,10 +42,12 @@ in_x = (world.items["domain"] == "x").to_numpy()
 # of this domain" and no more; the table counts such cases.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.feature_counts(world, features.missing),
-            f"{page.title(source, scenario)}: items with a picture; vectors of "
-            f"{features.matrix.shape[1]} numbers by {features.encoder}.",
-            "tab-pictures")
+page.show(
+    tables.feature_counts(world, features.missing),
+    f"{page.title(source, scenario)}: items with a picture; vectors of "
+    f"{features.matrix.shape[1]} numbers by {features.encoder}.",
+    "tab-pictures",
+)
 
 # %% mystnb={"figure": {"caption": "Randomly chosen items with their titles, a row a domain.", "name": "fig-gallery"}}
 plots.save_figure(plots.gallery(world), "02_gallery")
@@ -59,9 +61,12 @@ plots.save_figure(plots.gallery(world), "02_gallery")
 # that training never showed or named together, so that they can't be known by heart.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.zero_shot(),
-            "Zero-shot accuracy of the small CLIP on pictures it was not trained on; "
-            "joint: kind, colour and pattern all at once.", "tab-zero-shot")
+page.show(
+    tables.zero_shot(),
+    "Zero-shot accuracy of the small CLIP on pictures it was not trained on; "
+    "joint: kind, colour and pattern all at once.",
+    "tab-zero-shot",
+)
 
 # %% [markdown]
 # ## Nearest neighbours
@@ -72,8 +77,7 @@ page.show(tables.zero_shot(),
 
 # %% mystnb={"figure": {"caption": "Nearest neighbours by cosine. Left: the query; then the five most similar pictures of each domain, the query itself left out, with their cosines.", "name": "fig-neighbours"}}
 queries = tables.sample_rows(features.missing, 6, seed=1)
-found = [tables.nearest_neighbours(features.matrix, queries, of_domain, k=5)
-         for of_domain in (in_x, ~in_x)]
+found = [tables.nearest_neighbours(features.matrix, queries, of_domain, k=5) for of_domain in (in_x, ~in_x)]
 headings = [f"nearest in {name}" for name in world.domain_names]
 fig = plots.neighbours(world, features.matrix, queries, found, headings)
 plots.save_figure(fig, "02_neighbours")
@@ -84,9 +88,11 @@ plots.save_figure(fig, "02_neighbours")
 # source that does not name such attributes the table is empty.)
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.neighbour_agreement(world, features.matrix, k=5),
-            "Share of the five nearest pictures that agree with the query, over all "
-            "items, beside chance.", "tab-agreement")
+page.show(
+    tables.neighbour_agreement(world, features.matrix, k=5),
+    "Share of the five nearest pictures that agree with the query, over all items, beside chance.",
+    "tab-agreement",
+)
 
 # %% [markdown]
 # ## A map

@@ -40,10 +40,19 @@ from ifcdsr_core.run import run
 from ifcdsr_core.sources import prepare
 
 config = experiments.run_config(
-    scenario, source, model, seed, epochs, train_on,
-    image_fusion=image_fusion, text_fusion=text_fusion,
-    multiple_attention=multiple_attention, visual_signal=visual_signal,
-    text_signal=text_signal, cross_domain_signal=cross_domain_signal)
+    scenario,
+    source,
+    model,
+    seed,
+    epochs,
+    train_on,
+    image_fusion=image_fusion,
+    text_fusion=text_fusion,
+    multiple_attention=multiple_attention,
+    visual_signal=visual_signal,
+    text_signal=text_signal,
+    cross_domain_signal=cross_domain_signal,
+)
 world = prepare(source, scenario, **config.source_options)
 title = page.title(source, scenario)
 
@@ -57,9 +66,11 @@ finished = run(config)
 # out. The same table, and more about where the run was made, lies in its folder.
 
 # %% mystnb={"markdown_format": "myst"} tags=["hide-output"]
-page.show(tables.run_settings(finished),
-            f"{title}: settings of this run and what it was made of.",
-            f"tab-settings-{source}-{scenario}")
+page.show(
+    tables.run_settings(finished),
+    f"{title}: settings of this run and what it was made of.",
+    f"tab-settings-{source}-{scenario}",
+)
 
 # %% [markdown]
 # ## Curves
@@ -69,8 +80,7 @@ page.show(tables.run_settings(finished),
 # were kept. It is the same epoch for both domains, the one with the best mean of the two.
 
 # %% mystnb={"figure": {"caption": "Training loss and validation MRR by epoch. The dotted line marks the epoch that was kept."}}
-fig = plots.training(finished.history, finished.best_epoch,
-                     world.domain_names, title)
+fig = plots.training(finished.history, finished.best_epoch, world.domain_names, title)
 plots.save_figure(fig, f"03_{source}_{scenario}_{model}_training")
 
 # %% [markdown]
@@ -83,18 +93,18 @@ plots.save_figure(fig, f"03_{source}_{scenario}_{model}_training")
 # kinds of numbers must not be mixed; in a smaller domain both are the same.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.run_metrics(finished, world.domain_names),
-            f"{title}: test metrics of {page.model_name(model)}, seed {seed}, "
-            "in percent.",
-            f"tab-metrics-{source}-{scenario}")
+page.show(
+    tables.run_metrics(finished, world.domain_names),
+    f"{title}: test metrics of {page.model_name(model)}, seed {seed}, in percent.",
+    f"tab-metrics-{source}-{scenario}",
+)
 
 # %% [markdown]
 # A mean hides how ranks are spread. The next figure shows, for every k, how many targets are among the first k; the
 # dotted lines show what a random order would reach.
 
 # %% mystnb={"figure": {"caption": "Share of the test cases whose target is among the first k, against 999 negatives and against all items of the domain. Dotted: candidates in random order."}}
-fig = plots.ranks(finished.ranks, world.domain_names,
-                  (world.num_items_x, world.num_items_y), title)
+fig = plots.ranks(finished.ranks, world.domain_names, (world.num_items_x, world.num_items_y), title)
 plots.save_figure(fig, f"03_{source}_{scenario}_{model}_ranks")
 
 # %% tags=["summary"]

@@ -52,12 +52,12 @@ changes = {"epochs": epochs} if epochs else {}
 # protocol to compare with. What the protocol does to the numbers has {doc}`a page of its own <04b_protocol>`.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(paper.PAPER_TABLE2, "Printed in the paper (its Table 2): "
-            "Food-Kitchen, test metrics in percent.", "tab-paper-2")
+page.show(
+    paper.PAPER_TABLE2, "Printed in the paper (its Table 2): Food-Kitchen, test metrics in percent.", "tab-paper-2"
+)
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(paper.PAPER_TABLE3, "Printed in the paper (its Table 3): "
-            "Movie-Book, test metrics in percent.", "tab-paper-3")
+page.show(paper.PAPER_TABLE3, "Printed in the paper (its Table 3): Movie-Book, test metrics in percent.", "tab-paper-3")
 
 # %% [markdown]
 # Our own runs use the same test sequences. Three things differ, and the captions say how much: where the file of
@@ -66,14 +66,12 @@ page.show(paper.PAPER_TABLE3, "Printed in the paper (its Table 3): "
 # last two are handicaps.
 
 # %%
-shipped = {name: runs for name in DOMAIN_NAMES
-           if (runs := experiments.shipped_comparison("c2dsr", name))}
+shipped = {name: runs for name in DOMAIN_NAMES if (runs := experiments.shipped_comparison("c2dsr", name))}
 comparisons.inventory(shipped)
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    display(comparisons.comparison(runs, "c2dsr", name, "sampled_999",
-                              f"tab-shipped-{name}-sampled_999"))
+    display(comparisons.comparison(runs, "c2dsr", name, "sampled_999", f"tab-shipped-{name}-sampled_999"))
 
 # %% [markdown]
 # ### Is a difference more than luck?
@@ -88,12 +86,16 @@ for name, runs in shipped.items():
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
     reference = comparisons.reference(runs)
-    rivals = comparisons.against_rivals(runs, reference, DOMAIN_NAMES[name],
-                                        "sampled_999")
-    display(page.show(rivals, f"{page.title('c2dsr', name)}: MRR of "
-                      f"{reference} minus that of each rival, in percentage "
-                      "points against 999 negatives.",
-                      f"tab-rivals-c2dsr-{name}"))
+    rivals = comparisons.against_rivals(runs, reference, DOMAIN_NAMES[name], "sampled_999")
+    display(
+        page.show(
+            rivals,
+            f"{page.title('c2dsr', name)}: MRR of "
+            f"{reference} minus that of each rival, in percentage "
+            "points against 999 negatives.",
+            f"tab-rivals-c2dsr-{name}",
+        )
+    )
     display(Markdown(comparisons.rivals_verdict(rivals, reference)))
 
 # %% [markdown]
@@ -102,16 +104,18 @@ for name, runs in shipped.items():
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
     beside = comparisons.beside_paper(runs, paper.PAPER_COMPARISON[name])
-    caption = (f"{page.title('c2dsr', name)}: MRR in percent, here and in the "
-               "paper, on the same test sequences but after training on others.")
+    caption = (
+        f"{page.title('c2dsr', name)}: MRR in percent, here and in the "
+        "paper, on the same test sequences but after training on others."
+    )
     display(page.show(beside, caption, f"tab-beside-{name}"))
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives on the paper's test sets: every run of ours, and the printed value of the same model. Training data differ.", "name": "fig-shipped"}}
-values = {page.title("c2dsr", name):
-          comparisons.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
-          for name, runs in shipped.items()}
-printed = {page.title("c2dsr", name): table
-           for name, table in paper.PAPER_COMPARISON.items()}
+values = {
+    page.title("c2dsr", name): comparisons.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
+    for name, runs in shipped.items()
+}
+printed = {page.title("c2dsr", name): table for name, table in paper.PAPER_COMPARISON.items()}
 plots.save_figure(plots.models(values, printed), "04_paper_data")
 
 # %% [markdown]
@@ -120,9 +124,15 @@ plots.save_figure(plots.models(values, printed), "04_paper_data")
 # %% mystnb={"markdown_format": "myst"}
 if "food_kitchen" in shipped:
     beside = comparisons.beside_paper(shipped["food_kitchen"], paper.PUBLISHED)
-    display(page.show(beside, "Food-Kitchen (the paper's data): MRR in percent, "
-                      "here and in the paper of C2DSR, whose authors trained on "
-                      "the training file.", "tab-authors"))
+    display(
+        page.show(
+            beside,
+            "Food-Kitchen (the paper's data): MRR in percent, "
+            "here and in the paper of C2DSR, whose authors trained on "
+            "the training file.",
+            "tab-authors",
+        )
+    )
 
 # %% [markdown]
 # How these differences come about, as far as it can be told from here:
@@ -161,10 +171,10 @@ for name, runs in shipped.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    caption = (f"{page.title('c2dsr', name)}: epochs until training stopped, "
-               "the one whose weights were tested, and minutes.")
-    display(page.show(comparisons.training_course(runs), caption,
-                      f"tab-course-{name}"))
+    caption = (
+        f"{page.title('c2dsr', name)}: epochs until training stopped, the one whose weights were tested, and minutes."
+    )
+    display(page.show(comparisons.training_course(runs), caption, f"tab-course-{name}"))
 
 # %% [markdown]
 # ### What the short cut costs
@@ -178,11 +188,16 @@ for name, runs in shipped.items():
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
     exact = comparisons.exact_runs("c2dsr", name)
-    differences = comparisons.exact_against_sampled(
-        exact, runs, DOMAIN_NAMES[name], "sampled_999")
-    display(page.show(differences, f"{page.title('c2dsr', name)}: MRR in percent "
-                      "against 999 negatives after training with the exact loss "
-                      "and with sampled negatives.", f"tab-exact-{name}"))
+    differences = comparisons.exact_against_sampled(exact, runs, DOMAIN_NAMES[name], "sampled_999")
+    display(
+        page.show(
+            differences,
+            f"{page.title('c2dsr', name)}: MRR in percent "
+            "against 999 negatives after training with the exact loss "
+            "and with sampled negatives.",
+            f"tab-exact-{name}",
+        )
+    )
 
 # %% [markdown]
 # ### LLMCDSR's data
@@ -196,18 +211,25 @@ for name, runs in shipped.items():
 other = experiments.shipped_comparison("llmcdsr", "food_kitchen")
 if other:
     reference = comparisons.reference(other)
-    display(comparisons.comparison(other, "llmcdsr", "food_kitchen",
-                                   "sampled_999", "tab-shipped-llmcdsr"))
-    rivals = comparisons.against_rivals(
-        other, reference, DOMAIN_NAMES["food_kitchen"], "sampled_999")
-    display(page.show(rivals, f"{page.title('llmcdsr', 'food_kitchen')}: MRR of "
-                      f"{reference} minus that of each rival, in percentage "
-                      "points against 999 negatives.", "tab-rivals-llmcdsr"))
+    display(comparisons.comparison(other, "llmcdsr", "food_kitchen", "sampled_999", "tab-shipped-llmcdsr"))
+    rivals = comparisons.against_rivals(other, reference, DOMAIN_NAMES["food_kitchen"], "sampled_999")
+    display(
+        page.show(
+            rivals,
+            f"{page.title('llmcdsr', 'food_kitchen')}: MRR of "
+            f"{reference} minus that of each rival, in percentage "
+            "points against 999 negatives.",
+            "tab-rivals-llmcdsr",
+        )
+    )
     display(Markdown(comparisons.rivals_verdict(rivals, reference)))
-    display(page.show(comparisons.training_course(other),
-                      f"{page.title('llmcdsr', 'food_kitchen')}: epochs until "
-                      "training stopped, the one tested, and minutes.",
-                      "tab-course-llmcdsr"))
+    display(
+        page.show(
+            comparisons.training_course(other),
+            f"{page.title('llmcdsr', 'food_kitchen')}: epochs until training stopped, the one tested, and minutes.",
+            "tab-course-llmcdsr",
+        )
+    )
 else:
     display(Markdown("This version of the book ships no runs on these data."))
 
@@ -229,23 +251,28 @@ comparisons.inventory(results)
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    display(comparisons.comparison(runs, source, name, "sampled_999",
-                              f"tab-comparison-{name}-sampled_999"))
+    display(comparisons.comparison(runs, source, name, "sampled_999", f"tab-comparison-{name}-sampled_999"))
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives of every run on the demo: a point a seed, the bar is their mean.", "name": "fig-comparison"}}
-values = {page.title(source, name):
-          comparisons.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
-          for name, runs in results.items()}
+values = {
+    page.title(source, name): comparisons.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
+    for name, runs in results.items()
+}
 plots.save_figure(plots.models(values), f"04_{source}")
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
     reference = comparisons.reference(runs)
-    rivals = comparisons.against_rivals(runs, reference, DOMAIN_NAMES[name],
-                                        "sampled_999")
-    display(page.show(rivals, f"{page.title(source, name)}: MRR of {reference} "
-                      "minus that of each rival, in percentage points against "
-                      "999 negatives.", f"tab-rivals-{source}-{name}"))
+    rivals = comparisons.against_rivals(runs, reference, DOMAIN_NAMES[name], "sampled_999")
+    display(
+        page.show(
+            rivals,
+            f"{page.title(source, name)}: MRR of {reference} "
+            "minus that of each rival, in percentage points against "
+            "999 negatives.",
+            f"tab-rivals-{source}-{name}",
+        )
+    )
     display(Markdown(comparisons.rivals_verdict(rivals, reference)))
 
 # %% [markdown]
@@ -261,8 +288,12 @@ for name, runs in results.items():
 # %% mystnb={"markdown_format": "myst"}
 for name in names:
     if (grid := experiments.load_grid(source, name)) is not None:
-        display(page.show(comparisons.grid_best(grid),
-                          f"{page.title(source, name)}: the best point of the "
-                          "grid for each model by validation MRR (percent), how "
-                          "many points were searched, and the worst of them.",
-                          f"tab-grid-{source}-{name}"))
+        display(
+            page.show(
+                comparisons.grid_best(grid),
+                f"{page.title(source, name)}: the best point of the "
+                "grid for each model by validation MRR (percent), how "
+                "many points were searched, and the worst of them.",
+                f"tab-grid-{source}-{name}",
+            )
+        )

@@ -38,8 +38,7 @@ seed_list = experiments.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 
 # %%
-shipped = {name: runs for name in DOMAIN_NAMES
-           if (runs := experiments.shipped_comparison("c2dsr", name))}
+shipped = {name: runs for name in DOMAIN_NAMES if (runs := experiments.shipped_comparison("c2dsr", name))}
 comparisons.inventory(shipped)
 
 # %% [markdown]
@@ -48,9 +47,13 @@ comparisons.inventory(shipped)
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
     both = comparisons.both_protocols(runs, DOMAIN_NAMES[name])
-    display(page.show(both, f"{page.title('c2dsr', name)}: test MRR in percent "
-                      "and the place of each model under both protocols.",
-                      f"tab-protocols-c2dsr-{name}"))
+    display(
+        page.show(
+            both,
+            f"{page.title('c2dsr', name)}: test MRR in percent and the place of each model under both protocols.",
+            f"tab-protocols-c2dsr-{name}",
+        )
+    )
     display(Markdown(comparisons.protocol_verdict(both)))
 
 # %% [markdown]
@@ -58,8 +61,7 @@ for name, runs in shipped.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    display(comparisons.comparison(runs, "c2dsr", name, "full",
-                                   f"tab-shipped-{name}-full"))
+    display(comparisons.comparison(runs, "c2dsr", name, "full", f"tab-shipped-{name}-full"))
 
 # %% [markdown]
 # ### From ten candidates to all
@@ -70,10 +72,10 @@ for name, runs in shipped.items():
 # another order.
 
 # %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives, from ten candidates to all items of the domain, on the paper's test sets, as a multiple of the geometric mean of the models. The dotted line marks 999.", "name": "fig-candidates-c2dsr"}}
-values = {page.title("c2dsr", name):
-          comparisons.over_candidates(runs, DOMAIN_NAMES[name],
-                                      tables.num_items("c2dsr", name))
-          for name, runs in shipped.items()}
+values = {
+    page.title("c2dsr", name): comparisons.over_candidates(runs, DOMAIN_NAMES[name], tables.num_items("c2dsr", name))
+    for name, runs in shipped.items()
+}
 plots.save_figure(plots.candidates(values), "04b_candidates_c2dsr")
 
 # %% [markdown]
@@ -91,16 +93,21 @@ for name in names:
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
     both = comparisons.both_protocols(runs, DOMAIN_NAMES[name])
-    display(page.show(both, f"{page.title(source, name)}: test MRR in percent "
-                      "and the place of each model under both protocols.",
-                      f"tab-protocols-{source}-{name}"))
+    display(
+        page.show(
+            both,
+            f"{page.title(source, name)}: test MRR in percent and the place of each model under both protocols.",
+            f"tab-protocols-{source}-{name}",
+        )
+    )
     display(Markdown(comparisons.protocol_verdict(both)))
 
 # %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives on the demo, as a multiple of the geometric mean of the models. The dotted line marks 999.", "name": "fig-candidates-demo"}}
-worlds = {name: prepare(source, name)
-          for name in names if source == "demo"}
-values = {page.title(source, name):
-          comparisons.over_candidates(results[name], world.domain_names,
-                                 (world.num_items_x, world.num_items_y))
-          for name, world in worlds.items()}
+worlds = {name: prepare(source, name) for name in names if source == "demo"}
+values = {
+    page.title(source, name): comparisons.over_candidates(
+        results[name], world.domain_names, (world.num_items_x, world.num_items_y)
+    )
+    for name, world in worlds.items()
+}
 plots.save_figure(plots.candidates(values), f"04b_candidates_{source}")

@@ -47,9 +47,7 @@ changes = {"epochs": epochs} if epochs else {}
 # The paper reports one number a column, for one domain, without repeats.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(paper.PAPER_TABLE4,
-            "Printed in the paper (its Table 4): ablation, MRR in percent.",
-            "tab-paper-4")
+page.show(paper.PAPER_TABLE4, "Printed in the paper (its Table 4): ablation, MRR in percent.", "tab-paper-4")
 
 # %% [markdown]
 # ## Here
@@ -65,13 +63,13 @@ for name in names:
 # %% mystnb={"markdown_format": "myst"}
 for protocol in PROTOCOLS:
     for name, runs in results.items():
-        display(comparisons.comparison(runs, source, name, protocol,
-                                  f"tab-ablation-{name}-{protocol}"))
+        display(comparisons.comparison(runs, source, name, protocol, f"tab-ablation-{name}-{protocol}"))
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives of every run of the ablation; lines join runs of one seed, bars are means.", "name": "fig-ablation"}}
-values = {page.title(source, name):
-          comparisons.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
-          for name, runs in results.items()}
+values = {
+    page.title(source, name): comparisons.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
+    for name, runs in results.items()
+}
 plots.save_figure(plots.steps(values), "05_ablation")
 
 # %% [markdown]
@@ -83,10 +81,13 @@ plots.save_figure(plots.steps(values), "05_ablation")
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
     steps = comparisons.step_gains(runs, DOMAIN_NAMES[name])
-    display(page.show(
-        steps, f"{page.title(source, name)}: what each step adds to "
-        "the MRR against 999 negatives, in percentage points.",
-        f"tab-steps-{name}"))
+    display(
+        page.show(
+            steps,
+            f"{page.title(source, name)}: what each step adds to the MRR against 999 negatives, in percentage points.",
+            f"tab-steps-{name}",
+        )
+    )
 
 # %% [markdown]
 # ## On the paper's data
@@ -96,17 +97,18 @@ for name, runs in results.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name in names:
-    runs = experiments.shipped(
-        experiments.ablation(name, range(10), "c2dsr"))
+    runs = experiments.shipped(experiments.ablation(name, range(10), "c2dsr"))
     if len(runs) > 1:
-        display(comparisons.comparison(
-            runs, "c2dsr", name, "sampled_999",
-            f"tab-ablation-c2dsr-{name}"))
+        display(comparisons.comparison(runs, "c2dsr", name, "sampled_999", f"tab-ablation-c2dsr-{name}"))
         steps = comparisons.step_gains(runs, DOMAIN_NAMES[name])
-        display(page.show(
-            steps, f"{page.title('c2dsr', name)}: what separate "
-            "attention adds to the MRR against 999 negatives, in points.",
-            f"tab-steps-c2dsr-{name}"))
+        display(
+            page.show(
+                steps,
+                f"{page.title('c2dsr', name)}: what separate "
+                "attention adds to the MRR against 999 negatives, in points.",
+                f"tab-steps-c2dsr-{name}",
+            )
+        )
 
 # %% [markdown]
 # ## Is the gain owed to pictures?
@@ -125,23 +127,28 @@ for name in names:
 # curves test the software as much as they are a result.
 
 # %%
-visual = {name: {signal: experiments.run_all(experiments.image_control(
-    name, signal, seed_list, **changes)) for signal in experiments.SIGNALS}
-    for name in turned}
+visual = {
+    name: {
+        signal: experiments.run_all(experiments.image_control(name, signal, seed_list, **changes))
+        for signal in experiments.SIGNALS
+    }
+    for name in turned
+}
 visual_gains = {
-    name: comparisons.control_gains(runs, comparisons.IMAGE_STEPS,
-                                    DOMAIN_NAMES[name])
-    for name, runs in visual.items()}
+    name: comparisons.control_gains(runs, comparisons.IMAGE_STEPS, DOMAIN_NAMES[name]) for name, runs in visual.items()
+}
 
 # %% mystnb={"figure": {"caption": "Demo: what image fusion adds to the MRR against 999 negatives, by how much of behaviour pictures explain. Bands show the noise.", "name": "fig-visual-signal"}}
-plots.save_figure(plots.control_curves(
-    pd.concat(visual_gains.values()), "visual_signal"), "05_visual_signal")
+plots.save_figure(plots.control_curves(pd.concat(visual_gains.values()), "visual_signal"), "05_visual_signal")
 
 # %%
 for name, gains in visual_gains.items():
-    display(Markdown(f"**{page.title('demo', name)}.** "
-                     + comparisons.modality_verdict(
-                         gains, comparisons.IMAGE_STEPS, "pictures")))
+    display(
+        Markdown(
+            f"**{page.title('demo', name)}.** "
+            + comparisons.modality_verdict(gains, comparisons.IMAGE_STEPS, "pictures")
+        )
+    )
 
 # %% [markdown]
 # ## Is the gain of multiple attention owed to the other domain?
@@ -157,23 +164,26 @@ for name, gains in visual_gains.items():
 # with the dial would be a sign that nothing is carried over.
 
 # %%
-crossing = {name: {signal: experiments.run_all(experiments.domain_control(
-    name, signal, seed_list, **changes)) for signal in experiments.SIGNALS}
-    for name in turned}
+crossing = {
+    name: {
+        signal: experiments.run_all(experiments.domain_control(name, signal, seed_list, **changes))
+        for signal in experiments.SIGNALS
+    }
+    for name in turned
+}
 crossing_gains = {
-    name: comparisons.control_gains(runs, comparisons.DOMAIN_STEPS,
-                                    DOMAIN_NAMES[name])
-    for name, runs in crossing.items()}
+    name: comparisons.control_gains(runs, comparisons.DOMAIN_STEPS, DOMAIN_NAMES[name])
+    for name, runs in crossing.items()
+}
 
 # %% mystnb={"figure": {"caption": "Demo: what multiple attention adds to the MRR against 999 negatives, by the share of users whose taste is the same in both domains. Bands show the noise.", "name": "fig-cross-domain-signal"}}
-plots.save_figure(plots.control_curves(
-    pd.concat(crossing_gains.values()), "cross_domain_signal"),
-    "05_cross_domain_signal")
+plots.save_figure(
+    plots.control_curves(pd.concat(crossing_gains.values()), "cross_domain_signal"), "05_cross_domain_signal"
+)
 
 # %%
 for name, gains in crossing_gains.items():
-    display(Markdown(f"**{page.title('demo', name)}.** "
-                     + comparisons.domain_verdict(gains)))
+    display(Markdown(f"**{page.title('demo', name)}.** " + comparisons.domain_verdict(gains)))
 
 # %% [markdown]
 # ## The numbers
@@ -181,14 +191,22 @@ for name, gains in crossing_gains.items():
 # %% mystnb={"markdown_format": "myst"}
 for kind, tables in (("visual", visual_gains), ("domain", crossing_gains)):
     for name, gains in tables.items():
-        display(page.show(
-            comparisons.control_table(gains),
-            f"{page.title('demo', name)}: gains in MRR against 999 negatives, "
-            "in percentage points, by the position of the dial; mean ± noise.",
-            f"tab-{kind}-signal-{name}"))
+        display(
+            page.show(
+                comparisons.control_table(gains),
+                f"{page.title('demo', name)}: gains in MRR against 999 negatives, "
+                "in percentage points, by the position of the dial; mean ± noise.",
+                f"tab-{kind}-signal-{name}",
+            )
+        )
 
 # %%
-made = [run for part in (visual, crossing) for by_signal in part.values()
-          for runs in by_signal.values() for group in runs.values()
-          for run in group]
+made = [
+    run
+    for part in (visual, crossing)
+    for by_signal in part.values()
+    for runs in by_signal.values()
+    for group in runs.values()
+    for run in group
+]
 comparisons.origin(made, f"sweep control --scenario {turned[0]}")

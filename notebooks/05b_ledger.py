@@ -41,32 +41,29 @@ from ifcdsr_core.sources import prepare
 
 seed_list = experiments.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
-demo = experiments.run_all(
-    experiments.readings(scenario, seed_list, **changes))
-rivals = experiments.run_all(experiments.comparison(
-    scenario, seed_list, models=["popularity", "c2dsr"], **changes))
-real = experiments.shipped(
-    experiments.readings(scenario, range(5), "c2dsr"))
+demo = experiments.run_all(experiments.readings(scenario, seed_list, **changes))
+rivals = experiments.run_all(experiments.comparison(scenario, seed_list, models=["popularity", "c2dsr"], **changes))
+real = experiments.shipped(experiments.readings(scenario, range(5), "c2dsr"))
 real_rivals = experiments.shipped_comparison("c2dsr", scenario)
 
 # %%
 world = prepare("demo", scenario)
-parts = [ledger.effects(
-    demo, (world.num_items_x, world.num_items_y), rivals)]
+parts = [ledger.effects(demo, (world.num_items_x, world.num_items_y), rivals)]
 if real:
-    parts.append(ledger.effects(
-        real, tables.num_items("c2dsr", scenario), real_rivals))
+    parts.append(ledger.effects(real, tables.num_items("c2dsr", scenario), real_rivals))
 effects = pd.concat(parts, ignore_index=True)
 
 # %% [markdown]
 # ## At a glance
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(ledger.summary(effects),
-          "The gaps, and the reading of each that changes the MRR "
-          "most, in points, with what seeds and cases leave open; of "
-          "those beyond noise, if there are any.",
-          "tab-ledger")
+page.show(
+    ledger.summary(effects),
+    "The gaps, and the reading of each that changes the MRR "
+    "most, in points, with what seeds and cases leave open; of "
+    "those beyond noise, if there are any.",
+    "tab-ledger",
+)
 
 # %%
 Markdown(ledger.verdict(effects))
@@ -79,17 +76,25 @@ for gap in ledger.GAPS:
     display(ledger.entry(gap))
     rows = ledger.measured(effects, gap.number)
     if len(rows):
-        display(page.show(
-            rows, f"Gap {gap.number}, {gap.topic}: change of the MRR in "
-            "percentage points under another reading.",
-            f"tab-gap-{gap.number}"))
+        display(
+            page.show(
+                rows,
+                f"Gap {gap.number}, {gap.topic}: change of the MRR in percentage points under another reading.",
+                f"tab-gap-{gap.number}",
+            )
+        )
 
 # %% [markdown]
 # ## The runs
 
 # %%
-runs = [run for part in (demo, real) for group in part.values()
-        for run in group]
-display(comparisons.origin(
-    runs, *(f"sweep readings --source {source} --scenario {scenario}"
-            for source in (["demo", "c2dsr"] if real else ["demo"]))))
+runs = [run for part in (demo, real) for group in part.values() for run in group]
+display(
+    comparisons.origin(
+        runs,
+        *(
+            f"sweep readings --source {source} --scenario {scenario}"
+            for source in (["demo", "c2dsr"] if real else ["demo"])
+        ),
+    )
+)

@@ -39,10 +39,8 @@ runs = {name: experiments.run_all(values) for name, values in lists.items()}
 names = DOMAIN_NAMES[scenario]
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives by the value of one hyperparameter: means over seeds, whiskers of one standard deviation. Dotted: the paper's value.", "name": "fig-sensitivity"}}
-curves = {name: ledger.sensitivity_table(values, names)
-          for name, values in runs.items()}
-plots.save_figure(plots.sensitivity(
-    curves, ledger.PARAMETER_NAMES, ledger.PAPER_VALUES), "05c_sensitivity")
+curves = {name: ledger.sensitivity_table(values, names) for name, values in runs.items()}
+plots.save_figure(plots.sensitivity(curves, ledger.PARAMETER_NAMES, ledger.PAPER_VALUES), "05c_sensitivity")
 
 # %% [markdown]
 # The learning rate stands apart: the demo has a hundredth of the paper's training steps, so that its learning rates are
@@ -54,15 +52,20 @@ plots.save_figure(plots.sensitivity(
 # bound on what tuning could bring, and no result.
 
 # %% mystnb={"markdown_format": "myst"}
-used = ledger.used_values(
-    experiments.readings(scenario, [0])[experiments.OURS][0])
+used = ledger.used_values(experiments.readings(scenario, [0])[experiments.OURS][0])
 best = ledger.best_values(runs, used, names)
-page.show(best, f"{page.title('demo', scenario)}: the value used here, the best "
-          "one tried, and what it would bring, in points of MRR.",
-          "tab-sensitivity")
+page.show(
+    best,
+    f"{page.title('demo', scenario)}: the value used here, the best "
+    "one tried, and what it would bring, in points of MRR.",
+    "tab-sensitivity",
+)
 
 # %%
 display(Markdown(ledger.sensitivity_verdict(best)))
-display(comparisons.origin(
-    [run for values in runs.values() for group in values.values()
-     for run in group], f"sweep sensitivity --scenario {scenario}"))
+display(
+    comparisons.origin(
+        [run for values in runs.values() for group in values.values() for run in group],
+        f"sweep sensitivity --scenario {scenario}",
+    )
+)

@@ -34,8 +34,7 @@ epochs = 0  # at most so many; 0: the book's number
 # %%
 from IPython.display import Markdown, display
 
-from ifcdsr_core import comparisons, experiments, page, plots
-from ifcdsr_core import subgroups
+from ifcdsr_core import comparisons, experiments, page, plots, subgroups
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 names = experiments.parse_scenarios(scenarios)
@@ -52,12 +51,9 @@ changes = {"epochs": epochs} if epochs else {}
 # percentage points.
 
 # %%
-lists = {name: subgroups.arms(name, seed_list, source, **changes)
-         for name in names}
-results = {name: experiments.run_all(arms)
-           for name, arms in lists.items()}
-cases = {name: subgroups.properties(arms[subgroups.FULL][0])
-         for name, arms in lists.items()}
+lists = {name: subgroups.arms(name, seed_list, source, **changes) for name in names}
+results = {name: experiments.run_all(arms) for name, arms in lists.items()}
+cases = {name: subgroups.properties(arms[subgroups.FULL][0]) for name, arms in lists.items()}
 
 # %% [markdown]
 # ## Pictures, where IDs know little
@@ -72,13 +68,11 @@ cases = {name: subgroups.properties(arms[subgroups.FULL][0])
 
 # %% mystnb={"figure": {"caption": "Demo: MRR against 999 negatives with and without images, by how often the target occurs in training, and by how near its picture is to those of the history.", "name": "fig-where-mrr"}}
 both = [subgroups.FULL, subgroups.NO_IMAGES]
-panels = subgroups.mrr_panels(cases, results, both,
-                              ["popularity", "nearness"])
+panels = subgroups.mrr_panels(cases, results, both, ["popularity", "nearness"])
 plots.save_figure(plots.mrr_by_group(panels), "05d_images_mrr")
 
 # %% mystnb={"figure": {"caption": "Demo: the gain of image fusion for the same groups of cases.", "name": "fig-where-images"}}
-panels = subgroups.gain_panels(cases, results, subgroups.NO_IMAGES,
-                               ["popularity", "nearness"])
+panels = subgroups.gain_panels(cases, results, subgroups.NO_IMAGES, ["popularity", "nearness"])
 plots.save_figure(plots.gains_by_group(panels), "05d_images_gain")
 
 # %% [markdown]
@@ -94,8 +88,7 @@ plots.save_figure(plots.gains_by_group(panels), "05d_images_gain")
 # the mere length of a history nothing is claimed.
 
 # %% mystnb={"figure": {"caption": "Demo: the gain of multiple attention by four properties of a test case's history.", "name": "fig-where-attention"}}
-panels = subgroups.gain_panels(cases, results, subgroups.NO_MULTIPLE, [
-    "own_share", "own_history", "days", "history"])
+panels = subgroups.gain_panels(cases, results, subgroups.NO_MULTIPLE, ["own_share", "own_history", "days", "history"])
 plots.save_figure(plots.gains_by_group(panels), "05d_attention_gain")
 
 # %% [markdown]
@@ -113,10 +106,10 @@ plots.save_figure(plots.gains_by_group(panels), "05d_attention_gain")
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
     trends = subgroups.trends(cases[name], runs)
-    caption = (f"{page.title(source, name)}: whether the gain in MRR "
-               "against 999 negatives rises or falls along a property.")
-    display(page.show(trends.drop(columns=["Seeds", "Verdict"]), caption,
-                      f"tab-trends-{name}"))
+    caption = (
+        f"{page.title(source, name)}: whether the gain in MRR against 999 negatives rises or falls along a property."
+    )
+    display(page.show(trends.drop(columns=["Seeds", "Verdict"]), caption, f"tab-trends-{name}"))
     display(Markdown(subgroups.trends_verdict(trends)))
 
 # %% [markdown]
@@ -135,28 +128,26 @@ for name, runs in results.items():
 # logarithmic, since between an unseen item and a bestseller lies a factor of hundreds.
 
 # %%
-real = {name: runs for name in DOMAIN_NAMES
-        if (runs := experiments.shipped_comparison("c2dsr", name))}
-real_cases = {name: subgroups.load_properties("c2dsr", name)
-              for name in real}
+real = {name: runs for name in DOMAIN_NAMES if (runs := experiments.shipped_comparison("c2dsr", name))}
+real_cases = {name: subgroups.load_properties("c2dsr", name) for name in real}
 
 # %% mystnb={"figure": {"caption": "The paper's test sets: MRR against 999 negatives of every model, by how often the target occurs in training, with the share of the test cases below each group. Dotted line: a random order of the candidates.", "name": "fig-where-popularity"}}
 panels = subgroups.domain_panels(real_cases, real, "popularity")
 chance = subgroups.random_mrr()
-plots.save_figure(plots.models_by_group(panels, chance),
-                  "05d_popularity")
+plots.save_figure(plots.models_by_group(panels, chance), "05d_popularity")
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in real.items():
     parts = subgroups.against_best(real_cases[name], runs)
-    caption = (f"{page.title('c2dsr', name)}: MRR in percent of "
-               f"{comparisons.reference(runs)} and of the best other, by "
-               "occurrences of the target in training. Share: of the "
-               "cases, in percent. Part: what the group adds to the "
-               "difference of both, in points.")
+    caption = (
+        f"{page.title('c2dsr', name)}: MRR in percent of "
+        f"{comparisons.reference(runs)} and of the best other, by "
+        "occurrences of the target in training. Share: of the "
+        "cases, in percent. Part: what the group adds to the "
+        "difference of both, in points."
+    )
     display(page.show(parts, caption, f"tab-parts-{name}"))
-    display(Markdown(
-        subgroups.popularity_verdict(real_cases[name], runs)))
+    display(Markdown(subgroups.popularity_verdict(real_cases[name], runs)))
 
 # %% [markdown]
 # How can a model be worse than a random order? A model that learned from IDs alone puts items it has never seen below
@@ -172,5 +163,4 @@ for name, runs in real.items():
 
 # %% mystnb={"figure": {"caption": "The paper's test sets: MRR against 999 negatives of every model, by the number of items in the history, with the share of the test cases below each group.", "name": "fig-where-history"}}
 panels = subgroups.domain_panels(real_cases, real, "history")
-plots.save_figure(plots.models_by_group(panels, chance, False),
-                  "05d_history")
+plots.save_figure(plots.models_by_group(panels, chance, False), "05d_history")

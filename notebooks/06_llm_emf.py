@@ -38,11 +38,9 @@ seeds = "0,1,2"
 epochs = 0  # at most so many; 0: the book's number
 
 # %%
-import pandas as pd
 from IPython.display import Markdown, display
 
-from ifcdsr_core import comparisons, enhancement, experiments, modalities
-from ifcdsr_core import page, plots, subgroups, tables, texts
+from ifcdsr_core import comparisons, enhancement, experiments, modalities, page, plots, subgroups, tables, texts
 from ifcdsr_core.scenario import DOMAIN_NAMES
 from ifcdsr_core.sources import prepare
 
@@ -75,9 +73,11 @@ page.code(sent, "json")
 # stand for, and nothing that the title does not tell.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.enhanced_examples(world),
-          f"{page.title('demo', scenario)}: titles, and the texts that rules "
-          "(no language model) make of them.", "tab-enhanced")
+page.show(
+    tables.enhanced_examples(world),
+    f"{page.title('demo', scenario)}: titles, and the texts that rules (no language model) make of them.",
+    "tab-enhanced",
+)
 
 # %% [markdown]
 # ## What it would cost
@@ -87,10 +87,12 @@ page.show(tables.enhanced_examples(world),
 # at its launch and change; a budget stops the calls before it is overdrawn.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.enhancement_costs(),
-          "Asking DeepSeek-R1 about every title once: what the dry run says, "
-          "at 0.55 and 2.19 USD a million tokens of prompts and of answers.",
-          "tab-cost")
+page.show(
+    tables.enhancement_costs(),
+    "Asking DeepSeek-R1 about every title once: what the dry run says, "
+    "at 0.55 and 2.19 USD a million tokens of prompts and of answers.",
+    "tab-cost",
+)
 
 # %% [markdown]
 # ```bash
@@ -115,9 +117,9 @@ features = texts.embed_texts(world, "title", "lexical")
 rows = tables.sample_rows(features.missing, 600)
 places = tables.flat_map(features.matrix[rows])
 chosen = world.items.iloc[rows]
-plots.save_figure(plots.text_map(
-    places, chosen["theme"].tolist(),
-    (chosen["domain"] == "x").to_numpy(), names), "06_text_map")
+plots.save_figure(
+    plots.text_map(places, chosen["theme"].tolist(), (chosen["domain"] == "x").to_numpy(), names), "06_text_map"
+)
 
 # %% [markdown]
 # ## Do texts help where they explain behaviour?
@@ -128,24 +130,25 @@ plots.save_figure(plots.text_map(
 # The placebo gives each item the title of another item of its domain.
 
 # %%
-controls = {signal: experiments.run_all(experiments.text_control(
-    curves, signal, seed_list, **changes)) for signal in experiments.SIGNALS}
-control = comparisons.control_gains(
-    controls, comparisons.TEXT_STEPS, DOMAIN_NAMES[curves])
+controls = {
+    signal: experiments.run_all(experiments.text_control(curves, signal, seed_list, **changes))
+    for signal in experiments.SIGNALS
+}
+control = comparisons.control_gains(controls, comparisons.TEXT_STEPS, DOMAIN_NAMES[curves])
 
 # %% mystnb={"figure": {"caption": "Demo: what titles add to the MRR against 999 negatives, by how much of behaviour they explain. Bands show the noise.", "name": "fig-text-signal"}}
-plots.save_figure(plots.control_curves(control, "text_signal"),
-                  "06_text_signal")
+plots.save_figure(plots.control_curves(control, "text_signal"), "06_text_signal")
 
 # %%
-Markdown(comparisons.modality_verdict(
-    control, comparisons.TEXT_STEPS, "titles"))
+Markdown(comparisons.modality_verdict(control, comparisons.TEXT_STEPS, "titles"))
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(comparisons.control_table(control),
-          f"{page.title('demo', curves)}: gains in MRR against 999 negatives, in "
-          "percentage points, by the position of the dial; mean ± noise.",
-          "tab-text-signal")
+page.show(
+    comparisons.control_table(control),
+    f"{page.title('demo', curves)}: gains in MRR against 999 negatives, in "
+    "percentage points, by the position of the dial; mean ± noise.",
+    "tab-text-signal",
+)
 
 # %% [markdown]
 # ## Which modality wins where?
@@ -155,17 +158,21 @@ page.show(comparisons.control_table(control),
 # does not. Titles also name an item's kind, which pictures show and which counts where pictures explain behaviour.
 
 # %%
-worlds = {dials: experiments.run_all(experiments.planted(
-    curves, *dials, seed_list, **changes)) for dials in experiments.PLANTED}
+worlds = {
+    dials: experiments.run_all(experiments.planted(curves, *dials, seed_list, **changes))
+    for dials in experiments.PLANTED
+}
 planted = modalities.planted_gains(worlds, DOMAIN_NAMES[curves])
 
 # %% mystnb={"figure": {"caption": "Demo: what images, texts and both add to the ID alone, by what explains behaviour. Whiskers show the noise.", "name": "fig-worlds"}}
 plots.save_figure(plots.world_gains(planted), "06_worlds")
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(modalities.planted_table(worlds, DOMAIN_NAMES[curves]),
-          f"{page.title('demo', curves)}: MRR against 999 negatives in percent, "
-          "mean ± standard deviation over seeds.", "tab-worlds")
+page.show(
+    modalities.planted_table(worlds, DOMAIN_NAMES[curves]),
+    f"{page.title('demo', curves)}: MRR against 999 negatives in percent, mean ± standard deviation over seeds.",
+    "tab-worlds",
+)
 
 # %%
 Markdown(modalities.planted_verdict(planted))
@@ -176,20 +183,19 @@ Markdown(modalities.planted_verdict(planted))
 # The demo as everywhere else in this book: pictures explain most, titles a little.
 
 # %%
-results = {name: experiments.run_all(
-    experiments.modalities(name, seed_list, **changes))
-    for name in dict.fromkeys([scenario, curves])}
+results = {
+    name: experiments.run_all(experiments.modalities(name, seed_list, **changes))
+    for name in dict.fromkeys([scenario, curves])
+}
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    display(comparisons.comparison(runs, "demo", name, "sampled_999",
-                                   f"tab-modalities-demo-{name}"))
+    display(comparisons.comparison(runs, "demo", name, "sampled_999", f"tab-modalities-demo-{name}"))
 
 # %%
 for name, runs in results.items():
     gained = modalities.arm_gains(runs, DOMAIN_NAMES[name])
-    display(Markdown(f"{page.title('demo', name)}. "
-                     + modalities.modalities_verdict(gained)))
+    display(Markdown(f"{page.title('demo', name)}. " + modalities.modalities_verdict(gained)))
 
 # %% [markdown]
 # ## Real titles
@@ -201,26 +207,21 @@ for name, runs in results.items():
 # %%
 real = {}
 for source in ("c2dsr", "llmcdsr"):
-    runs = experiments.shipped(experiments.modalities(
-        "food_kitchen", range(10), source))
+    runs = experiments.shipped(experiments.modalities("food_kitchen", range(10), source))
     if {"ID", "ID + text"} <= set(runs):
         real[source] = runs
     else:
-        display(Markdown(f"{page.title(source, 'food_kitchen')}: this "
-                         "version of the book ships no such runs."))
+        display(Markdown(f"{page.title(source, 'food_kitchen')}: this version of the book ships no such runs."))
 
 # %% mystnb={"markdown_format": "myst"}
 for source, runs in real.items():
-    display(comparisons.comparison(runs, source, "food_kitchen",
-                                   "sampled_999",
-                                   f"tab-modalities-{source}"))
+    display(comparisons.comparison(runs, source, "food_kitchen", "sampled_999", f"tab-modalities-{source}"))
 
 # %%
 kitchen = DOMAIN_NAMES["food_kitchen"]
 for source, runs in real.items():
     gained = modalities.arm_gains(runs, kitchen)
-    display(Markdown(f"{page.title(source, 'food_kitchen')}. "
-                     + modalities.modalities_verdict(gained)))
+    display(Markdown(f"{page.title(source, 'food_kitchen')}. " + modalities.modalities_verdict(gained)))
 
 # %% [markdown]
 # One caution: training stopped where three epochs in a row brought nothing better, judged by a tenth of the validation file.
@@ -228,11 +229,14 @@ for source, runs in real.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for source, runs in real.items():
-    display(page.show(
-        comparisons.training_course(runs),
-        f"{page.title(source, 'food_kitchen')}: epochs until training "
-        "stopped, the one whose weights were tested, and minutes.",
-        f"tab-modalities-course-{source}"))
+    display(
+        page.show(
+            comparisons.training_course(runs),
+            f"{page.title(source, 'food_kitchen')}: epochs until training "
+            "stopped, the one whose weights were tested, and minutes.",
+            f"tab-modalities-course-{source}",
+        )
+    )
 
 # %% [markdown]
 # Where do titles help on the paper's test set? If they do by what they say, then for targets that have one:
@@ -240,26 +244,33 @@ for source, runs in real.items():
 # %% mystnb={"markdown_format": "myst"}
 if "c2dsr" in real:
     cases = subgroups.load_properties("c2dsr", "food_kitchen")
-    display(page.show(
-        modalities.by_title(cases, real["c2dsr"], kitchen),
-        f"{page.title('c2dsr', 'food_kitchen')}: what texts add to the ID "
-        "alone, in points of MRR against 999 negatives, for targets with and "
-        "without a title; 95 % interval over test cases.", "tab-titled"))
+    display(
+        page.show(
+            modalities.by_title(cases, real["c2dsr"], kitchen),
+            f"{page.title('c2dsr', 'food_kitchen')}: what texts add to the ID "
+            "alone, in points of MRR against 999 negatives, for targets with and "
+            "without a title; 95 % interval over test cases.",
+            "tab-titled",
+        )
+    )
 
 # %% mystnb={"figure": {"caption": "The paper's test set: what texts add to the ID alone, by how often the target occurs in training; 95 % intervals over test cases.", "name": "fig-titled-popularity"}}
 if "c2dsr" in real:
-    panels = modalities.gain_panels(cases, real["c2dsr"], kitchen,
-                                    "popularity")
-    display(plots.save_figure(plots.gains_by_group(panels),
-                              "06_popularity"))
+    panels = modalities.gain_panels(cases, real["c2dsr"], kitchen, "popularity")
+    display(plots.save_figure(plots.gains_by_group(panels), "06_popularity"))
 
 # %% [markdown]
 # ## The runs
 
 # %%
-made = [run for part in (controls, worlds, results)
-        for experiment in part.values() for group in experiment.values()
-        for run in group]
+made = [
+    run
+    for part in (controls, worlds, results)
+    for experiment in part.values()
+    for group in experiment.values()
+    for run in group
+]
 sources = ["demo", *real]
-comparisons.origin(made, f"sweep text --scenario {curves}",
-                   *(f"sweep modalities --source {source}" for source in sources))
+comparisons.origin(
+    made, f"sweep text --scenario {curves}", *(f"sweep modalities --source {source}" for source in sources)
+)

@@ -57,8 +57,14 @@ def run_in(root: Path, command: list[str], cwd: str = ".", **options) -> subproc
     """Run a command that imports ``root``'s package; text output is captured."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     defaults = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.run(command, cwd=root / cwd, text=True, timeout=300, **{**defaults, **options},
-                          env={**os.environ, "PATH": path, "PYTHONPATH": str(root)})
+    return subprocess.run(
+        command,
+        cwd=root / cwd,
+        text=True,
+        timeout=300,
+        **{**defaults, **options},
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(root)},
+    )
 
 
 @pytest.fixture

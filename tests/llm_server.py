@@ -94,8 +94,17 @@ class ChatServer:
             item = {"title": "?", "domain": "?"}
         with self._lock:
             nth = 1 + sum(entry["title"] == item["title"] for entry in self.log)
-            entry = {"title": item["title"], "domain": item["domain"], "body": body, "path": handler.path,
-                     "headers": handler.headers, "at": time.monotonic(), "sent": None, "prompt": 0, "answer": 0}
+            entry = {
+                "title": item["title"],
+                "domain": item["domain"],
+                "body": body,
+                "path": handler.path,
+                "headers": handler.headers,
+                "at": time.monotonic(),
+                "sent": None,
+                "prompt": 0,
+                "answer": 0,
+            }
             self.log.append(entry)
         for option, complaint in self.refuse.items():
             if option in body:
@@ -118,11 +127,18 @@ class ChatServer:
         content, reason = self._content(item, what)
         entry["prompt"] = TEMPLATE_TOKENS + sum(count(message["content"]) for message in body["messages"])
         entry["answer"] = count(content)
-        usage = {"prompt_tokens": entry["prompt"], "completion_tokens": entry["answer"],
-                 "total_tokens": entry["prompt"] + entry["answer"]}
-        reply = {"id": "1", "object": "chat.completion", "created": 1, "model": f"{body['model']}-served",
-                 "choices": [{"index": 0, "finish_reason": reason,
-                              "message": {"role": "assistant", "content": content}}]}
+        usage = {
+            "prompt_tokens": entry["prompt"],
+            "completion_tokens": entry["answer"],
+            "total_tokens": entry["prompt"] + entry["answer"],
+        }
+        reply = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": f"{body['model']}-served",
+            "choices": [{"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": content}}],
+        }
         if what != "nousage":
             reply["usage"] = dict.fromkeys(usage, 0) if what == "zerousage" else usage
         if what == "drop":  # half the body, then the end of the connection
@@ -131,7 +147,7 @@ class ChatServer:
             handler.send_header("Content-Type", "application/json")
             handler.send_header("Content-Length", str(len(text)))
             handler.end_headers()
-            handler.wfile.write(text[:len(text) // 2])
+            handler.wfile.write(text[: len(text) // 2])
             handler.close_connection = True
             return
         self._send(handler, entry, 200, reply)
@@ -151,14 +167,18 @@ class ChatServer:
         """An answer made from the title, of a length that varies with it, and its finish reason."""
         chance = random.Random(item["title"])
         words = [word.strip("-,()&").lower() or "item" for word in item["title"].split()[:12]] or ["item"]
-        value = {"key_terms": list(dict.fromkeys(words))[:chance.randint(3, 6)],
-                 "summary": f"A {' '.join(words[:8])} for the {item['domain'].lower()} of people who like it.",
-                 "interests": [f"{word} at home" for word in words[:chance.randint(2, 4)]]}
+        value = {
+            "key_terms": list(dict.fromkeys(words))[: chance.randint(3, 6)],
+            "summary": f"A {' '.join(words[:8])} for the {item['domain'].lower()} of people who like it.",
+            "interests": [f"{word} at home" for word in words[: chance.randint(2, 4)]],
+        }
         told = json.dumps(value, ensure_ascii=False)
-        thought = " ".join(chance.choice(("Okay,", "the title says", "so it is", "maybe", *words))
-                           for _ in range(chance.randint(60, 240)))
+        thought = " ".join(
+            chance.choice(("Okay,", "the title says", "so it is", "maybe", *words))
+            for _ in range(chance.randint(60, 240))
+        )
         if what == "length":
-            return told[:len(told) // 2], "length"
+            return told[: len(told) // 2], "length"
         if what == "no_json":
             return "Ahoy! I am a pirate now, matey.", "stop"
         if what == "shape":
@@ -169,4 +189,4 @@ class ChatServer:
             return told, "stop"
         if what == "around":
             return f"Sure! Here {{it}} is:\n```json\n{told}\n```\nAnything else?", "stop"
-        return f"<think>{thought} {{\"key_terms\"}}</think>\n\n{told}", "stop"
+        return f'<think>{thought} {{"key_terms"}}</think>\n\n{told}', "stop"

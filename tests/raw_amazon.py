@@ -56,8 +56,12 @@ class Planted:
         self.case("SIXTEEN", sixteen, expected=[sixteen[:15], sixteen[1:]])
         self.case("TWOY", ["X00", "X01", "X02", "X03", "Y00", "Y01"], expected=[])
         self.case("TWOX", ["Y00", "Y01", "Y02", "Y03", "X00", "X01"], expected=[])
-        self.case("TIES", ["Y01", "X05", "Y00", "X02", "X09", "Y09"], days=[0, 0, 0, 0, 7, 7],
-                  expected=[["X02", "X05", "Y00", "Y01", "X09", "Y09"]])
+        self.case(
+            "TIES",
+            ["Y01", "X05", "Y00", "X02", "X09", "Y09"],
+            days=[0, 0, 0, 0, 7, 7],
+            expected=[["X02", "X05", "Y00", "Y01", "X09", "Y09"]],
+        )
         self.case("REPEAT", [*six, "X00"], total=11, expected=[six])
         self.case("COMMON", ["XTEN", *six], expected=[["XTEN", *six]])  # the tenth of XTEN
         self.case("RARE", ["XNINE", *six], expected=[six])  # the ninth of XNINE
@@ -67,14 +71,19 @@ class Planted:
         self.case("SHARED", ["XBOTH", *six], total=11, expected=[six])
         self.y.append(("SHARED", "XBOTH", (START + 4_000) * DAY))
         years = [[f"{domain}{year}{number}" for domain in "XY" for number in range(3)] for year in range(3)]
-        self.case("YEARS", [name for year in years for name in year], expected=years,
-                  days=[500 * year + day for year in range(3) for day in range(6)])
+        self.case(
+            "YEARS",
+            [name for year in years for name in year],
+            expected=years,
+            days=[500 * year + day for year in range(3) for day in range(6)],
+        )
 
     def add(self, user: str, item: str, day: int) -> None:
         (self.x if item[0] == "X" else self.y).append((user, item, (START + day) * DAY))
 
-    def case(self, user: str, names: list[str], expected: list[list[str]], days: list[int] | None = None,
-             total: int = 10) -> None:
+    def case(
+        self, user: str, names: list[str], expected: list[list[str]], days: list[int] | None = None, total: int = 10
+    ) -> None:
         """A user with these items, one a day from day 4,000 on, and ``total`` by earlier ones of X alone."""
         for name, day in zip(names, days or range(len(names))):
             self.add(user, name, 4_000 + day)
@@ -86,9 +95,17 @@ class Planted:
 # ---------------------------------------------------------------------------- raw files in Amazon's formats
 
 
-def write_raw(folder: Path, scenario: str, x: list[Interaction], y: list[Interaction], *, release: str = "2014",
-              reviews: str = "ratings", titles: dict[str, str] | None = None,
-              web: str = "http://ecx.images-amazon.com/") -> list[Path]:
+def write_raw(
+    folder: Path,
+    scenario: str,
+    x: list[Interaction],
+    y: list[Interaction],
+    *,
+    release: str = "2014",
+    reviews: str = "ratings",
+    titles: dict[str, str] | None = None,
+    web: str = "http://ecx.images-amazon.com/",
+) -> list[Path]:
     """Write the four raw files of a scenario (reviews of X and Y, metadata of X and Y) and return their paths.
 
     Args:
@@ -99,27 +116,62 @@ def write_raw(folder: Path, scenario: str, x: list[Interaction], y: list[Interac
     paths = []
     for name, rows in zip(NAMES[scenario], (x, y)):
         if release == "2023":
-            lines = [json.dumps({"rating": 5.0, "title": "ok", "images": [], "asin": item + "V", "parent_asin": item,
-                                 "user_id": user, "timestamp": time * 1000 + 7}) for user, item, time in rows]
+            lines = [
+                json.dumps(
+                    {
+                        "rating": 5.0,
+                        "title": "ok",
+                        "images": [],
+                        "asin": item + "V",
+                        "parent_asin": item,
+                        "user_id": user,
+                        "timestamp": time * 1000 + 7,
+                    }
+                )
+                for user, item, time in rows
+            ]
             paths.append(_write(folder / f"{name}.jsonl.gz", lines))
         elif reviews == "5core":
-            lines = [json.dumps({"reviewerID": user, "asin": item, "overall": 5.0, "unixReviewTime": time,
-                                 "reviewText": "naïve, 'quoted'"}) for user, item, time in rows]
+            lines = [
+                json.dumps(
+                    {
+                        "reviewerID": user,
+                        "asin": item,
+                        "overall": 5.0,
+                        "unixReviewTime": time,
+                        "reviewText": "naïve, 'quoted'",
+                    }
+                )
+                for user, item, time in rows
+            ]
             paths.append(_write(folder / f"reviews_{name}_5.json.gz", lines))
         else:
             paths.append(_write(folder / f"ratings_{name}.csv", [f"{u},{i},5.0,{t}" for u, i, t in rows]))
     for name, rows in zip(NAMES[scenario], (x, y)):
         known = sorted({item for _, item, _ in rows})
-        table = {item: (titles or {}).get(item, f"Title of {item}") for item in known
-                 if titles is None or item in titles}
+        table = {
+            item: (titles or {}).get(item, f"Title of {item}") for item in known if titles is None or item in titles
+        }
         if release == "2023":
-            lines = [json.dumps({"parent_asin": item, "title": title, "images": pictures(item)})
-                     for item, title in table.items()]
+            lines = [
+                json.dumps({"parent_asin": item, "title": title, "images": pictures(item)})
+                for item, title in table.items()
+            ]
             paths.append(_write(folder / f"meta_{name}.jsonl.gz", lines))
         else:
-            lines = [repr({"asin": item, "title": title, "imUrl": f"{web}{item}.jpg",
-                           "salesRank": {"Books": 12}, "categories": [["Books", "It's"]], "price": 9.5})
-                     for item, title in table.items()]
+            lines = [
+                repr(
+                    {
+                        "asin": item,
+                        "title": title,
+                        "imUrl": f"{web}{item}.jpg",
+                        "salesRank": {"Books": 12},
+                        "categories": [["Books", "It's"]],
+                        "price": 9.5,
+                    }
+                )
+                for item, title in table.items()
+            ]
             paths.append(_write(folder / f"meta_{name}.json.gz", lines))
     return paths
 
@@ -127,8 +179,10 @@ def write_raw(folder: Path, scenario: str, x: list[Interaction], y: list[Interac
 def pictures(item: str) -> list[dict]:
     """Two pictures of the 2023 release, the main one second and without a high resolution."""
     base = f"https://m.media-amazon.com/images/I/{item}"
-    return [{"thumb": f"{base}_b_t.jpg", "large": f"{base}_b.jpg", "variant": "PT01", "hi_res": f"{base}_b_h.jpg"},
-            {"thumb": f"{base}_t.jpg", "large": f"{base}.jpg", "variant": "MAIN", "hi_res": None}]
+    return [
+        {"thumb": f"{base}_b_t.jpg", "large": f"{base}_b.jpg", "variant": "PT01", "hi_res": f"{base}_b_h.jpg"},
+        {"thumb": f"{base}_t.jpg", "large": f"{base}.jpg", "variant": "MAIN", "hi_res": None},
+    ]
 
 
 def _write(path: Path, lines: list[str]) -> Path:
@@ -163,7 +217,10 @@ def write_sized(folder: Path, ratings: int, seed: int = 0, *, scenario: str = "m
         table = pl.DataFrame({"user": user, "item": item, "time": (10_000 + day) * DAY})
         table = table.select(
             user=pl.lit("A") + pl.col("user").cast(pl.String).str.zfill(13),
-            item=pl.lit("XY"[domain]) + pl.col("item").cast(pl.String).str.zfill(9), rating=pl.lit("5.0"), time="time")
+            item=pl.lit("XY"[domain]) + pl.col("item").cast(pl.String).str.zfill(9),
+            rating=pl.lit("5.0"),
+            time="time",
+        )
         paths.append(folder / f"ratings_{name}.csv")
         table.write_csv(paths[-1], include_header=False)
     return paths

@@ -54,14 +54,22 @@ def write(path: Path, lines: list[bytes]) -> Path:
 
 @pytest.mark.parametrize("release, kind", FORMATS)
 def test_the_planted_world_is_recovered_from_raw_files(release, kind, own_data):
-    write_raw(own_data / "amazon" / release, "food_kitchen", WORLD.x, WORLD.y, release=release, reviews=kind,
-              titles={"X00": "Salt &amp; <b>Caf&amp;eacute;</b>\n 1", "Y39": "Not in a sequence"})
+    write_raw(
+        own_data / "amazon" / release,
+        "food_kitchen",
+        WORLD.x,
+        WORLD.y,
+        release=release,
+        reviews=kind,
+        titles={"X00": "Salt &amp; <b>Caf&amp;eacute;</b>\n 1", "Y39": "Not in a sequence"},
+    )
     scenario = prepare("amazon", "food_kitchen", release=release, reviews=kind)
     names, found = scenario.items["source_id"].tolist(), {}
     for row in scenario.sequences.itertuples():
         found.setdefault(row.user, []).append([names[item - 1] for item in row.items])
     assert {user: sorted(sequences) for user, sequences in found.items()} == {
-        user: sorted(sequences) for user, sequences in WORLD.expected.items() if sequences}
+        user: sorted(sequences) for user, sequences in WORLD.expected.items() if sequences
+    }
     first = scenario.items.iloc[0]
     assert (first["source_id"], first["title"], first["image"]) == ("X00", "Salt & <b>Caf&eacute;</b> 1", None)
     assert first["image_urls"][0].endswith("/X00.jpg")
@@ -73,9 +81,11 @@ def test_the_planted_world_is_recovered_from_raw_files(release, kind, own_data):
     assert provenance["leakage_left"]["training_sequences"] == 0
     assert [facts["problems"] for facts in provenance["files"].values()] == [{}] * 4
     assert {name: (facts["url"], facts["recorded_sha256"]) for name, facts in provenance["files"].items()} == {
-        name: (url, sha256) for name, url, _, sha256 in amazon.FILES(release, "food_kitchen", kind)}
+        name: (url, sha256) for name, url, _, sha256 in amazon.FILES(release, "food_kitchen", kind)
+    }
     assert scenario.folder.name == "-".join(
-        ["food_kitchen"] + ['release="2023"'] * (release == "2023") + ['reviews="5core"'] * (kind == "5core"))
+        ["food_kitchen"] + ['release="2023"'] * (release == "2023") + ['reviews="5core"'] * (kind == "5core")
+    )
 
 
 def test_rules_are_options(own_data):
@@ -83,8 +93,12 @@ def test_rules_are_options(own_data):
     scenario = prepare("amazon", "food_kitchen", windows="pieces", min_user=9)
     assert scenario.provenance["rules"]["windows"] == "pieces"
     assert {"NINE"} < set(scenario.sequences["user"])
-    for options, says in (({"windows": "cut"}, "unknown windows 'cut'"), ({"min_user": 0}, "min_user is 0"),
-                          ({"min_user": "9"}, "must be of type int"), ({"cut": 1}, "unknown option 'cut'")):
+    for options, says in (
+        ({"windows": "cut"}, "unknown windows 'cut'"),
+        ({"min_user": 0}, "min_user is 0"),
+        ({"min_user": "9"}, "must be of type int"),
+        ({"cut": 1}, "unknown option 'cut'"),
+    ):
         with pytest.raises(InputError, match=says):
             prepare("amazon", "food_kitchen", **options)
 
@@ -104,15 +118,30 @@ def test_raw_files_of_a_mirror_are_read_in_place(tmp_path, own_data, monkeypatch
 
 def test_pictures_outlive_a_new_build_and_serve_other_rules(own_data):
     """Every picture is asked for once, whichever scenario of the release asks first; the server counts."""
+
     def pictures(*options: str) -> int:
         seen = len(web.log)
-        assert main(["pictures", "--source", "amazon", "--allow-private", "--rate", "10000",
-                     *(part for option in options for part in ("--source-option", option))]) == 0
+        assert (
+            main(
+                [
+                    "pictures",
+                    "--source",
+                    "amazon",
+                    "--allow-private",
+                    "--rate",
+                    "10000",
+                    *(part for option in options for part in ("--source-option", option)),
+                ]
+            )
+            == 0
+        )
         return len(web.log) - seen
 
     def shown(scenario: Scenario) -> dict[str, bytes | None]:
-        return {row.source_id: (scenario.folder / row.image).read_bytes() if isinstance(row.image, str) else None
-                for row in scenario.items.itertuples()}
+        return {
+            row.source_id: (scenario.folder / row.image).read_bytes() if isinstance(row.image, str) else None
+            for row in scenario.items.itertuples()
+        }
 
     with WebServer() as web:
         write_raw(own_data / "amazon" / "2014", "food_kitchen", WORLD.x, WORLD.y, web=web.url("/"))
@@ -164,7 +193,11 @@ def test_a_missing_file_says_where_it_is_from(release, kind, own_data):
 def test_the_published_files():
     for scenario, (x, y) in raw_amazon.NAMES.items():
         assert [file[0] for file in amazon.FILES("2014", scenario)] == [
-            f"ratings_{x}.csv", f"ratings_{y}.csv", f"meta_{x}.json.gz", f"meta_{y}.json.gz"]
+            f"ratings_{x}.csv",
+            f"ratings_{y}.csv",
+            f"meta_{x}.json.gz",
+            f"meta_{y}.json.gz",
+        ]
         for release, kind in FORMATS:
             for name, url, size, checksum in amazon.FILES(release, scenario, kind):
                 assert url.startswith("https://") and url.endswith("/" + name)
@@ -223,8 +256,11 @@ BAD_META_2014 = {
 
 def test_bad_metadata_lines_of_2014_are_counted_by_kind(tmp_path, own_data):
     hostile = HOSTILE % str(tmp_path / "executed").encode()
-    lines = {hostile: "more than a literal: a name, a call or an operator",
-             b"{'asin': " + hostile + b"}": "more than a literal: a name, a call or an operator", **BAD_META_2014}
+    lines = {
+        hostile: "more than a literal: a name, a call or an operator",
+        b"{'asin': " + hostile + b"}": "more than a literal: a name, a call or an operator",
+        **BAD_META_2014,
+    }
     path, facts = reviews.items(write(tmp_path / "meta_Books.json.gz", [GOOD_2014, *lines]), own_data)
     assert not (tmp_path / "executed").exists()
     expected = {}
@@ -236,7 +272,8 @@ def test_bad_metadata_lines_of_2014_are_counted_by_kind(tmp_path, own_data):
         {"source_id": "GOOD", "title": "It's", "image_urls": ["http://a/b.jpg"]},
         {"source_id": "T", "title": None, "image_urls": []},
         {"source_id": "P", "title": None, "image_urls": []},
-        {"source_id": "Q", "title": None, "image_urls": []}]
+        {"source_id": "Q", "title": None, "image_urls": []},
+    ]
     lost = sum(seen["lines"] for kind, seen in expected.items() if "item kept" not in kind)
     assert facts["rows"] + lost == 1 + len(lines)  # none lost silently
 
@@ -263,8 +300,7 @@ BAD_META_2023 = {
     b'{"parent_asin": "\\ud800"}': "parent_asin is malformed",
     b'{"parent_asin": "I", "images": {"large": []}}': "images are not a list of dicts (item kept)",
     b'{"parent_asin": "J", "images": ["http://a"]}': "images are not a list of dicts (item kept)",
-    b'{"parent_asin": "K", "images": [{"large": "file:///etc/passwd"}, {"large": ["x"]}]}':
-        "picture address is not one (item kept)",
+    b'{"parent_asin": "K", "images": [{"large": "file:///etc/passwd"}, {"large": ["x"]}]}': "picture address is not one (item kept)",
     b'{"parent_asin": "L", "title": 3}': "title is not text (item kept)",
 }
 
@@ -316,18 +352,37 @@ def test_bad_ratings_are_counted_by_kind(end, tmp_path, own_data):
     for number, kind in enumerate(BAD_RATINGS.values(), start=2):
         expected.setdefault(kind, {"lines": 0, "first": number})["lines"] += 1
     assert facts["problems"] == expected
-    assert table(path) == [{"user": "A1", "item": "B1", "time": 1405987200},
-                           {"user": "#oc-R1", "item": "B2", "time": 1}]
+    assert table(path) == [
+        {"user": "A1", "item": "B1", "time": 1405987200},
+        {"user": "#oc-R1", "item": "B2", "time": 1},
+    ]
 
 
-@pytest.mark.parametrize("name, good, bad", [
-    ("reviews_Books_5.json.gz", {"reviewerID": "U", "asin": "I", "overall": 5, "unixReviewTime": 9}, {
-        "reviewerID": (None, 5), "asin": (None, ""), "overall": (None, "5", True, float("nan"), 10**400),
-        "unixReviewTime": (None, 5.5, "9", True, 0, 1405987200000)}),
-    ("Books.jsonl", {"user_id": "U", "parent_asin": "I", "rating": 5.0, "timestamp": 9999}, {
-        "user_id": (None, 5), "parent_asin": (None, "a b"), "rating": (None, [], float("inf"), 10**400),
-        "timestamp": (None, 1e9, -1, 10**16)}),
-])
+@pytest.mark.parametrize(
+    "name, good, bad",
+    [
+        (
+            "reviews_Books_5.json.gz",
+            {"reviewerID": "U", "asin": "I", "overall": 5, "unixReviewTime": 9},
+            {
+                "reviewerID": (None, 5),
+                "asin": (None, ""),
+                "overall": (None, "5", True, float("nan"), 10**400),
+                "unixReviewTime": (None, 5.5, "9", True, 0, 1405987200000),
+            },
+        ),
+        (
+            "Books.jsonl",
+            {"user_id": "U", "parent_asin": "I", "rating": 5.0, "timestamp": 9999},
+            {
+                "user_id": (None, 5),
+                "parent_asin": (None, "a b"),
+                "rating": (None, [], float("inf"), 10**400),
+                "timestamp": (None, 1e9, -1, 10**16),
+            },
+        ),
+    ],
+)
 def test_bad_reviews_are_counted_by_kind(name, good, bad, tmp_path, own_data):
     wrong = [good | {field: value} for field, values in bad.items() for value in values]
     lines = [json.dumps(line).encode() for line in (good, *wrong)] + [b"{", b"[]"]
@@ -343,8 +398,10 @@ def test_lines_are_numbered_across_blocks_and_endless_lines_need_no_memory(tmp_p
     lines = [GOOD_RATING] * 50 + [b"x" * 10_000] + [GOOD_RATING] * 50 + [b"bad"]
     path, facts = reviews.interactions(write(tmp_path / "ratings_Books.csv", lines), own_data)
     assert facts["rows"] == 100 == len(table(path))
-    assert facts["problems"] == {"longer than 1 MiB": {"lines": 1, "first": 51},
-                                 "not four fields": {"lines": 1, "first": 102}}
+    assert facts["problems"] == {
+        "longer than 1 MiB": {"lines": 1, "first": 51},
+        "not four fields": {"lines": 1, "first": 102},
+    }
     longest = max(len(block) for _, block in reviews._blocks(tmp_path / "ratings_Books.csv"))
     assert longest < 500
 
@@ -352,13 +409,16 @@ def test_lines_are_numbered_across_blocks_and_endless_lines_need_no_memory(tmp_p
 # ---------------------------------------------------------------------------- damaged files, killed conversions
 
 
-@pytest.mark.parametrize("name, content", [
-    ("meta_Books.json.gz", gzip.compress(GOOD_2014 * 1000, mtime=0)[:-20]),
-    ("meta_Books.json.gz", b"<html>404</html>"),
-    ("meta_Books.json.gz", gzip.compress(GOOD_2014, mtime=0)[:40] + b"\xff" * 40),
-    ("meta_Books.json.gz", gzip.compress(b"", mtime=0)),
-    ("meta_Books.jsonl", b"<html>404</html>"),
-])
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("meta_Books.json.gz", gzip.compress(GOOD_2014 * 1000, mtime=0)[:-20]),
+        ("meta_Books.json.gz", b"<html>404</html>"),
+        ("meta_Books.json.gz", gzip.compress(GOOD_2014, mtime=0)[:40] + b"\xff" * 40),
+        ("meta_Books.json.gz", gzip.compress(b"", mtime=0)),
+        ("meta_Books.jsonl", b"<html>404</html>"),
+    ],
+)
 def test_a_damaged_file_is_one_clear_error(name, content, tmp_path, own_data):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=f"{name} .*fetch it again"):
@@ -381,10 +441,14 @@ def test_a_conversion_is_kept_until_the_raw_file_or_the_reader_changes(tmp_path,
 
 def test_a_killed_conversion_leaves_nothing_half_written(tmp_path, own_data):
     random = np.random.default_rng(0)
-    raw = write(tmp_path / "ratings_Books.csv", [b"A%d,B%d,5.0,%d" % tuple(row) for row in random.integers(
-        1, 10**9, (600_000, 3))])
-    code = ("import sys, pathlib; from ifcdsr_core.sources import reviews; reviews._CHUNK = 1 << 18; "
-            "reviews.interactions(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))")
+    raw = write(
+        tmp_path / "ratings_Books.csv",
+        [b"A%d,B%d,5.0,%d" % tuple(row) for row in random.integers(1, 10**9, (600_000, 3))],
+    )
+    code = (
+        "import sys, pathlib; from ifcdsr_core.sources import reviews; reviews._CHUNK = 1 << 18; "
+        "reviews.interactions(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))"
+    )
     final = own_data / "ratings_Books.csv.parquet"
     for killed in range(3):
         process = subprocess.Popen([sys.executable, "-c", code, raw, own_data], cwd=ROOT)

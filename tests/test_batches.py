@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from worlds import NUM_X, tiny
 
 from ifcdsr_core.batches import IGNORE, encode, shuffle_days
 from ifcdsr_core.errors import InputError
-from worlds import NUM_X, tiny
 
 
 @pytest.mark.parametrize("max_seq_len", [3, 7, 20])
@@ -16,11 +16,11 @@ def test_encoding_equals_a_plain_loop(max_seq_len):
     batch = encode(sequences, NUM_X, max_seq_len)
     domains = {"": lambda i: True, "_x": lambda i: i <= NUM_X, "_y": lambda i: i > NUM_X}
     for row, items in enumerate(sequences["items"]):
-        kept = [int(i) for i in items][-(max_seq_len + 1):]
+        kept = [int(i) for i in items][-(max_seq_len + 1) :]
         assert batch.target_item[row] == kept[-1] and batch.target_domain[row] == (kept[-1] > NUM_X)
         for suffix, member in domains.items():
             sub, history = [i for i in kept if member(i)], [i for i in kept[:-1] if member(i)]
-            labels = (sub[1:] + [IGNORE])[:len(history)]
+            labels = (sub[1:] + [IGNORE])[: len(history)]
             for name, wanted, fill in (("item_seq", history, 0), ("labels", labels, IGNORE)):
                 got = getattr(batch, name + suffix)[row].tolist()
                 assert got == wanted + [fill] * (len(got) - len(wanted)), (row, name + suffix)
@@ -39,7 +39,10 @@ def test_selecting_rows_keeps_fields_together():
 
 def test_days_are_shuffled_within_and_the_target_stays():
     sequences = tiny(200).sequences.copy()
-    days = [np.sort(np.random.default_rng(row).integers(0, 3, size=len(items))) for row, items in enumerate(sequences["items"])]
+    days = [
+        np.sort(np.random.default_rng(row).integers(0, 3, size=len(items)))
+        for row, items in enumerate(sequences["items"])
+    ]
     sequences["timestamps"] = [day * 86_400 + 5 for day in days]
     mixed = shuffle_days(sequences, seed=1)
     moved = 0

@@ -65,8 +65,9 @@ def test_second_call_does_nothing(built):
     before = snapshot(root / "_build" / "html")
     done = make(root)
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stdout.splitlines() if "unchanged" in line] == \
-        [f"{stem}: unchanged" for stem in [*STEMS, "book"]]
+    assert [line for line in done.stdout.splitlines() if "unchanged" in line] == [
+        f"{stem}: unchanged" for stem in [*STEMS, "book"]
+    ]
     assert snapshot(root / "_build" / "html") == before
 
 
@@ -100,10 +101,12 @@ def test_key_follows_everything_a_page_is_made_of(checkout, monkeypatch):
     (checkout / "data" / "results").mkdir(parents=True)
     food, movie = (page for page in book.PAGES if page.notebook == "03_train")
     seen = {book.page_key(food), book.page_key(movie)}
-    for change in (lambda: edit_last_cell(checkout, "03_train", "print('other')"),
-                   lambda: (checkout / "requirements.lock").write_text("other"),
-                   lambda: (checkout / "ifcdsr_core" / "errors.py").write_text("other"),
-                   lambda: (checkout / "data" / "results" / "table.csv").write_text("other")):
+    for change in (
+        lambda: edit_last_cell(checkout, "03_train", "print('other')"),
+        lambda: (checkout / "requirements.lock").write_text("other"),
+        lambda: (checkout / "ifcdsr_core" / "errors.py").write_text("other"),
+        lambda: (checkout / "data" / "results" / "table.csv").write_text("other"),
+    ):
         change()
         assert book.page_key(food) not in seen
         seen.add(book.page_key(food))
@@ -125,16 +128,19 @@ def test_missing_page_and_remote_asset_stop_the_book(built, tmp_path, monkeypatc
         book.check(html)
 
 
-@pytest.mark.parametrize("html, loads", [
-    ('<a href="https://x.org">x</a>', []),
-    ('<link rel="canonical" href="https://x.org">', []),
-    ('<img src="_static/a.png"><script src="a.js"></script>', []),
-    ('<img src="https://x.org/a.png">', ["https://x.org/a.png"]),
-    ('<img srcset="a.png 1x, https://x.org/b.png 2x">', ["https://x.org/b.png"]),
-    ('<link rel="stylesheet" href="https://x.org/a.css">', ["https://x.org/a.css"]),
-    ('<p style="background: url(\'https://x.org/a.png\')">', ["https://x.org/a.png"]),
-    ("<style>@import '//x.org/a.css'; b {c: url(d.png)}</style>", ["//x.org/a.css"]),
-])
+@pytest.mark.parametrize(
+    "html, loads",
+    [
+        ('<a href="https://x.org">x</a>', []),
+        ('<link rel="canonical" href="https://x.org">', []),
+        ('<img src="_static/a.png"><script src="a.js"></script>', []),
+        ('<img src="https://x.org/a.png">', ["https://x.org/a.png"]),
+        ('<img srcset="a.png 1x, https://x.org/b.png 2x">', ["https://x.org/b.png"]),
+        ('<link rel="stylesheet" href="https://x.org/a.css">', ["https://x.org/a.css"]),
+        ("<p style=\"background: url('https://x.org/a.png')\">", ["https://x.org/a.png"]),
+        ("<style>@import '//x.org/a.css'; b {c: url(d.png)}</style>", ["//x.org/a.css"]),
+    ],
+)
 def test_remote_urls(tmp_path, html, loads):
     (tmp_path / "page.html").write_text(html)
     assert book.remote_urls(tmp_path / "page.html") == loads
@@ -146,16 +152,23 @@ def test_formulas_are_set_without_a_network(built, tmp_path):
         pytest.skip("no chromium or chrome to open the book with")
     page = built[0] / "_build" / "html" / "jupyter_book" / "introduction.html"
     offline = ["--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    done = subprocess.run([browser, *offline, f"--user-data-dir={tmp_path}", "--virtual-time-budget=10000",
-                           "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [browser, *offline, f"--user-data-dir={tmp_path}", "--virtual-time-budget=10000", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert "<mjx-container" in done.stdout, done.stderr[-1000:]
 
 
-@pytest.mark.parametrize("python, message", [
-    ("nowhere/python3", "error: nowhere/python3 not found"),
-    ("old-python", "error: ./old-python is older than Python 3.11"),
-    ("bare-python", "error: ./bare-python has no venv module"),
-])
+@pytest.mark.parametrize(
+    "python, message",
+    [
+        ("nowhere/python3", "error: nowhere/python3 not found"),
+        ("old-python", "error: ./old-python is older than Python 3.11"),
+        ("bare-python", "error: ./bare-python has no venv module"),
+    ],
+)
 def test_set_up_says_what_is_missing(tmp_path, python, message):
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy2(ROOT / name, tmp_path)
@@ -163,7 +176,12 @@ def test_set_up_says_what_is_missing(tmp_path, python, message):
         (tmp_path / name).write_text(f'#!/bin/sh\ncase "$2" in *{fails_on}*) exit 1;; esac\n')
         (tmp_path / name).chmod(0o755)
     given = python if "/" in python else f"./{python}"
-    done = subprocess.run(["make", "test", f"PYTHON={given}"], cwd=tmp_path, capture_output=True, text=True,
-                          env={**os.environ, "MAKEFLAGS": ""})
+    done = subprocess.run(
+        ["make", "test", f"PYTHON={given}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MAKEFLAGS": ""},
+    )
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert done.returncode and len(errors) == 1 and errors[0].startswith(message), done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-
 from test_models import cases, make
 from worlds import NUM_X, NUM_Y, tiny
 
@@ -25,8 +24,12 @@ def walk(history, branch):
 def vectors(model, branch):
     """Input of each item: its own vector and the mean of the graph's layers, by a loop over edges, times sqrt(D)."""
     own = model.item_embedding.weight
-    edges = [edge for history, target in histories() for path in [walk(history + [target], branch)]
-             for edge in zip(path, path[1:])]
+    edges = [
+        edge
+        for history, target in histories()
+        for path in [walk(history + [target], branch)]
+        for edge in zip(path, path[1:])
+    ]
     layer = total = {item: own[item] for item in range(1, NUM_X + NUM_Y + 1)}
     for _ in range(model.config.graph_layers):
         summed, degree = {item: torch.zeros_like(own[0]) for item in layer}, dict.fromkeys(layer, 0)
@@ -59,8 +62,12 @@ def test_an_item_gets_the_mean_of_its_successors(graph_layers, branch):
     model, inputs = strong(graph_layers=graph_layers)
     model.encoders[branch] = torch.nn.Identity()
     items = list(inputs[branch]) if branch == "xy" else list(DOMAINS[branch])
-    torch.testing.assert_close(model.encode(torch.tensor([items]), branch)[0],
-                               torch.stack([inputs[branch][item] for item in items]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model.encode(torch.tensor([items]), branch)[0],
+        torch.stack([inputs[branch][item] for item in items]),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_the_graph_weighs_an_edge_by_how_often_it_occurs():
@@ -69,7 +76,7 @@ def test_the_graph_weighs_an_edge_by_how_often_it_occurs():
     graph = make("c2dsr", {}).graphs["xy"]
     successors, offsets = graph(torch.tensor([5, 0, 17]))
     assert offsets.tolist() == [0, offsets[1], offsets[1]]  # padding has no successors
-    assert sorted(successors.tolist()[:offsets[1]]) == sorted(end for start, end in edges if start == 5)
+    assert sorted(successors.tolist()[: offsets[1]]) == sorted(end for start, end in edges if start == 5)
 
 
 def test_the_loss_is_two_predictions_and_the_infomax_objective():
@@ -99,8 +106,10 @@ def test_the_loss_is_two_predictions_and_the_infomax_objective():
             if other:
                 false = states(model, inputs, "xy", [falsify(item, domain) for item in history])
                 user, bilinear = sum(hidden) / len(own), model.discriminators[domain]
-                scores = [user @ bilinear.weight[0] @ (sum(seen[place] for place in other) / len(other)) + bilinear.bias
-                          for seen in (merged, false)]
+                scores = [
+                    user @ bilinear.weight[0] @ (sum(seen[place] for place in other) / len(other)) + bilinear.bias
+                    for seen in (merged, false)
+                ]
                 infomax[domain].append(-torch.sigmoid(scores[0]).log() - (1 - torch.sigmoid(scores[1])).log())
     expected = 0.6 * prediction / positions + 0.4 * sum(sum(losses) / len(losses) for losses in infomax.values())
     torch.testing.assert_close(model.loss(cases()), expected.squeeze(), rtol=1e-4, atol=1e-5)
@@ -119,8 +128,9 @@ def test_ranking_adds_the_merged_state_and_that_of_the_domain():
             query = states(model, inputs, "xy", history)[-1]
             if walk(history, domain):
                 query = query + states(model, inputs, domain, walk(history, domain))[-1]
-            torch.testing.assert_close(scores[row], model.item_embedding.weight[list(DOMAINS[domain])] @ query,
-                                       rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                scores[row], model.item_embedding.weight[list(DOMAINS[domain])] @ query, rtol=1e-4, atol=1e-4
+            )
 
 
 def test_corruption_draws_items_of_one_domain_and_leaves_the_other():

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from test_comparisons import NAMES, made_run
 
 from ifcdsr_core import claims
 from ifcdsr_core.comparisons import DOMAIN_STEPS, IMAGE_STEPS, TEXT_STEPS, control_gains
-from test_comparisons import NAMES, made_run
 
 
 def arms(steps, **ranks):
     """Arms with the ranks given as (Food, Kitchen); the others have rank 4."""
     names = dict.fromkeys(label for _, *pair in steps for label in pair)
-    return {name: [made_run([ranks.get(name.replace(" ", "_").replace("'", ""), (4, 4))[0]] * 4,
-                            [ranks.get(name.replace(" ", "_").replace("'", ""), (4, 4))[1]] * 4)] for name in names}
+    return {
+        name: [
+            made_run(
+                [ranks.get(name.replace(" ", "_").replace("'", ""), (4, 4))[0]] * 4,
+                [ranks.get(name.replace(" ", "_").replace("'", ""), (4, 4))[1]] * 4,
+            )
+        ]
+        for name in names
+    }
 
 
 def image_gains(at_0=(4, 4), at_1=(2, 2)):
-    return control_gains({0.0: arms(IMAGE_STEPS, with_images=at_0), 1.0: arms(IMAGE_STEPS, with_images=at_1)}, IMAGE_STEPS, NAMES)
+    return control_gains(
+        {0.0: arms(IMAGE_STEPS, with_images=at_0), 1.0: arms(IMAGE_STEPS, with_images=at_1)}, IMAGE_STEPS, NAMES
+    )
 
 
-@pytest.mark.parametrize("at_0, at_1, verdict", [
-    ((4, 4), (2, 2), claims.REPRODUCED), ((4, 4), (2, 4), claims.PARTLY), ((2, 4), (2, 2), claims.PARTLY),
-    ((4, 4), (4, 4), claims.NOT), ((4, 4), (8, 8), claims.NOT)])
+@pytest.mark.parametrize(
+    "at_0, at_1, verdict",
+    [
+        ((4, 4), (2, 2), claims.REPRODUCED),
+        ((4, 4), (2, 4), claims.PARTLY),
+        ((2, 4), (2, 2), claims.PARTLY),
+        ((4, 4), (4, 4), claims.NOT),
+        ((4, 4), (8, 8), claims.NOT),
+    ],
+)
 def test_images(at_0, at_1, verdict):
     judged = claims.images(image_gains(at_0, at_1))
     assert judged.verdict == verdict
@@ -32,7 +48,9 @@ def test_images(at_0, at_1, verdict):
 
 
 def domain_gains(at_0, at_1):
-    return control_gains({signal: arms(DOMAIN_STEPS, **ranks) for signal, ranks in ((0.0, at_0), (1.0, at_1))}, DOMAIN_STEPS, NAMES)
+    return control_gains(
+        {signal: arms(DOMAIN_STEPS, **ranks) for signal, ranks in ((0.0, at_0), (1.0, at_1))}, DOMAIN_STEPS, NAMES
+    )
 
 
 def test_attention_counts_the_real_steps_too():
@@ -56,7 +74,10 @@ def test_balance_asks_the_smaller_domain_to_gain_more():
     smaller, both = {"multiple_attention": (1, 2)}, {"multiple_attention": (2, 2)}
     assert claims.balance(domain_gains(smaller, smaller), larger="Kitchen").verdict == claims.REPRODUCED
     judged = claims.balance(domain_gains(smaller, both), larger="Kitchen")
-    assert judged.verdict == claims.PARTLY and "nothing in common, Food, with less behaviour, gains +75.00" in judged.evidence
+    assert (
+        judged.verdict == claims.PARTLY
+        and "nothing in common, Food, with less behaviour, gains +75.00" in judged.evidence
+    )
     assert claims.balance(domain_gains(both, smaller), larger="Food").verdict == claims.NOT
 
 
@@ -79,14 +100,19 @@ def test_table4_and_partition():
     steps = {"a": [made_run([4, 4], [4, 4])], "b": [made_run([2, 2], [2, 2])], "c": [made_run([1, 1], [2, 2])]}
     judged = claims.table4(steps, "food_kitchen")
     assert judged.verdict == claims.PARTLY and "0.60 and 0.45 points" in judged.claim
-    counted = pd.DataFrame({"quantity": ["items", "train", "avg_length"], "ours": [5.0, float("nan"), 3.0], "paper": [5.0, 9.0, 4.0]})
+    counted = pd.DataFrame(
+        {"quantity": ["items", "train", "avg_length"], "ours": [5.0, float("nan"), 3.0], "paper": [5.0, 9.0, 4.0]}
+    )
     assert claims.partition(counted).verdict == claims.NOT and "1 of 1 numbers" in claims.partition(counted).evidence
     assert claims.partition(counted.assign(ours=6.0)).verdict == claims.PARTLY
 
 
 def judged_texts():
-    control = control_gains({signal: arms(TEXT_STEPS, with_text=ranks) for signal, ranks in ((0.0, (4, 4)), (1.0, (2, 4)))},
-                            TEXT_STEPS, NAMES)
+    control = control_gains(
+        {signal: arms(TEXT_STEPS, with_text=ranks) for signal, ranks in ((0.0, (4, 4)), (1.0, (2, 4)))},
+        TEXT_STEPS,
+        NAMES,
+    )
     runs = {"ID": [made_run([4, 4], [4, 4])], "ID + text": [made_run([2, 2], [8, 8], model="llm_emf")]}
     return claims.successor(control, {"Food-Kitchen (somewhere)": runs, "nothing": {}})
 
@@ -94,8 +120,13 @@ def judged_texts():
 def test_what_titles_do_is_told_and_texts_of_a_language_model_stay_unchecked():
     judged = judged_texts()
     assert judged.verdict == claims.UNCHECKED and judged.page == "06_llm_emf"
-    assert "by +25.00 ± 0.00 (Food) and +0.00 ± 0.00 (Kitchen) points of MRR; where they explain nothing" in judged.evidence
-    assert "On Food-Kitchen (somewhere) titles bring +25.00 ± 0.00 (Food) and −12.50 ± 0.00 (Kitchen)" in judged.evidence
+    assert (
+        "by +25.00 ± 0.00 (Food) and +0.00 ± 0.00 (Kitchen) points of MRR; where they explain nothing"
+        in judged.evidence
+    )
+    assert (
+        "On Food-Kitchen (somewhere) titles bring +25.00 ± 0.00 (Food) and −12.50 ± 0.00 (Kitchen)" in judged.evidence
+    )
 
 
 def test_the_successor_is_no_rival_of_ifcdsr():

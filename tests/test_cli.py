@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from worlds import tiny
 
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.sources import complete_options, demo
-from worlds import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -38,25 +38,31 @@ def test_prepare_says_what_is_there(capsys):
     assert "12 items of Food, 18 of Kitchen" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments, says", [
-    (["train", "--scenario", "food_kitchn"], "unknown scenario 'food_kitchn': choose one of food_kitchen, movie_book"),
-    (["train", "--source", "amazn"], "unknown source 'amazn': choose one of demo, c2dsr, llmcdsr"),
-    (["train", "--model", "sasrek"], "unknown model 'sasrek': choose one of popularity, cooccurrence"),
-    (["train", "--epoch", "many"], "invalid int value: 'many'"),
-    (["train", "--epochs", "0"], "epochs is 0: it must be at least 1"),
-    (["train", "--rate", "1"], "unrecognized arguments: --rate 1"),
-    (["train", "--set", "alpa=0.5"], "unknown option 'alpa' of model 'ifcdsr': it has hidden_size"),
-    (["train", "--set", "alpha=high"], "alpha is 'high': it must be of type float"),
-    (["train", "--set", "alpha=1.5"], "alpha is 1.5: it must be between 0 and 1"),
-    (["train", "--set", "target=z"], "unknown target 'z': choose one of both, x, y"),
-    (["train", "--set", "alpha"], "'alpha' is no NAME=VALUE"),
-    (["train", "--source-option", "visual=1"], "unknown option 'visual' of source 'demo'"),
-    (["train", "--device", "tpu"], "unknown device 'tpu'"),
-    (["train"], "no pictures"),
-    (["evaluate", "no/such/folder"], "config.json can't be read"),
-    (["prepare", "--source-option", "visual_signal=2"], "visual_signal is 2.0: it must lie between 0 and 1"),
-    (["embed", "--encoder", "clip"], "clip"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (
+            ["train", "--scenario", "food_kitchn"],
+            "unknown scenario 'food_kitchn': choose one of food_kitchen, movie_book",
+        ),
+        (["train", "--source", "amazn"], "unknown source 'amazn': choose one of demo, c2dsr, llmcdsr"),
+        (["train", "--model", "sasrek"], "unknown model 'sasrek': choose one of popularity, cooccurrence"),
+        (["train", "--epoch", "many"], "invalid int value: 'many'"),
+        (["train", "--epochs", "0"], "epochs is 0: it must be at least 1"),
+        (["train", "--rate", "1"], "unrecognized arguments: --rate 1"),
+        (["train", "--set", "alpa=0.5"], "unknown option 'alpa' of model 'ifcdsr': it has hidden_size"),
+        (["train", "--set", "alpha=high"], "alpha is 'high': it must be of type float"),
+        (["train", "--set", "alpha=1.5"], "alpha is 1.5: it must be between 0 and 1"),
+        (["train", "--set", "target=z"], "unknown target 'z': choose one of both, x, y"),
+        (["train", "--set", "alpha"], "'alpha' is no NAME=VALUE"),
+        (["train", "--source-option", "visual=1"], "unknown option 'visual' of source 'demo'"),
+        (["train", "--device", "tpu"], "unknown device 'tpu'"),
+        (["train"], "no pictures"),
+        (["evaluate", "no/such/folder"], "config.json can't be read"),
+        (["prepare", "--source-option", "visual_signal=2"], "visual_signal is 2.0: it must lie between 0 and 1"),
+        (["embed", "--encoder", "clip"], "clip"),
+    ],
+)
 def test_wrong_input_gets_one_line_and_exit_code_1(capsys, data, arguments, says):
     before = sorted(path for path in data.rglob("*") if path.is_file())
     assert main(arguments) == 1

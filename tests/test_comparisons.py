@@ -24,16 +24,29 @@ NAMES = ("Food", "Kitchen")
 def made_run(ranks_x: list[float], ranks_y: list[float], seed: int = 0, first_user: int = 0, **config) -> Run:
     """A finished run with these ranks under both protocols."""
     ranks = [*ranks_x, *ranks_y]
-    frame = pd.DataFrame({
-        "user": [f"u{first_user + number}" for number in range(len(ranks))],
-        "target_item": range(1, len(ranks) + 1),
-        "target_domain": ["x"] * len(ranks_x) + ["y"] * len(ranks_y),
-        "sampled_999": ranks, "full": [2 * rank for rank in ranks],
-    })
-    config = {"source": "demo", "scenario": "food_kitchen", "model": "ifcdsr", "seed": seed, "source_options": {},
-              "model_options": {}, **config}
-    provenance = {"trained_on": "training sequences", "cases": {"train": 10, "valid": 2, "test": len(ranks)},
-                  "parameters": 1234}
+    frame = pd.DataFrame(
+        {
+            "user": [f"u{first_user + number}" for number in range(len(ranks))],
+            "target_item": range(1, len(ranks) + 1),
+            "target_domain": ["x"] * len(ranks_x) + ["y"] * len(ranks_y),
+            "sampled_999": ranks,
+            "full": [2 * rank for rank in ranks],
+        }
+    )
+    config = {
+        "source": "demo",
+        "scenario": "food_kitchen",
+        "model": "ifcdsr",
+        "seed": seed,
+        "source_options": {},
+        "model_options": {},
+        **config,
+    }
+    provenance = {
+        "trained_on": "training sequences",
+        "cases": {"train": 10, "valid": 2, "test": len(ranks)},
+        "parameters": 1234,
+    }
     history = pd.DataFrame({"epoch": [1, 2, 3], "selection": [0.1, 0.3, 0.2]})
     return Run(Path("runs") / f"run{seed}", config, provenance, history, frame, summarise(frame))
 
@@ -50,12 +63,15 @@ def experiment() -> dict[str, list[Run]]:
 # --- what the paper prints ---
 
 
-@pytest.mark.parametrize("table, model, target, numbers", [
-    (paper.PAPER_TABLE2, "IFCDSR", "Food", [9.05, 8.85, 9.92]),
-    (paper.PAPER_TABLE2, "GRU4Rec", "Kitchen", [3.06, 2.55, 3.10]),
-    (paper.PAPER_TABLE3, "PSJNet", "Movie", [4.63, 4.06, 4.76]),
-    (paper.PAPER_TABLE3, "IFCDSR", "Book", [2.75, 2.37, 2.65]),
-])
+@pytest.mark.parametrize(
+    "table, model, target, numbers",
+    [
+        (paper.PAPER_TABLE2, "IFCDSR", "Food", [9.05, 8.85, 9.92]),
+        (paper.PAPER_TABLE2, "GRU4Rec", "Kitchen", [3.06, 2.55, 3.10]),
+        (paper.PAPER_TABLE3, "PSJNet", "Movie", [4.63, 4.06, 4.76]),
+        (paper.PAPER_TABLE3, "IFCDSR", "Book", [2.75, 2.37, 2.65]),
+    ],
+)
 def test_paper_numbers(table, model, target, numbers):
     row = table[(table["Model"] == model) & (table["Target"] == target)]
     assert row[list(paper.HEADLINE)].to_numpy().tolist() == [numbers]
@@ -76,7 +92,8 @@ def test_means_and_deviations_are_those_computed_by_hand(experiment):
     assert str(cell).replace("\u00a0", " ") == "62.50 ± 17.68"
     assert table.at[("Kitchen", "SASRec"), "MRR"] == Measured(25.0, 0.0)
     assert table.at[("Kitchen", "IFCDSR"), "NDCG@5"].mean == pytest.approx(
-        100 * (1 / math.log2(6) + (1 / math.log2(3) + 0) / 2) / 2)
+        100 * (1 / math.log2(6) + (1 / math.log2(3) + 0) / 2) / 2
+    )
     full = comparisons.over_seeds(experiment, NAMES, "full").set_index(["Target", "Model"])
     assert full.at[("Food", "IFCDSR"), "MRR"].mean == pytest.approx(43.75)
 
@@ -88,9 +105,11 @@ def test_one_seed_has_no_deviation():
 
 def test_comparison_says_what_it_is(experiment):
     text = comparisons.comparison(experiment, "demo", "food_kitchen", "sampled_999", "tab-x").data
-    caption = "Food-Kitchen (demo), test metrics in percent against 999 sampled negatives: means over " \
-              "seeds 0, 1, the MRR ± standard deviation; interval of the MRR over test cases; bold where better than all others by a " \
-              "paired test. Trained on training sequences: 10."
+    caption = (
+        "Food-Kitchen (demo), test metrics in percent against 999 sampled negatives: means over "
+        "seeds 0, 1, the MRR ± standard deviation; interval of the MRR over test cases; bold where better than all others by a "
+        "paired test. Trained on training sequences: 10."
+    )
     assert text.startswith(f":::{{table}} {caption}\n:name: tab-x\n")
     assert "| Food | SASRec | 62.50\u00a0±\u00a017.68 | 50.00\u00a0to\u00a075.00 |" in text
     assert "|  | IFCDSR | 87.50\u00a0±\u00a017.68 |" in text  # the better, but not by a test: two cases can't tell
@@ -101,7 +120,9 @@ def test_bold_is_what_beats_all_others_beyond_chance():
     ranks = random.integers(20, 60, 300).astype(float)
     same = made_run(ranks, ranks)
     better = made_run(ranks - random.integers(5, 15, 300), ranks)  # in Food alone
-    table = comparisons.with_intervals({"a": [same], "b": [better], "c": [made_run(ranks + 1, ranks)]}, NAMES, "sampled_999")
+    table = comparisons.with_intervals(
+        {"a": [same], "b": [better], "c": [made_run(ranks + 1, ranks)]}, NAMES, "sampled_999"
+    )
     table = table.set_index(["Target", "Model"])
     assert [cell.best for cell in table["MRR"]] == [False, True, False, False, False, False]
     interval = table.at[("Food", "b"), "95 % interval"]
@@ -140,13 +161,17 @@ def test_shipped_runs_are_those_of_the_experiment_and_no_others(tmp_path, monkey
     monkeypatch.setattr(comparisons, "shipped_dir", lambda: tmp_path)
     rows = experiments.comparison("food_kitchen", (0, 1), "c2dsr")
     wanted = [rows["IFCDSR (no images)"][1], rows["IFCDSR (no images)"][0], rows["GRU4Rec"][0]]
-    others = [dataclasses.replace(rows["IFCDSR (no images)"][0], train_negatives=0),  # a reading of the ledger
-              dataclasses.replace(rows["SASRec"][0], train_negatives=0, epochs=6)]
+    others = [
+        dataclasses.replace(rows["IFCDSR (no images)"][0], train_negatives=0),  # a reading of the ledger
+        dataclasses.replace(rows["SASRec"][0], train_negatives=0, epochs=6),
+    ]
     for number, configured in enumerate([*wanted, *others]):
         folder = put_run(tmp_path / f"c2dsr-food_kitchen-{configured.model}-seed{configured.seed}-{number}", configured)
     found = experiments.shipped_comparison("c2dsr", "food_kitchen")
-    assert {label: [run.config["seed"] for run in runs] for label, runs in found.items()} == \
-        {"GRU4Rec": [0], "IFCDSR (no images)": [0]}  # the seeds that all have
+    assert {label: [run.config["seed"] for run in runs] for label, runs in found.items()} == {
+        "GRU4Rec": [0],
+        "IFCDSR (no images)": [0],
+    }  # the seeds that all have
     assert list(found) == ["GRU4Rec", "IFCDSR (no images)"]
     assert list(comparisons.exact_runs("c2dsr", "food_kitchen")) == ["SASRec"]
     assert experiments.shipped_comparison("c2dsr", "movie_book") == {}
@@ -179,21 +204,37 @@ def test_against_rivals_by_hand(experiment):
     assert food.value == pytest.approx(25.0)  # cases: 100 - 50 and 75 - 75
     assert (food.low, food.high) == (0.0, 50.0)
     assert kitchen.value == pytest.approx(0.0) and kitchen.low <= 0 <= kitchen.high
-    assert [p.value for p in table["p"]] == [1.0, 1.0]  # one case that differs, or two that cancel: either sign is as far
+    assert [p.value for p in table["p"]] == [
+        1.0,
+        1.0,
+    ]  # one case that differs, or two that cancel: either sign is as far
     assert table["Verdict"].tolist() == ["undecided"] * 2
     assert str(Difference(0.001, -1.5, 2)).replace("\u00a0", " ") == "+0.00 (−1.50 to +2.00)"
-    assert [str(PValue(value)).replace("\u00a0", " ") for value in (math.nan, 0.0004, 0.0123, 1.0)] == ["–", "< 0.001", "0.012", "1.000"]
+    assert [str(PValue(value)).replace("\u00a0", " ") for value in (math.nan, 0.0004, 0.0123, 1.0)] == [
+        "–",
+        "< 0.001",
+        "0.012",
+        "1.000",
+    ]
 
 
 def test_a_difference_beyond_chance_is_told_with_its_direction_and_corrected_for_the_number_of_tests():
     random = np.random.default_rng(1)
     base = random.integers(2, 50, 400).astype(float)
-    runs = {"Ours": [made_run(base, base)], "weak": [made_run(base + 10, base)], "strong": [made_run(base - 1, base)],
-            "alike": [made_run(random.permutation(base), base)]}
+    runs = {
+        "Ours": [made_run(base, base)],
+        "weak": [made_run(base + 10, base)],
+        "strong": [made_run(base - 1, base)],
+        "alike": [made_run(random.permutation(base), base)],
+    }
     table = comparisons.against_rivals(runs, "Ours", NAMES, "sampled_999")
     verdicts = table.set_index(["Target", "Rival"])["Verdict"].to_dict()
-    assert verdicts == {("Food", "weak"): "better", ("Food", "strong"): "worse", ("Food", "alike"): "undecided",
-                        **{("Kitchen", name): "undecided" for name in ("weak", "strong", "alike")}}
+    assert verdicts == {
+        ("Food", "weak"): "better",
+        ("Food", "strong"): "worse",
+        ("Food", "alike"): "undecided",
+        **{("Kitchen", name): "undecided" for name in ("weak", "strong", "alike")},
+    }
     assert all(adjusted.value >= p.value for adjusted, p in zip(table["Holm"], table["p"]))
     text = comparisons.rivals_verdict(table, "Ours")
     assert text.startswith("**Food**: Ours is better than weak; worse than strong; not told apart from alike.")
@@ -264,8 +305,10 @@ def test_verdicts_follow_the_numbers():
 def controls(nothing=2, own=1, other=2):
     """An image control at 0 and 1; ranks 2 and 1 are MRRs of 50 and 100."""
     made = {rank: [made_run([rank] * 4, [rank] * 4)] for rank in (1, 2, 4)}
-    return {0.0: {"without images": made[2], "with images": made[nothing], "with other items' images": made[2]},
-            1.0: {"without images": made[2], "with images": made[own], "with other items' images": made[other]}}
+    return {
+        0.0: {"without images": made[2], "with images": made[nothing], "with other items' images": made[2]},
+        1.0: {"without images": made[2], "with images": made[own], "with other items' images": made[other]},
+    }
 
 
 def test_gains_of_a_control_by_its_dial():
@@ -273,13 +316,18 @@ def test_gains_of_a_control_by_its_dial():
     assert len(table) == 3 * 2 * 2
     chosen = table[(table["signal"] == 1) & (table["domain"] == "Kitchen")]
     assert dict(zip(chosen["compared"], chosen["gain"])) == {
-        "images": 50.0, "other items' images": 0.0, "images over those of other items": 50.0}
+        "images": 50.0,
+        "other items' images": 0.0,
+        "images over those of other items": 50.0,
+    }
     wide = comparisons.control_table(table)
     assert wide.columns.tolist() == ["What is gained", "Target", "0", "1"]
     assert wide.iloc[0].tolist() == ["images", "Food", "+0.00\u00a0±\u00a00.00", "+50.00\u00a0±\u00a00.00"]
 
 
-@pytest.mark.parametrize("ranks, holds", [({}, [2, 2]), ({"nothing": 1}, [0, 2]), ({"other": 1}, [2, 0]), ({"own": 4}, [2, 0])])
+@pytest.mark.parametrize(
+    "ranks, holds", [({}, [2, 2]), ({"nothing": 1}, [0, 2]), ({"other": 1}, [2, 0]), ({"own": 4}, [2, 0])]
+)
 def test_the_verdict_on_images_says_which_controls_hold(ranks, holds):
     table = comparisons.control_gains(controls(**ranks), comparisons.IMAGE_STEPS, NAMES)
     text = comparisons.modality_verdict(table, comparisons.IMAGE_STEPS, "pictures")
@@ -298,8 +346,11 @@ def test_a_placebo_that_harms_is_called_so():
 
 
 def test_the_reference_is_ifcdsr_wherever_it_stands():
-    runs = {"SASRec": [made_run([1], [1], model="sasrec")], "IFCDSR (no images)": [made_run([1], [1])],
-            "LLM-EMF": [made_run([1], [1], model="llm_emf")]}
+    runs = {
+        "SASRec": [made_run([1], [1], model="sasrec")],
+        "IFCDSR (no images)": [made_run([1], [1])],
+        "LLM-EMF": [made_run([1], [1], model="llm_emf")],
+    }
     assert comparisons.reference(runs) == "IFCDSR (no images)"
     with pytest.raises(InputError, match="add ifcdsr"):
         comparisons.reference({"SASRec": runs["SASRec"]})
@@ -307,23 +358,39 @@ def test_the_reference_is_ifcdsr_wherever_it_stands():
 
 def test_the_verdict_on_domains_says_whether_a_gain_grows():
     one, two = [made_run([1] * 4, [2] * 4)], [made_run([2] * 4, [2] * 4)]
-    runs = {0.0: {"merged sequence alone": two, "own domain alone": two, "multiple attention": two},
-            1.0: {"merged sequence alone": two, "own domain alone": one, "multiple attention": one}}
+    runs = {
+        0.0: {"merged sequence alone": two, "own domain alone": two, "multiple attention": two},
+        1.0: {"merged sequence alone": two, "own domain alone": one, "multiple attention": one},
+    }
     text = comparisons.domain_verdict(comparisons.control_gains(runs, comparisons.DOMAIN_STEPS, NAMES))
-    assert text.count("rises, from +0.00 ± 0.00 to +50.00 ± 0.00 points") == 1 and text.count("changes within noise") == 3
+    assert (
+        text.count("rises, from +0.00 ± 0.00 to +50.00 ± 0.00 points") == 1 and text.count("changes within noise") == 3
+    )
 
 
 def test_step_gains_go_from_label_to_label(experiment):
-    table = comparisons.step_gains({"a": experiment["SASRec"], "b": experiment["IFCDSR"], "c": experiment["IFCDSR"]}, NAMES)
-    assert table[["step", "domain"]].to_numpy().tolist() == [["b", "Food"], ["b", "Kitchen"], ["c", "Food"],
-                                                             ["c", "Kitchen"]]
+    table = comparisons.step_gains(
+        {"a": experiment["SASRec"], "b": experiment["IFCDSR"], "c": experiment["IFCDSR"]}, NAMES
+    )
+    assert table[["step", "domain"]].to_numpy().tolist() == [
+        ["b", "Food"],
+        ["b", "Kitchen"],
+        ["c", "Food"],
+        ["c", "Kitchen"],
+    ]
     assert table["gain"].tolist() == pytest.approx([25, 0, 0, 0])
 
 
 def test_exact_against_sampled_pairs_the_runs_of_a_model():
-    exact = {"SASRec": [made_run([1, 2], [4, 4], model="sasrec")], "Popularity": [made_run([9, 9], [9, 9], model="popularity")]}
-    sampled = {"SASRec": [made_run([2, 2], [4, 2], model="sasrec")], "Popularity": exact["Popularity"],
-               "SR-GNN": [made_run([1, 1], [1, 1], model="srgnn")]}
+    exact = {
+        "SASRec": [made_run([1, 2], [4, 4], model="sasrec")],
+        "Popularity": [made_run([9, 9], [9, 9], model="popularity")],
+    }
+    sampled = {
+        "SASRec": [made_run([2, 2], [4, 2], model="sasrec")],
+        "Popularity": exact["Popularity"],
+        "SR-GNN": [made_run([1, 1], [1, 1], model="srgnn")],
+    }
     table = comparisons.exact_against_sampled(exact, sampled, NAMES, "sampled_999")
     assert table["Model"].tolist() == ["SASRec", "SASRec"]
     assert table["Exact loss"].tolist() == [75.0, 25.0] and table["Sampled loss"].tolist() == [50.0, 37.5]
@@ -331,12 +398,17 @@ def test_exact_against_sampled_pairs_the_runs_of_a_model():
 
 
 def test_how_far_counting_leads_beside_printed_numbers():
-    counted = {"Popularity": [made_run([12], [100], model="popularity")],
-               "Co-occurrence": [made_run([20], [25], model="cooccurrence")], "SASRec": [made_run([1], [1], model="sasrec")]}
+    counted = {
+        "Popularity": [made_run([12], [100], model="popularity")],
+        "Co-occurrence": [made_run([20], [25], model="cooccurrence")],
+        "SASRec": [made_run([1], [1], model="sasrec")],
+    }
     text = comparisons.baselines_verdict(counted, paper.PAPER_TABLE2)
-    assert text == ("**Food**: Popularity, which learns nothing, has an MRR of 8.33; 3 of the 6 printed ones are lower, "
-                    "that of IFCDSR (9.05) is not. **Kitchen**: Co-occurrence, which learns nothing, has an MRR of 4.00; "
-                    "2 of the 6 printed ones are lower, that of IFCDSR (4.95) is not.")
+    assert text == (
+        "**Food**: Popularity, which learns nothing, has an MRR of 8.33; 3 of the 6 printed ones are lower, "
+        "that of IFCDSR (9.05) is not. **Kitchen**: Co-occurrence, which learns nothing, has an MRR of 4.00; "
+        "2 of the 6 printed ones are lower, that of IFCDSR (4.95) is not."
+    )
     better = {"Popularity": [made_run([10], [30], model="popularity")]}
     assert comparisons.baselines_verdict(better, paper.PAPER_TABLE3).count("among them") == 2
     assert comparisons.baselines_verdict({"SASRec": counted["SASRec"]}, paper.PAPER_TABLE2) == ""

@@ -41,7 +41,7 @@ def test_the_world_has_the_promised_shape(build, name):
         assert len(set(items)) == len(items) and (np.diff(times) >= 0).all()
     assert 1_500 <= scenario.sequences["user"].nunique() <= 3_000 and 1_000 <= scenario.num_items <= 2_500
     counts = np.sort(np.bincount(scenario.flat_items[0], minlength=scenario.num_items + 1)[1:])[::-1]
-    assert counts[:scenario.num_items // 5].sum() > 0.4 * counts.sum()  # long tail
+    assert counts[: scenario.num_items // 5].sum() > 0.4 * counts.sum()  # long tail
     ends = {split: [t[-1] for t in part["timestamps"]] for split, part in scenario.sequences.groupby("split")}
     assert max(ends["train"]) <= min(min(ends["valid"]), min(ends["test"]))
     assert abs(len(ends["valid"]) - len(ends["test"])) <= 1
@@ -50,8 +50,10 @@ def test_the_world_has_the_promised_shape(build, name):
 def test_no_item_is_taken_before_it_is_out(build):
     scenario = build()
     released = scenario.items["released"].to_numpy()
-    assert all((released[np.asarray(items) - 1] <= times[0]).all()
-               for items, times in zip(scenario.sequences["items"], scenario.sequences["timestamps"]))
+    assert all(
+        (released[np.asarray(items) - 1] <= times[0]).all()
+        for items, times in zip(scenario.sequences["items"], scenario.sequences["timestamps"])
+    )
 
 
 def test_the_same_seed_gives_the_same_world_and_another_gives_another(build):
@@ -66,18 +68,24 @@ def test_pictures_explain_behaviour_only_if_the_dial_says_so(build):
 
 
 def test_titles_explain_behaviour_only_if_the_dial_says_so(build):
-    theme = [agreement(build(visual_signal=0.0, text_signal=signal), "theme", across=False) for signal in (0.0, 0.375, 1.0)]
+    theme = [
+        agreement(build(visual_signal=0.0, text_signal=signal), "theme", across=False) for signal in (0.0, 0.375, 1.0)
+    ]
     assert abs(theme[0] - 1 / 12) < 0.012 and theme[0] + 0.02 < theme[1] < theme[2] - 0.2
     assert abs(agreement(build(visual_signal=0.0, text_signal=1.0), "colour", across=False) - 0.1) < 0.012
     scenario = build()
-    assert all(theme in title and kind in title for theme, kind, title in
-               zip(scenario.items["theme"], scenario.items["kind"], scenario.items["title"]))
+    assert all(
+        theme in title and kind in title
+        for theme, kind, title in zip(scenario.items["theme"], scenario.items["kind"], scenario.items["title"])
+    )
 
 
 def test_makers_are_named_by_titles_and_preferred_as_the_dial_says_and_change_nothing_else(build):
     plain, made, off = build(), build(makers=24, text_signal=1.0, visual_signal=0.0), build(makers=24, text_signal=0.0)
-    assert all(title == f"{maker} {old}" for title, maker, old in
-               zip(made.items["title"], made.items["maker"], plain.items["title"]))
+    assert all(
+        title == f"{maker} {old}"
+        for title, maker, old in zip(made.items["title"], made.items["maker"], plain.items["title"])
+    )
     assert made.items.drop(columns=["title", "maker"]).equals(plain.items.drop(columns="title"))
     assert agreement(made, "maker", across=False) > 0.12 and agreement(made, "maker", across=True) > 0.12
     assert abs(agreement(off, "maker", across=False) - 1 / 24) < 0.01
@@ -109,8 +117,16 @@ def test_lost_pictures_change_nothing_else(build):
 def test_worlds_of_one_catalogue_share_its_pictures(tmp_path, monkeypatch):
     """Drawn once; a world with other dials has the same files, one with lost pictures has fewer."""
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "data"))
-    items = pd.DataFrame({"item": [1, 2], "domain": ["x", "y"], "kind": [None, None], "colour": [None, None],
-                          "pattern": [None, None], "image": ["images/00001.png", "images/00002.png"]})
+    items = pd.DataFrame(
+        {
+            "item": [1, 2],
+            "domain": ["x", "y"],
+            "kind": [None, None],
+            "colour": [None, None],
+            "pattern": [None, None],
+            "image": ["images/00001.png", "images/00002.png"],
+        }
+    )
     drawn = []
 
     class Picture:

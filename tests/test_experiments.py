@@ -35,11 +35,28 @@ def test_the_comparison_has_every_model_and_seeds_for_those_that_are_trained():
 def test_all_models_of_a_comparison_have_the_same_budget():
     for source in ("demo", "c2dsr", "llmcdsr"):
         rows = experiments.comparison("food_kitchen", [0], source)
-        budgets = {tuple(getattr(configs[0], name) for name in (
-            "epochs", "patience", "batch_size", "train_negatives", "max_seq_len", "select_protocol", "candidate_seed",
-            "train_on", "holdout")) for configs in rows.values()}
-        sizes = {configs[0].model_options["hidden_size"] for configs in rows.values()
-                 if "hidden_size" in configs[0].model_options}
+        budgets = {
+            tuple(
+                getattr(configs[0], name)
+                for name in (
+                    "epochs",
+                    "patience",
+                    "batch_size",
+                    "train_negatives",
+                    "max_seq_len",
+                    "select_protocol",
+                    "candidate_seed",
+                    "train_on",
+                    "holdout",
+                )
+            )
+            for configs in rows.values()
+        }
+        sizes = {
+            configs[0].model_options["hidden_size"]
+            for configs in rows.values()
+            if "hidden_size" in configs[0].model_options
+        }
         assert len(budgets) == 1 and len(sizes) == 1
 
 
@@ -48,26 +65,42 @@ def test_arms_of_the_modalities_differ_in_their_modalities_alone():
         kept = dataclasses.asdict(config) | {"model": "", "source_options": {}, "model_options": {}, "shuffle_texts": 0}
         return json.dumps(kept, sort_keys=True)
 
-    experiments.keep_grid(experiments.grid_table([made_run("ifcdsr", 0.02, 1e-4, 0.1), made_run("llm_emf", 0.3, 1e-4, 0.1)]),
-                          "demo", "food_kitchen")
-    for arms in (experiments.modalities("food_kitchen", [0]), experiments.text_control("food_kitchen", 0.5, [0]),
-                 experiments.planted("food_kitchen", 0.0, 1.0, [0]), experiments.modalities("food_kitchen", [0], "c2dsr")):
+    experiments.keep_grid(
+        experiments.grid_table([made_run("ifcdsr", 0.02, 1e-4, 0.1), made_run("llm_emf", 0.3, 1e-4, 0.1)]),
+        "demo",
+        "food_kitchen",
+    )
+    for arms in (
+        experiments.modalities("food_kitchen", [0]),
+        experiments.text_control("food_kitchen", 0.5, [0]),
+        experiments.planted("food_kitchen", 0.0, 1.0, [0]),
+        experiments.modalities("food_kitchen", [0], "c2dsr"),
+    ):
         configs = [one for group in arms.values() for one in group]
         assert len({settings(config) for config in configs}) == 1 and len(configs) in (3, 4)
-    shares = {label: MODELS[configs[0].model].mixing(model_config(configs[0].model, configs[0].model_options))
-              for label, configs in experiments.modalities("food_kitchen", [0]).items()}
+    shares = {
+        label: MODELS[configs[0].model].mixing(model_config(configs[0].model, configs[0].model_options))
+        for label, configs in experiments.modalities("food_kitchen", [0]).items()
+    }
     assert {label: list(weights) for label, weights in shares.items()} == {
-        "ID": ["id"], "ID + image": ["id", "image"], "ID + text": ["id", "text"], "ID + image + text": ["id", "image", "text"]}
+        "ID": ["id"],
+        "ID + image": ["id", "image"],
+        "ID + text": ["id", "text"],
+        "ID + image + text": ["id", "image", "text"],
+    }
     control = experiments.text_control("food_kitchen", 0.5, [0])
     assert [configs[0].shuffle_texts for configs in control.values()] == [0, 0, 1]
-    assert {(configs[0].source_options["visual_signal"], configs[0].source_options["text_signal"])
-            for configs in control.values()} == {(0.0, 0.5)}
+    assert {
+        (configs[0].source_options["visual_signal"], configs[0].source_options["text_signal"])
+        for configs in control.values()
+    } == {(0.0, 0.5)}
 
 
 def test_the_grid_is_the_papers_and_its_outcome_is_chosen_on_validation_alone():
     configs = experiments.grid("food_kitchen", "c2dsr", ["sasrec"])["SASRec"]
     assert {(config.learning_rate, config.l2) for config in configs} == {
-        (rate, l2) for rate in (1e-3, 5e-4, 1e-4) for l2 in (1e-4, 5e-5, 1e-5)} and len(configs) == 9
+        (rate, l2) for rate in (1e-3, 5e-4, 1e-4) for l2 in (1e-4, 5e-5, 1e-5)
+    } and len(configs) == 9
     assert list(experiments.grid("food_kitchen", models=["popularity"])) == []
 
     before = experiments.settings("demo", "food_kitchen", "sasrec")[0]
@@ -98,8 +131,14 @@ def made_run(model, learning_rate, l2, validation):
     """A run with a high test MRR where validation is low, so that a choice by test would show."""
     history = pd.DataFrame({"epoch": [1, 2], "selection": [validation / 2, validation]})
     ranks = pd.DataFrame({"target_domain": ["x"], "sampled_999": [1 + 100 * validation]})
-    return Run(experiments.results_dir() / "folder", {"model": model, "learning_rate": learning_rate, "l2": l2}, {},
-               history, ranks, pd.DataFrame())
+    return Run(
+        experiments.results_dir() / "folder",
+        {"model": model, "learning_rate": learning_rate, "l2": l2},
+        {},
+        history,
+        ranks,
+        pd.DataFrame(),
+    )
 
 
 def test_a_list_of_runs_can_come_from_a_file(tmp_path):
@@ -109,11 +148,17 @@ def test_a_list_of_runs_can_come_from_a_file(tmp_path):
     assert experiments.named_list(str(path), "movie_book", "demo", [0], []) == wanted
 
 
-@pytest.mark.parametrize("text, message", [
-    ("{", "can't be read as JSON"), ("{}", "must hold a list"), ("[]", "must hold a list"), ("[3]", "must hold a list"),
-    ('[{"model": "sasrec"}, {"modell": "sasrec"}]', "configuration 1: .*modell"),
-    ('[{"model": "bert4rec"}]', "configuration 0: unknown model"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "can't be read as JSON"),
+        ("{}", "must hold a list"),
+        ("[]", "must hold a list"),
+        ("[3]", "must hold a list"),
+        ('[{"model": "sasrec"}, {"modell": "sasrec"}]', "configuration 1: .*modell"),
+        ('[{"model": "bert4rec"}]', "configuration 0: unknown model"),
+    ],
+)
 def test_a_wrong_list_is_refused_in_one_line(tmp_path, text, message):
     path = tmp_path / "mine.json"
     path.write_text(text)
@@ -128,8 +173,13 @@ def test_the_control_is_a_list_too_and_what_does_not_apply_is_refused():
     assert {config.source_options["visual_signal"] for config in configs} == set(experiments.SIGNALS)
     assert {config.source_options["cross_domain_signal"] for config in configs} == set(experiments.SIGNALS)
     assert sum(config.shuffle_pictures > 0 for config in configs) == 2 * 5
-    for what, source, models in (("control", "demo", ["sasrec"]), ("ablation", "demo", ["sasrec"]), ("control", "c2dsr", []),
-                                 ("readings", "demo", ["sasrec"]), ("sensitivity", "demo", ["sasrec"])):
+    for what, source, models in (
+        ("control", "demo", ["sasrec"]),
+        ("ablation", "demo", ["sasrec"]),
+        ("control", "c2dsr", []),
+        ("readings", "demo", ["sasrec"]),
+        ("sensitivity", "demo", ["sasrec"]),
+    ):
         with pytest.raises(InputError, match="takes no"):
             experiments.named_list(what, "movie_book", source, [0], models)
 
@@ -147,8 +197,11 @@ def test_every_reading_differs_from_ours_and_from_every_other():
 def test_sensitivity_changes_one_thing_and_tries_what_the_book_and_the_paper_use():
     ours = dataclasses.asdict(experiments.readings("food_kitchen", [0])[experiments.OURS][0])
     for name, groups in experiments.sensitivity("food_kitchen", [0]).items():
-        found = [{**record, **record["model_options"]} for [config] in groups.values()
-                 for record in [dataclasses.asdict(config)]]
+        found = [
+            {**record, **record["model_options"]}
+            for [config] in groups.values()
+            for record in [dataclasses.asdict(config)]
+        ]
         assert [record[name] for record in found] == list(experiments.SENSITIVITY[name])
         assert any({**ours, **ours["model_options"]}[name] == record[name] for record in found), name
         for record in found:
@@ -193,13 +246,16 @@ def test_run_config_leaves_out_what_does_not_apply():
     assert config.train_on == "valid" and "visual_signal" not in config.source_options
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("food_kitchen", "ebay", "ifcdsr", 0), "unknown source 'ebay'"),
-    (("food_kitchen", "demo", "bert4rec", 0), "unknown model 'bert4rec'"),
-    (("food_kitchen", "demo", "ifcdsr", "x"), "seed is 'x'"),
-    (("food_kitchen", "demo", "ifcdsr", 0, -1), "epochs is -1"),
-    (("food_kitchen", "demo", "ifcdsr", 0, 0, "test"), "unknown train_on 'test'"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("food_kitchen", "ebay", "ifcdsr", 0), "unknown source 'ebay'"),
+        (("food_kitchen", "demo", "bert4rec", 0), "unknown model 'bert4rec'"),
+        (("food_kitchen", "demo", "ifcdsr", "x"), "seed is 'x'"),
+        (("food_kitchen", "demo", "ifcdsr", 0, -1), "epochs is -1"),
+        (("food_kitchen", "demo", "ifcdsr", 0, 0, "test"), "unknown train_on 'test'"),
+    ],
+)
 def test_run_config_refuses(arguments, message):
     with pytest.raises(InputError, match=message):
         experiments.run_config(*arguments)

@@ -42,11 +42,18 @@ def scenario(tmp_path, data):
         blocks = rng.integers(0, 256, size=(8, 8, 3), dtype=np.uint8)
         Image.fromarray(blocks).resize((64, 64)).save(folder / "images" / f"{item}.png")
     count = NUM_X + NUM_Y
-    items = pd.DataFrame({"item": np.arange(1, count + 1, dtype=np.int32), "domain": ["x"] * NUM_X + ["y"] * NUM_Y,
-                          "source_id": [f"id{i}" for i in range(1, count + 1)], "title": None,
-                          "image": [f"images/{i}.png" for i in range(1, count + 1)]})
-    sequences = pd.DataFrame({"user": ["u"], "split": ["train"], "target_domain": ["y"], "items": [[1, 8]],
-                              "timestamps": [None]})
+    items = pd.DataFrame(
+        {
+            "item": np.arange(1, count + 1, dtype=np.int32),
+            "domain": ["x"] * NUM_X + ["y"] * NUM_Y,
+            "source_id": [f"id{i}" for i in range(1, count + 1)],
+            "title": None,
+            "image": [f"images/{i}.png" for i in range(1, count + 1)],
+        }
+    )
+    sequences = pd.DataFrame(
+        {"user": ["u"], "split": ["train"], "target_domain": ["y"], "items": [[1, 8]], "timestamps": [None]}
+    )
     return Scenario("food_kitchen", "demo", items, sequences, {}, folder)
 
 
@@ -111,7 +118,7 @@ def test_files_of_earlier_versions_are_found(scenario, encoder, data):
         digest.update(f"{source_id}\x1f{len(content)}\n".encode() + content)
     made_of = ["small_clip", hashlib.sha256(b"weights").hexdigest(), "eight pixels", digest.hexdigest()]
     assert made.fingerprint == hashlib.sha256("\x1f".join(made_of).encode()).hexdigest()
-    path, = cached(data)
+    (path,) = cached(data)
     with features.safe_open(path, framework="numpy") as file:
         metadata = json.loads(file.metadata()["record"])
     assert metadata["pictures_sha256"] == digest.hexdigest()
@@ -157,11 +164,13 @@ def test_a_failed_embedding_leaves_nothing(scenario, encoder, data, monkeypatch)
 def test_a_cached_matrix_needs_neither_open_clip_nor_pil(scenario, encoder, data):
     embed_images(scenario)
     scenario.save(scenario.folder)
-    code = ("import sys\nfor name in ('open_clip', 'PIL', 'torch'): sys.modules[name] = None\n"
-            "from pathlib import Path\nfrom ifcdsr_core import clip, images\n"
-            "from ifcdsr_core.scenario import Scenario\n"
-            f"clip.SMALL_CLIP_WEIGHTS = Path({str(clip.SMALL_CLIP_WEIGHTS)!r})\n"
-            f"print(images.embed_images(Scenario.load(Path({str(scenario.folder)!r}))).matrix.shape)")
+    code = (
+        "import sys\nfor name in ('open_clip', 'PIL', 'torch'): sys.modules[name] = None\n"
+        "from pathlib import Path\nfrom ifcdsr_core import clip, images\n"
+        "from ifcdsr_core.scenario import Scenario\n"
+        f"clip.SMALL_CLIP_WEIGHTS = Path({str(clip.SMALL_CLIP_WEIGHTS)!r})\n"
+        f"print(images.embed_images(Scenario.load(Path({str(scenario.folder)!r}))).matrix.shape)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == f"({NUM_X + NUM_Y}, 16)", done.stderr
 
@@ -177,8 +186,12 @@ def _bomb(path):
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0))
-                     + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b"\0"))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_unusable_pictures_get_the_mean_of_their_domain(scenario, encoder):
@@ -291,6 +304,7 @@ def test_a_model_of_open_clip_from_a_file(scenario, data, tmp_path):
     assert made.encoder == f"{name}/w.safetensors"  # results name no folder of this machine
 
     from open_clip import image_transform
+
     mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
     preprocess = image_transform(model.visual.image_size, is_train=False, mean=mean, std=std)
     pictures = [preprocess(Image.open(scenario.folder / image)) for image in scenario.items["image"]]
@@ -312,16 +326,19 @@ def test_a_tag_found_in_the_cache_needs_no_download(scenario, encoder, data, mon
     assert embed_images(scenario, "ViT-B-32-quickgelu/openai").fingerprint == made.fingerprint
 
 
-@pytest.mark.parametrize("encoder_name, message", [
-    ("ViT-B-32/openai", "choose ViT-B-32-quickgelu/openai"),
-    ("ViT-B-23/openai", "unknown open_clip model 'ViT-B-23': did you mean .*ViT-B-32"),
-    ("ViT-B-32-quickgelu/openia", "unknown weights 'openia' .* did you mean openai"),
-    ("ViT-B-32-quickgelu/laion2b_e16", "such as ViT-B-32/laion2b_e16"),
-    ("ViT-S-32/any", "no published weights"),
-    ("big_clip", "unknown encoder 'big_clip': choose small_clip, or"),
-    ("ViT-B-32/", "unknown encoder"),
-    ("ViT-B-32/nowhere/weights.pt", "no weights at nowhere/weights.pt"),
-])
+@pytest.mark.parametrize(
+    "encoder_name, message",
+    [
+        ("ViT-B-32/openai", "choose ViT-B-32-quickgelu/openai"),
+        ("ViT-B-23/openai", "unknown open_clip model 'ViT-B-23': did you mean .*ViT-B-32"),
+        ("ViT-B-32-quickgelu/openia", "unknown weights 'openia' .* did you mean openai"),
+        ("ViT-B-32-quickgelu/laion2b_e16", "such as ViT-B-32/laion2b_e16"),
+        ("ViT-S-32/any", "no published weights"),
+        ("big_clip", "unknown encoder 'big_clip': choose small_clip, or"),
+        ("ViT-B-32/", "unknown encoder"),
+        ("ViT-B-32/nowhere/weights.pt", "no weights at nowhere/weights.pt"),
+    ],
+)
 def test_encoders_that_do_not_exist(scenario, encoder_name, message):
     with pytest.raises(InputError, match=message) as raised:
         embed_images(scenario, encoder_name)

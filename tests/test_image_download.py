@@ -19,6 +19,8 @@ import zlib
 import pandas as pd
 import pytest
 from PIL import Image
+from web_server import WebServer, make_certificate, run_and_kill
+from worlds import tiny
 
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
@@ -27,11 +29,19 @@ from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import complete_options, demo, image_download, public_web
 from ifcdsr_core.sources.image_download import (
-    KINDS, PERMANENT, TEMPORARY, PictureLimits, download_images, gif_frames, inspect, read_manifest, repeated, summary,
-    with_images)
+    KINDS,
+    PERMANENT,
+    TEMPORARY,
+    PictureLimits,
+    download_images,
+    gif_frames,
+    inspect,
+    read_manifest,
+    repeated,
+    summary,
+    with_images,
+)
 from ifcdsr_core.sources.public_web import checked_address, is_public
-from web_server import WebServer, make_certificate, run_and_kill
-from worlds import tiny
 
 QUICK = {"rate": 10_000.0, "wait": 0.01, "attempts": 2, "read_timeout": 10.0, "total_timeout": 20.0}
 HASTY = {"connect_timeout": 1.0, "read_timeout": 1.0, "total_timeout": 2.0}
@@ -58,12 +68,18 @@ def plain(mode: str, form: str) -> bytes:
 
 def png(width: int, height: int, *, before: bytes = b"", rows: bytes = b"", bits: int = 8) -> bytes:
     """A PNG whose header says what it likes; black where ``rows`` are not given and it is not too large."""
+
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
     header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", rows or zlib.compress(bytes(1000)))
-            + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + before
+        + chunk(b"IDAT", rows or zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def bomb() -> bytes:
@@ -82,14 +98,24 @@ def gif(frames: int) -> bytes:
 
 
 def items_of(addresses: list) -> pd.DataFrame:
-    return pd.DataFrame({"source_id": [f"B{number:04d}" for number in range(1, len(addresses) + 1)],
-                         "image_urls": pd.Series(addresses, dtype=object)})
+    return pd.DataFrame(
+        {
+            "source_id": [f"B{number:04d}" for number in range(1, len(addresses) + 1)],
+            "image_urls": pd.Series(addresses, dtype=object),
+        }
+    )
 
 
 def get(addresses: list, folder, progress: bool = False, allow_private: bool = True, limits: dict = {}, **options):
     """Download; the manifest, numbered from 1."""
-    download_images(items_of(addresses), folder, PictureLimits(**QUICK | limits), allow_private=allow_private,
-                    progress=progress, **options)
+    download_images(
+        items_of(addresses),
+        folder,
+        PictureLimits(**QUICK | limits),
+        allow_private=allow_private,
+        progress=progress,
+        **options,
+    )
     manifest = read_manifest(folder)
     return manifest.set_index(manifest["source_id"].str[1:].astype(int))
 
@@ -140,14 +166,17 @@ def bad_pictures() -> dict[str, tuple[str, bytes, str]]:
         "bomb below PIL's own limit": ("too_many_pixels", png(10_000, 9_000), "ok"),
         "bomb by animation": ("too_many_frames", gif(1_500), "ok"),
         "bomb in a text chunk": ("damaged", png(64, 64, before=text_chunk), "ok"),
-        "jpeg cut": ("damaged", JPEG[:len(JPEG) // 2], "ok"),
-        "png cut": ("damaged", PNG[:len(PNG) // 2], "ok"),
+        "jpeg cut": ("damaged", JPEG[: len(JPEG) // 2], "ok"),
+        "png cut": ("damaged", PNG[: len(PNG) // 2], "ok"),
         "png with a wrong checksum": ("damaged", PNG[:60] + b"\0\0\0\0" + PNG[64:], "ok"),
         "jpeg of noise": ("damaged", b"\xff\xd8\xff\xe0" + random.Random(1).randbytes(5000), "ok"),
         "a header only": ("damaged", JPEG[:4], "ok"),
         "webp of noise": ("damaged", b"RIFF\x99\0\0\0WEBPVP8 " + random.Random(2).randbytes(200), "ok"),
-        "EXIF and nothing else": ("damaged", b"\xff\xd8\xff\xe1\0\x20Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(16),
-                                  "ok"),
+        "EXIF and nothing else": (
+            "damaged",
+            b"\xff\xd8\xff\xe1\0\x20Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(16),
+            "ok",
+        ),
         "too big": ("too_big", bytes(3_000_000), "ok"),
         "too big without a length": ("too_big", JPEG, "endless"),
         "too big once unpacked": ("too_big", bytes(5_000_000), "gzip"),
@@ -176,8 +205,10 @@ def bad_pictures() -> dict[str, tuple[str, bytes, str]]:
 def test_every_bad_picture_is_counted_and_named(web, tmp_path):
     bad = bad_pictures()
     expected = {name: kind for name, (kind, _, _) in bad.items()}
-    addresses = {name: [web.put(f"/{number}", content, behave)] for number, (name, (_, content, behave))
-                 in enumerate(bad.items())}
+    addresses = {
+        name: [web.put(f"/{number}", content, behave)]
+        for number, (name, (_, content, behave)) in enumerate(bad.items())
+    }
     addresses["circle"] = [web.put("/circle", b"", "redirect:/circle")]
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound, not listening
@@ -186,9 +217,13 @@ def test_every_bad_picture_is_counted_and_named(web, tmp_path):
             ("refused", "unreachable", [f"http://127.0.0.1:{unused.getsockname()[1]}/"]),
             ("not known", "unresolved", ["http://no-such-host.invalid/"]),
             ("no TLS", "tls", [web.url("/0").replace("http:", "https:")]),
-            ("none", "no_address", None), ("an empty list", "no_address", []), ("blank", "no_address", [" "]),
-            ("file", "bad_address", ["file:///etc/hostname"]), ("ftp", "bad_address", ["ftp://127.0.0.1/x.jpg"]),
-            ("data", "bad_address", ["data:image/png;base64,AAAA"]), ("no scheme", "bad_address", ["//host/x.jpg"]),
+            ("none", "no_address", None),
+            ("an empty list", "no_address", []),
+            ("blank", "no_address", [" "]),
+            ("file", "bad_address", ["file:///etc/hostname"]),
+            ("ftp", "bad_address", ["ftp://127.0.0.1/x.jpg"]),
+            ("data", "bad_address", ["data:image/png;base64,AAAA"]),
+            ("no scheme", "bad_address", ["//host/x.jpg"]),
             ("password", "bad_address", ["http://me:secret@127.0.0.1/x.jpg"]),
             ("control sign", "bad_address", ["http://127.0.0.1/\r\nX: 1"]),
             ("long", "bad_address", ["http://127.0.0.1/" + 3000 * "x"]),
@@ -223,12 +258,19 @@ def test_type_is_that_of_the_content(web, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "B0001.jpg", "manifest.jsonl"]
 
 
-@pytest.mark.parametrize("limit, name, kind", [
-    ({"max_bytes": len(JPEG) - 1}, "jpeg", "too_big"), ({"max_bytes": len(JPEG)}, "jpeg", "ok"),
-    ({"max_pixels": 80 * 60 - 1}, "jpeg", "too_many_pixels"), ({"max_pixels": 80 * 60}, "jpeg", "ok"),
-    ({"min_side": 61}, "jpeg", "too_small"), ({"min_side": 60}, "jpeg", "ok"),
-    ({"max_frames": 11}, "animation", "too_many_frames"), ({"max_frames": 12}, "animation", "ok"),
-])
+@pytest.mark.parametrize(
+    "limit, name, kind",
+    [
+        ({"max_bytes": len(JPEG) - 1}, "jpeg", "too_big"),
+        ({"max_bytes": len(JPEG)}, "jpeg", "ok"),
+        ({"max_pixels": 80 * 60 - 1}, "jpeg", "too_many_pixels"),
+        ({"max_pixels": 80 * 60}, "jpeg", "ok"),
+        ({"min_side": 61}, "jpeg", "too_small"),
+        ({"min_side": 60}, "jpeg", "ok"),
+        ({"max_frames": 11}, "animation", "too_many_frames"),
+        ({"max_frames": 12}, "animation", "ok"),
+    ],
+)
 def test_limits_are_exact(web, tmp_path, limit, name, kind):
     assert get([[web.put("/a", GOOD[name][0])]], tmp_path, limits=limit)["kind"].tolist() == [kind]
 
@@ -267,22 +309,64 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"""
 # -- addresses ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("address, public", [
-    ("8.8.8.8", True), ("2001:4860:4860::8888", True), ("::ffff:8.8.8.8", True), ("64:ff9b::808:808", True),
-    ("127.0.0.1", False), ("10.1.2.3", False), ("172.16.0.1", False), ("192.168.1.1", False),
-    ("169.254.169.254", False),
-    ("100.64.0.1", False), ("0.0.0.0", False), ("224.0.0.1", False), ("239.1.1.1", False), ("240.0.0.1", False),
-    ("255.255.255.255", False), ("192.0.2.1", False), ("198.18.0.1", False), ("::1", False), ("::", False),
-    ("fe80::1", False), ("fe80::1%eth0", False), ("fc00::1", False), ("fec0::1", False), ("ff0e::1", False),
-    ("::ffff:127.0.0.1", False), ("::ffff:10.0.0.1", False), ("::127.0.0.1", False), ("64:ff9b::7f00:1", False),
-    ("64:ff9b:1::1", False), ("2002:7f00:1::", False), ("2001:0:1::", False), ("2001:db8::1", False),
-])
+@pytest.mark.parametrize(
+    "address, public",
+    [
+        ("8.8.8.8", True),
+        ("2001:4860:4860::8888", True),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::808:808", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("239.1.1.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+        ("192.0.2.1", False),
+        ("198.18.0.1", False),
+        ("::1", False),
+        ("::", False),
+        ("fe80::1", False),
+        ("fe80::1%eth0", False),
+        ("fc00::1", False),
+        ("fec0::1", False),
+        ("ff0e::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("::127.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b:1::1", False),
+        ("2002:7f00:1::", False),
+        ("2001:0:1::", False),
+        ("2001:db8::1", False),
+    ],
+)
 def test_public_addresses(address, public):
     assert is_public(address) is public
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0177.0.0.1", "0x7f.1", "127.1", "0",
-                                  "[::1]", "[::ffff:127.0.0.1]", "LOCALHOST.", "127.0.0.1.", "1２7.0.0.1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "0177.0.0.1",
+        "0x7f.1",
+        "127.1",
+        "0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "LOCALHOST.",
+        "127.0.0.1.",
+        "1２7.0.0.1",
+    ],
+)
 def test_private_addresses_in_all_disguises(web, tmp_path, host):
     url = web.put("/a", JPEG).replace("127.0.0.1", host)
     line = get([[url]], tmp_path, allow_private=False).loc[1]
@@ -300,8 +384,10 @@ def resolve(monkeypatch, names: dict[str, list]):
             return real(host, port, *args, **kwargs)
         asked.append(host)
         several = names[host][min(asked.count(host), len(names[host])) - 1]
-        return [(socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port))
-                for one in several]
+        return [
+            (socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port))
+            for one in several
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
@@ -319,8 +405,15 @@ def test_a_redirect_to_a_private_address(tmp_path, monkeypatch):
     monkeypatch.setattr(public_web, "is_public", lambda address: address == "127.0.0.2")
     with WebServer("127.0.0.2") as public, WebServer("127.0.0.1") as private:
         inside = private.put("/a", JPEG)
-        found = get([[public.put("/ok", JPEG)], [public.put("/in", b"", f"redirect:{inside}")],
-                     [public.put("/twice", b"", "redirect:/in")]], tmp_path, allow_private=False)
+        found = get(
+            [
+                [public.put("/ok", JPEG)],
+                [public.put("/in", b"", f"redirect:{inside}")],
+                [public.put("/twice", b"", "redirect:/in")],
+            ],
+            tmp_path,
+            allow_private=False,
+        )
         assert found["kind"].tolist() == ["ok", "private_address", "private_address"] and not private.log
 
 
@@ -329,19 +422,23 @@ def test_what_was_checked_is_what_is_connected_to(tmp_path, monkeypatch):
     monkeypatch.setattr(public_web, "is_public", lambda address: address == "127.0.0.2")
     with WebServer("127.0.0.2") as public, socket.create_server(("127.0.0.1", public._server.server_port)) as private:
         private.settimeout(0.01)
-        asked = resolve(monkeypatch, {"pictures.example": [["127.0.0.2"], ["127.0.0.1"]],
-                                      "mixed.example": [["127.0.0.1", "127.0.0.2"]]})
+        asked = resolve(
+            monkeypatch,
+            {"pictures.example": [["127.0.0.2"], ["127.0.0.1"]], "mixed.example": [["127.0.0.1", "127.0.0.2"]]},
+        )
         public.put("/a", JPEG)
-        found = get([[public.url("/a", name)] for name in ("pictures.example", "mixed.example")], tmp_path,
-                    allow_private=False)
+        found = get(
+            [[public.url("/a", name)] for name in ("pictures.example", "mixed.example")], tmp_path, allow_private=False
+        )
         assert found["kind"].tolist() == ["ok", "ok"] and sorted(asked) == ["mixed.example", "pictures.example"]
         with pytest.raises(TimeoutError):
             private.accept()  # nobody has knocked
         assert {entry["host"].split(":")[0] for entry in public.log} == {"pictures.example", "mixed.example"}
 
 
-@pytest.mark.parametrize("address", ["http://a.b/c", "HTTPS://a.b:8/c?d#e", "http://[2001:db8::1]/x",
-                                     "http://a.b/ü d.jpg"])
+@pytest.mark.parametrize(
+    "address", ["http://a.b/c", "HTTPS://a.b:8/c?d#e", "http://[2001:db8::1]/x", "http://a.b/ü d.jpg"]
+)
 def test_addresses_that_will_do(address):
     assert checked_address(address).host
 
@@ -374,8 +471,11 @@ def test_https(tmp_path, monkeypatch):
         assert found["kind"].tolist() == ["ok", "ok", "timeout", "timeout"] and time.monotonic() - begin < 6
         assert get(urls[:1], tmp_path / "private", allow_private=False)["kind"].tolist() == ["private_address"]
         web.log.clear()
-        get([[web.put(f"/{n}", JPEG).replace("127.0.0.1", "localhost")] for n in range(10)], tmp_path / "kept",
-            limits={"per_host": 1})
+        get(
+            [[web.put(f"/{n}", JPEG).replace("127.0.0.1", "localhost")] for n in range(10)],
+            tmp_path / "kept",
+            limits={"per_host": 1},
+        )
         assert len({entry["port"] for entry in web.log}) == 1  # one handshake
 
 
@@ -385,19 +485,34 @@ def test_https(tmp_path, monkeypatch):
 def test_the_next_address_is_tried(web, tmp_path):
     good, gone, busy = web.put("/g", JPEG), web.put("/n", b"", "status:404"), web.put("/b", b"", "status:503")
     small = web.put("/s", picture("GIF", (1, 1)))
-    found = get([[gone, small, good], [busy, good, gone], [gone, busy, small], [small, gone], [good, gone],
-                 ["ftp://x/y", "http://me@h/x", good]], tmp_path)
+    found = get(
+        [
+            [gone, small, good],
+            [busy, good, gone],
+            [gone, busy, small],
+            [small, gone],
+            [good, gone],
+            ["ftp://x/y", "http://me@h/x", good],
+        ],
+        tmp_path,
+    )
     assert found["kind"].tolist() == ["ok", "ok", "server_error", "too_small", "ok", "ok"]
     assert found["address"].tolist() == [good, good, busy, small, good, good]
     assert [[tried["kind"] for tried in line] for line in found["tried"]] == [
-        ["not_found", "too_small"], ["server_error"], ["not_found", "server_error", "too_small"],
-        ["too_small", "not_found"], [], ["bad_address", "bad_address"]]
+        ["not_found", "too_small"],
+        ["server_error"],
+        ["not_found", "server_error", "too_small"],
+        ["too_small", "not_found"],
+        [],
+        ["bad_address", "bad_address"],
+    ]
     assert found["status"].tolist() == [200, 200, 503, 200, 200, 200]
 
 
 def test_connections_are_kept_also_after_failures(web, tmp_path):
-    urls = [[web.put(f"/{n}", JPEG, ("ok", "status:404", "status:500", f"redirect:/{n - 1}")[n % 4])]
-            for n in range(12)]
+    urls = [
+        [web.put(f"/{n}", JPEG, ("ok", "status:404", "status:500", f"redirect:/{n - 1}")[n % 4])] for n in range(12)
+    ]
     get(urls, tmp_path, limits={"per_host": 1})
     assert len(web.log) > 12 and len({entry["port"] for entry in web.log}) == 1
 
@@ -442,6 +557,7 @@ def test_limit(web, tmp_path):
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_quiets_the_whole_host(web, tmp_path, status):
     """By the server's clock: nothing is asked of it for a second once it has said so."""
+
     def behave(nth):
         return f"status:{status}:1" if nth == 1 else "ok"
 
@@ -497,8 +613,11 @@ def test_a_dead_host_is_left_alone(web, tmp_path):
 def test_the_total_time_of_a_request(web, tmp_path):
     begin = time.monotonic()
     names = ["trickle:100", "slow_head", "sleep:5"]
-    found = get([[web.put(f"/{n}", PNG, behave)] for n, behave in enumerate(names)], tmp_path,
-                limits={"attempts": 1, "total_timeout": 0.5})
+    found = get(
+        [[web.put(f"/{n}", PNG, behave)] for n, behave in enumerate(names)],
+        tmp_path,
+        limits={"attempts": 1, "total_timeout": 0.5},
+    )
     assert set(found["kind"]) == {"timeout"} and time.monotonic() - begin < 4
 
 
@@ -543,8 +662,15 @@ def test_killed_at_random_moments(web, tmp_path):
     get(urls, tmp_path / "quiet")
     web.log.clear()
     moments = random.Random(7)
-    killed = run_and_kill(web, [moments.uniform(0.0, 0.08) for _ in range(10)], download_images, items_of(urls),
-                          tmp_path / "killed", PictureLimits(**QUICK | {"per_host": 2}), allow_private=True)
+    killed = run_and_kill(
+        web,
+        [moments.uniform(0.0, 0.08) for _ in range(10)],
+        download_images,
+        items_of(urls),
+        tmp_path / "killed",
+        PictureLimits(**QUICK | {"per_host": 2}),
+        allow_private=True,
+    )
     assert killed >= 5 and outcome(tmp_path / "killed") == outcome(tmp_path / "quiet")
     asked = pd.Series([entry["path"] for entry in web.log]).value_counts()
     assert asked.sum() <= 61 + 1 + 2 * 2 * killed  # what was known was not asked again
@@ -617,8 +743,9 @@ def test_the_command(web, tmp_path, monkeypatch, capsys):
     urls = [[web.put(f"/{n}", JPEG, "status:404" if n == 4 else None)] for n in range(scenario.num_items)]
     scenario.provenance.update(version=demo.VERSION, options=complete_options("demo", {}))
     folder = tmp_path / "scenarios" / "demo" / "food_kitchen"
-    Scenario(scenario.name, scenario.source, scenario.items.assign(image_urls=urls), scenario.sequences,
-             scenario.provenance).save(folder)
+    Scenario(
+        scenario.name, scenario.source, scenario.items.assign(image_urls=urls), scenario.sequences, scenario.provenance
+    ).save(folder)
     assert main(["pictures", "--rate", "10000"]) == 0
     said = capsys.readouterr().out
     assert "private_address" in said and "0 of 30 items have a picture" in said and not web.log
@@ -665,12 +792,16 @@ def test_pictures_of_a_scenario(web, tmp_path):
     assert loaded.fingerprint == scenario.fingerprint == after.fingerprint and loaded.provenance == {"version": 1}
     assert loaded.items["image"].isna().tolist() == [n == 4 for n in range(30)] and after.items["image"][4] is None
     assert shown(scenario) == [None if n == 4 else JPEG if n % 3 == 0 else PNG for n in range(30)]
-    assert all(image.startswith("images/") and (scenario.folder / image).samefile(store / image[len("images/"):])
-               for image in loaded.items["image"].dropna())
+    assert all(
+        image.startswith("images/") and (scenario.folder / image).samefile(store / image[len("images/") :])
+        for image in loaded.items["image"].dropna()
+    )
     assert [list(found) for found in loaded.items["image_urls"]] == urls
     assert {name: content for name, content in before.items() if name != "items.parquet"} == {
-        path.name: path.read_bytes() for path in scenario.folder.iterdir()
-        if path.is_file() and path.name != "items.parquet"}
+        path.name: path.read_bytes()
+        for path in scenario.folder.iterdir()
+        if path.is_file() and path.name != "items.parquet"
+    }
     fetch(loaded, store)
     assert len(web.log) == 30  # also with the addresses as Parquet gives them back
     many = repeated(store, 5)
@@ -683,9 +814,38 @@ def test_pictures_of_a_scenario(web, tmp_path):
         with_images(loaded, tmp_path)
 
 
-ODD_IDS = ["..", ".", "...", "../../../evil", "/", "/etc/passwd", "a/b", "a%2Fb", "A/B", "A%2FB", "%", "%25", "%2525",
-           ".lock", "manifest.jsonl", ".B0001.jpg.4711", "B0001.jpg", "B0001", "b0001", "-rf", "~", "\\..\\x", "C:x",
-           "*?<>|\"", "!" * 64, "/" * 64, "." * 64, "#oc-R1", "__init__", "CON"]
+ODD_IDS = [
+    "..",
+    ".",
+    "...",
+    "../../../evil",
+    "/",
+    "/etc/passwd",
+    "a/b",
+    "a%2Fb",
+    "A/B",
+    "A%2FB",
+    "%",
+    "%25",
+    "%2525",
+    ".lock",
+    "manifest.jsonl",
+    ".B0001.jpg.4711",
+    "B0001.jpg",
+    "B0001",
+    "b0001",
+    "-rf",
+    "~",
+    "\\..\\x",
+    "C:x",
+    '*?<>|"',
+    "!" * 64,
+    "/" * 64,
+    "." * 64,
+    "#oc-R1",
+    "__init__",
+    "CON",
+]
 
 
 def test_odd_source_ids_have_files_of_their_own_inside_the_store(web, tmp_path):
@@ -701,7 +861,13 @@ def test_odd_source_ids_have_files_of_their_own_inside_the_store(web, tmp_path):
     for folder, others in ((store, {".lock", "manifest.jsonl"}), (scenario.folder / "images", set())):
         assert {path.name for path in folder.iterdir()} == others | set(files)
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
-        *files, ".lock", "manifest.jsonl", "items.parquet", "sequences.parquet", "scenario.json"}
+        *files,
+        ".lock",
+        "manifest.jsonl",
+        "items.parquet",
+        "sequences.parquet",
+        "scenario.json",
+    }
     fetch(scenario, store)
     assert len(web.log) == 30  # none is taken for half a file, or for another
 

@@ -39,12 +39,25 @@ def put_scenario(data) -> Scenario:
         Image.fromarray(blocks).resize((80, 80)).save(folder / "images" / f"{item}.png")
     (folder / "images" / "3.png").write_text("no picture")
     (folder / "images" / "90.png").unlink()
-    items = pd.DataFrame({"item": np.arange(1, PICTURES + 1, dtype=np.int32), "domain": ["x"] * 70 + ["y"] * 80,
-                          "source_id": [f"id{item}" for item in range(1, PICTURES + 1)], "title": None,
-                          "image": [f"images/{item}.png" for item in range(1, PICTURES + 1)]})
+    items = pd.DataFrame(
+        {
+            "item": np.arange(1, PICTURES + 1, dtype=np.int32),
+            "domain": ["x"] * 70 + ["y"] * 80,
+            "source_id": [f"id{item}" for item in range(1, PICTURES + 1)],
+            "title": None,
+            "image": [f"images/{item}.png" for item in range(1, PICTURES + 1)],
+        }
+    )
     items.loc[[9, 10, 60, 149], "image"] = None
-    sequences = pd.DataFrame({"user": ["u"], "split": ["train"], "target_domain": ["y"],
-                              "items": [np.array([1, 71], dtype=np.int32)], "timestamps": [None]})
+    sequences = pd.DataFrame(
+        {
+            "user": ["u"],
+            "split": ["train"],
+            "target_domain": ["y"],
+            "items": [np.array([1, 71], dtype=np.int32)],
+            "timestamps": [None],
+        }
+    )
     Scenario("food_kitchen", "demo", items, sequences, {"version": demo.VERSION, "options": demo.OPTIONS}).save(folder)
     return Scenario.load(folder)
 
@@ -57,8 +70,15 @@ def scenario(tmp_path, monkeypatch):
 
 def start(data, *command, **more) -> subprocess.Popen:
     environment = {**os.environ, "IFCDSR_DATA": str(data), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, *command], env=environment, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, start_new_session=True, **more)
+    return subprocess.Popen(
+        [sys.executable, *command],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        **more,
+    )
 
 
 def embed(data, *command) -> str:
@@ -71,7 +91,7 @@ def embed(data, *command) -> str:
 
 def cache_file(data):
     """The one file there is; nothing half-written or in parts lies beside it."""
-    file, = (data / "features").iterdir()
+    (file,) = (data / "features").iterdir()
     return file
 
 
@@ -81,14 +101,16 @@ def test_kill_9_at_random_moments_ends_in_the_same_bytes(tmp_path):
     embed(tmp_path / "whole", *EMBED)
     whole, folder = cache_file(tmp_path / "whole").read_bytes(), tmp_path / "killed" / "features"
     # a slower model, so that a kill meets every stage; what it computes is the same
-    slow = ("import sys, time; from ifcdsr_core import clip, images, __main__\n"
-            "tower = images.image_tower\n"
-            "def slower(*given):\n"
-            "    made = tower(*given); encode = made.encode\n"
-            "    object.__setattr__(made, 'encode', lambda pixels: (time.sleep(0.02), encode(pixels))[1])\n"
-            "    return made\n"
-            "images.image_tower = slower\n"
-            f"sys.exit(__main__.main({EMBED[2:]}))")
+    slow = (
+        "import sys, time; from ifcdsr_core import clip, images, __main__\n"
+        "tower = images.image_tower\n"
+        "def slower(*given):\n"
+        "    made = tower(*given); encode = made.encode\n"
+        "    object.__setattr__(made, 'encode', lambda pixels: (time.sleep(0.02), encode(pixels))[1])\n"
+        "    return made\n"
+        "images.image_tower = slower\n"
+        f"sys.exit(__main__.main({EMBED[2:]}))"
+    )
     moments, kills, shards_kept = random.Random(), 0, []
     while True:
         process = start(tmp_path / "killed", "-c", slow)
@@ -139,7 +161,8 @@ def test_two_processes_share_the_shards_and_embed_what_one_does(tmp_path):
         "def say(tensors, path):\n"
         "    print('wrote', os.environ.get('RANK'), path.name.split('.')[1], flush=True); save(tensors, path)\n"
         "images.save_file = say\n"
-        f"sys.exit(__main__.main({EMBED[2:]}))")
+        f"sys.exit(__main__.main({EMBED[2:]}))"
+    )
     wrote = {}
     for name, launcher in (("one", []), ("two", TORCHRUN)):
         put_scenario(tmp_path / name)
@@ -188,10 +211,13 @@ def test_processes_that_embed_the_same_wait_for_each_other(tmp_path):
     cache_file(tmp_path)
 
 
-@pytest.mark.parametrize("given, message", [
-    ({"workers": -1}, "workers is -1: it must be at least 0"),
-    ({"precision": "int8"}, "unknown precision 'int8': choose one of float32, float16, bfloat16"),
-])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"workers": -1}, "workers is -1: it must be at least 0"),
+        ({"precision": "int8"}, "unknown precision 'int8': choose one of float32, float16, bfloat16"),
+    ],
+)
 def test_bad_settings(scenario, given, message):
     with pytest.raises(InputError, match=message):
         embed_images(scenario, **given)

@@ -5,8 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BLOCKED = ("open_clip", "torchvision", "PIL", "papermill", "matplotlib", "seaborn", "scipy", "sklearn", "IPython",
-           "pooch", "jinja2", "nbformat")
+BLOCKED = (
+    "open_clip",
+    "torchvision",
+    "PIL",
+    "papermill",
+    "matplotlib",
+    "seaborn",
+    "scipy",
+    "sklearn",
+    "IPython",
+    "pooch",
+    "jinja2",
+    "nbformat",
+)
 
 
 def test_training_imports_nothing_heavy():

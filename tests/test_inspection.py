@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from worlds import NUM_X, NUM_Y, tiny
 
 from ifcdsr_core import inspection
 from ifcdsr_core.batches import encode
@@ -16,7 +17,6 @@ from ifcdsr_core.inspection import ALL, HIDDEN, PLACES, SHOWN, Part
 from ifcdsr_core.models import ModelInputs
 from ifcdsr_core.models.ifcdsr import IFCDSR
 from ifcdsr_core.protocol import rank_cases
-from worlds import NUM_X, NUM_Y, tiny
 
 ENCODERS = ["x_id", "x_image", "y_id", "y_image", "xy_id", "xy_image"]
 
@@ -104,9 +104,19 @@ def test_attention_depends_neither_on_batches_nor_on_dropout(model, cases, table
 
 def made_attention(weights: list[list[float]], items: list[list[int]], encoder: str = "x_image") -> pd.DataFrame:
     """One encoder's attention to histories of X items."""
-    rows = [{"case": case, "encoder": encoder, "position": place, "item": of[place], "lag": len(of) - 1 - place,
-             "length": len(of), "weight": given[place]}
-            for case, (of, given) in enumerate(zip(items, weights)) for place in range(len(of))]
+    rows = [
+        {
+            "case": case,
+            "encoder": encoder,
+            "position": place,
+            "item": of[place],
+            "lag": len(of) - 1 - place,
+            "length": len(of),
+            "weight": given[place],
+        }
+        for case, (of, given) in enumerate(zip(items, weights))
+        for place in range(len(of))
+    ]
     return pd.DataFrame(rows)
 
 
@@ -171,20 +181,29 @@ def test_sharing_is_found_where_it_was_planted_and_only_there():
     items = pd.DataFrame({name: random.integers(3, size=40) for name in (*SHOWN, *HIDDEN)})
     histories = [random.permutation(39)[:6] + 1 for _ in range(300)]
     weights = [np.exp(0.7 * (items["kind"].to_numpy()[h - 1] == items["kind"].iloc[h[-1] - 1])) for h in histories]
-    looks = pd.concat([made_attention([w / w.sum() for w in weights], histories, "x_image"),
-                       made_attention(random.dirichlet(np.ones(6), 300), histories, "x_id")], ignore_index=True)
+    looks = pd.concat(
+        [
+            made_attention([w / w.sum() for w in weights], histories, "x_image"),
+            made_attention(random.dirichlet(np.ones(6), 300), histories, "x_id"),
+        ],
+        ignore_index=True,
+    )
     found = inspection.sharing(looks, items, np.full(300, 40), "newest")
     strong = found[(found["encoder"] == "x_image") & (found["attribute"] == "kind")].iloc[0]
     assert strong["usual_low"] > 1.2
     text = inspection.sharing_verdict(found, {"x_id": "Food by ID", "x_image": "Food by image"})
-    assert "By image: of 3 ratios for what a picture shows, 1 differs from 1 beyond chance (Food by image, kind: " \
-        in text
+    assert (
+        "By image: of 3 ratios for what a picture shows, 1 differs from 1 beyond chance (Food by image, kind: " in text
+    )
     assert "By ID: of 3 ratios for what a picture shows, none differs" in text
-    assert text.endswith("by image the attention depends on what a picture shows, and not measurably on what none "
-                         "shows; by ID the attention depends measurably neither on what a picture shows nor on what "
-                         "none shows.")
-    turned = found.assign(p=found["p"].where(found["attribute"] != "kind", 0.9)
-                          .where(found["attribute"] != "stage", 1e-6))
+    assert text.endswith(
+        "by image the attention depends on what a picture shows, and not measurably on what none "
+        "shows; by ID the attention depends measurably neither on what a picture shows nor on what "
+        "none shows."
+    )
+    turned = found.assign(
+        p=found["p"].where(found["attribute"] != "kind", 0.9).where(found["attribute"] != "stage", 1e-6)
+    )
     text = inspection.sharing_verdict(turned, {"x_id": "Food by ID", "x_image": "Food by image"})
     assert "by image the attention depends on what no picture shows, and not measurably on what one shows" in text
 
@@ -201,6 +220,7 @@ def test_all_parts_together_are_the_model(model, cases):
 
 def test_a_part_alone_is_its_softmax(model, cases):
     """Source by image, target in X: h of S^Y against the pictures of X; merged by ID: a softmax over both domains."""
+
     def opinion(encoder, item_seq, matrix, first, last):
         hidden = model.encoders[encoder](F.embedding(item_seq, matrix))
         length = (item_seq != 0).sum(dim=1)
@@ -231,19 +251,28 @@ def test_scorers_are_ranked_by_the_same_protocol(model, cases):
     assert len(ranks.columns) == 1 + 6 + 3 + 2 + 3 + 1
     np.testing.assert_array_equal(ranks["everything", ALL], rank_cases(model, cases, 3)["sampled_999"])
     without = Part(model, [(role, modality) for role in ("own", "merged") for modality in ("id", "image")])
-    np.testing.assert_array_equal(ranks["all but one branch", "without source"],
-                                  rank_cases(without, cases, 3)["sampled_999"])
+    np.testing.assert_array_equal(
+        ranks["all but one branch", "without source"], rank_cases(without, cases, 3)["sampled_999"]
+    )
     table = inspection.scorer_table(ranks, ("Food", "Kitchen"))
     assert table.groupby("domain")["scorer"].nunique().tolist() == [15, 15]
 
 
 def made_ranks(of_part, of_whole, of_rest) -> pd.DataFrame:
     count = len(of_part)
-    columns = {("one encoder", "own by ID"): of_part, ("one encoder", "own by image"): of_rest,
-               ("one modality", "all three by ID"): of_part, ("all but one branch", "without source"): of_whole,
-               ("everything", ALL): of_whole}
-    return pd.DataFrame({("", "target_domain"): ["x"] * count + ["y"] * count,
-                         **{name: [*values] * 2 for name, values in columns.items()}})
+    columns = {
+        ("one encoder", "own by ID"): of_part,
+        ("one encoder", "own by image"): of_rest,
+        ("one modality", "all three by ID"): of_part,
+        ("all but one branch", "without source"): of_whole,
+        ("everything", ALL): of_whole,
+    }
+    return pd.DataFrame(
+        {
+            ("", "target_domain"): ["x"] * count + ["y"] * count,
+            **{name: [*values] * 2 for name, values in columns.items()},
+        }
+    )
 
 
 def test_scorer_table_by_hand():
@@ -254,8 +283,14 @@ def test_scorer_table_by_hand():
     assert (food.at["own by ID", "difference"].low, food.at["own by ID", "difference"].high) == (-75, -25)
     assert food.at[ALL, "difference"] is None and np.isnan(food.at[ALL, "holm"])
     page = inspection.scorer_page(table)
-    assert page.columns.tolist() == ["Uses", "Scorer", "Food MRR", "Food: minus all", "Kitchen MRR",
-                                     "Kitchen: minus all"]
+    assert page.columns.tolist() == [
+        "Uses",
+        "Scorer",
+        "Food MRR",
+        "Food: minus all",
+        "Kitchen MRR",
+        "Kitchen: minus all",
+    ]
     assert isinstance(page.loc[0, "Food: minus all"], Difference) and page["Food MRR"].tolist() == food["MRR"].tolist()
 
 
@@ -299,8 +334,9 @@ def test_a_view_is_the_case(views, model, world, cases):
         assert view.top.loc[ALL].tolist() == (scores.argsort(descending=True)[:4] + (1, NUM_X + 1)[domain]).tolist()
         assert view.ranks[ALL] == ranks["full"][case]
         names = world.domain_names
-        assert view.top.index.tolist() == [f"{branch} by {m}" for branch in (names[domain], names[1 - domain], "merged")
-                                           for m in ("ID", "image")] + [ALL]
+        assert view.top.index.tolist() == [
+            f"{branch} by {m}" for branch in (names[domain], names[1 - domain], "merged") for m in ("ID", "image")
+        ] + [ALL]
         for encoder, weights in view.attention.iterrows():
             own = [encoder.startswith("merged") or (item <= NUM_X) == encoder.startswith("Food") for item in view.items]
             assert (~np.isnan(weights.to_numpy())).tolist() == own

@@ -6,10 +6,10 @@ import math
 
 import pandas as pd
 import pytest
+from test_comparisons import NAMES, made_run
 
 from ifcdsr_core import experiments, ledger
 from ifcdsr_core.comparisons import Difference
-from test_comparisons import NAMES, made_run
 
 
 def runs_of(ranks_x, ranks_y, **config):
@@ -48,7 +48,10 @@ def test_every_gap_has_a_measured_effect_or_says_why_not(demo):
     assert len(lines) == 15 and not (lines == "").any().any()
     unmeasured = lines[lines["Largest effect"] == "cannot be checked here"]["#"]
     assert set(unmeasured) == {6, 13, 14}
-    assert "Cannot be checked here" in ledger.entry(ledger.GAPS[5]).data and "Cannot" not in ledger.entry(ledger.GAPS[0]).data
+    assert (
+        "Cannot be checked here" in ledger.entry(ledger.GAPS[5]).data
+        and "Cannot" not in ledger.entry(ledger.GAPS[0]).data
+    )
 
 
 def test_effects_by_hand(demo):
@@ -62,7 +65,9 @@ def test_effects_by_hand(demo):
     assert (rival["gap"], rival["Food"].value, rival["Kitchen"].value) == (4, -50.0, 0.0)
     full = table.loc["ranked among all items of the domain"]  # made_run doubles the ranks
     assert (full["Food"].value, full["Kitchen"].value) == (-25.0, -12.5)
-    first, last = (table.loc[f"the target {where} its equals, for Popularity"]["Food"] for where in ("before", "behind"))
+    first, last = (
+        table.loc[f"the target {where} its equals, for Popularity"]["Food"] for where in ("before", "behind")
+    )
     assert first.value == pytest.approx(100 / 2 - 100 / 3) and last.value == pytest.approx(100 / 4 - 100 / 3)
     assert "the target before its equals" not in table.index  # these runs do not tell their ties
 
@@ -79,22 +84,33 @@ def test_intervals_hold_seeds_and_cases(demo):
 
 
 def test_the_verdict_counts_what_is_beyond_noise():
-    table = pd.DataFrame([(1, "a", "demo", Difference(-3, -4, -2), Difference(1, 0.5, 2)),
-                          (4, "b", "demo", Difference(9, 8, 10), Difference(9, 8, 10)),
-                          (7, "c", "demo", Difference(1, -1, 2), Difference(-1, -3, 1))],
-                         columns=["gap", "reading", "data", *NAMES])
+    table = pd.DataFrame(
+        [
+            (1, "a", "demo", Difference(-3, -4, -2), Difference(1, 0.5, 2)),
+            (4, "b", "demo", Difference(9, 8, 10), Difference(9, 8, 10)),
+            (7, "c", "demo", Difference(1, -1, 2), Difference(-1, -3, 1)),
+        ],
+        columns=["gap", "reading", "data", *NAMES],
+    )
     nothing = (3, "d", "demo", Difference(0.004, 0.001, 0.01), Difference(0.0, 0.0, 0.0))  # certain, and shown as zero
-    assert ledger.verdict(table) == "**On the demo**: of 4 effects, 1 lower the MRR beyond noise and 1 raise it: a (Kitchen)."
+    assert (
+        ledger.verdict(table)
+        == "**On the demo**: of 4 effects, 1 lower the MRR beyond noise and 1 raise it: a (Kitchen)."
+    )
     table.loc[len(table)] = nothing
     assert "of 6 effects, 1 lower the MRR beyond noise and 1 raise it: a (Kitchen)." in ledger.verdict(table)
 
 
 def test_at_a_glance_what_is_beyond_noise_goes_before_what_is_larger():
-    table = pd.DataFrame([(7, "noisy", "demo", Difference(5, -1, 11), Difference(-4, -9, 1)),
-                          (7, "sure", "demo", Difference(1, 0.5, 2), Difference(0, -1, 1)),
-                          (9, "larger", "demo", Difference(-3, -9, 3), Difference(0, -1, 1)),
-                          (9, "smaller", "demo", Difference(1, -2, 3), Difference(0, -1, 1))],
-                         columns=["gap", "reading", "data", *NAMES])
+    table = pd.DataFrame(
+        [
+            (7, "noisy", "demo", Difference(5, -1, 11), Difference(-4, -9, 1)),
+            (7, "sure", "demo", Difference(1, 0.5, 2), Difference(0, -1, 1)),
+            (9, "larger", "demo", Difference(-3, -9, 3), Difference(0, -1, 1)),
+            (9, "smaller", "demo", Difference(1, -2, 3), Difference(0, -1, 1)),
+        ],
+        columns=["gap", "reading", "data", *NAMES],
+    )
     lines = ledger.summary(table).set_index("#")["Largest effect"]
     assert (lines[7], lines[9]) == ("sure; demo", "larger; demo")
 

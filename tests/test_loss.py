@@ -38,7 +38,8 @@ def test_equals_the_dense_loss_in_value_and_gradient(monkeypatch, chunk_rows, wi
 def test_gradient_by_finite_differences():
     queries, items, targets, log_mixing = case(rows=5, num_items=7, widths=(3, 2), dtype=torch.float64)
     assert torch.autograd.gradcheck(
-        lambda *t: mixture_nll(t[:2], t[2:4], targets, t[4]), (*queries, *items, log_mixing))
+        lambda *t: mixture_nll(t[:2], t[2:4], targets, t[4]), (*queries, *items, log_mixing)
+    )
 
 
 def test_large_logits_neither_overflow_nor_vanish():
@@ -87,11 +88,16 @@ def test_sampled_negatives_estimate_the_denominator_without_bias_and_exactly_whe
     for a, b in zip(torch.autograd.grad(whole, [*queries, *items]), torch.autograd.grad(exact, [*queries, *items])):
         torch.testing.assert_close(a, b)
     scores = queries[0] @ items[0].T
-    one = [queries[0][:1]], items, targets[:1], log_mixing  # exp(loss) is denominator / exp(target's score): linear in it
+    one = (
+        [queries[0][:1]],
+        items,
+        targets[:1],
+        log_mixing,
+    )  # exp(loss) is denominator / exp(target's score): linear in it
     torch.manual_seed(0)
     ratios = torch.stack([sampled(*one, num_negatives=5).exp() for _ in range(4000)])
     wanted = (scores[0] - scores[0, targets[0]]).exp().sum()
-    assert abs(ratios.mean() - wanted) < 4 * ratios.std() / 4000 ** 0.5
+    assert abs(ratios.mean() - wanted) < 4 * ratios.std() / 4000**0.5
 
 
 def test_a_step_with_sampled_negatives_has_gradients_in_what_was_drawn_only():

@@ -7,12 +7,12 @@ import dataclasses
 
 import pytest
 import torch
-
-from ifcdsr_core.batches import IGNORE
-from ifcdsr_core.models.mifn import WINDOW
 from test_models import cases, make
 from test_psjnet import DOMAINS, flows, strong
 from worlds import NUM_X, NUM_Y, tiny
+
+from ifcdsr_core.batches import IGNORE
+from ifcdsr_core.models.mifn import WINDOW
 
 
 def neighbours(model):
@@ -22,13 +22,12 @@ def neighbours(model):
         for one, other in zip(map(int, items), map(int, items[1:])):
             counts[one][other] += 1
             counts[other][one] += 1
-    return {item: strongest(model, near.items())
-            for item, near in counts.items()}
+    return {item: strongest(model, near.items()) for item, near in counts.items()}
 
 
 def strongest(model, pairs):
     ordered = sorted(pairs, key=lambda pair: (-pair[1], -model.graph.favour[pair[0]].item()))
-    return dict(ordered[:model.config.num_neighbours])
+    return dict(ordered[: model.config.num_neighbours])
 
 
 def subgraph(model, graph, history, target):
@@ -54,8 +53,13 @@ def distribution(model, history, domain, target=None):
     weights = {}
     for role, members, asked in ((0, inner, h), (1, cross, t)):
         if members:
-            scores = torch.stack([ktu.weigh.weight[role] @ torch.tanh(
-                ktu.attend_state[role].weight @ asked + ktu.attend_node[role].weight @ e[n]) for n in members])
+            scores = torch.stack(
+                [
+                    ktu.weigh.weight[role]
+                    @ torch.tanh(ktu.attend_state[role].weight @ asked + ktu.attend_node[role].weight @ e[n])
+                    for n in members
+                ]
+            )
             weights.update(zip(members, scores.softmax(dim=0)))
     passed = {}
     for n in nodes:
@@ -79,8 +83,12 @@ def distribution(model, history, domain, target=None):
     p_sequence = torch.stack([query @ embedding[item] for item in DOMAINS[domain]]).softmax(dim=0)
     if not updated:
         return p_sequence, nodes, torch.ones(())
-    energy = torch.stack([decoder.weigh.weight[0] @ torch.tanh(
-        decoder.of_state.weight @ own[domain] + decoder.of_node.weight @ new) for new in updated.values()])
+    energy = torch.stack(
+        [
+            decoder.weigh.weight[0] @ torch.tanh(decoder.of_state.weight @ own[domain] + decoder.of_node.weight @ new)
+            for new in updated.values()
+        ]
+    )
     p = torch.sigmoid(decoder.switch(torch.cat([sequence, sum(updated.values())])))[0]
     p_graph = torch.zeros_like(p_sequence)
     for n, share in zip(updated, energy.softmax(dim=0)):
@@ -112,7 +120,7 @@ def test_nodes_counted_by_hand(size):
     for target in (None, batch.labels[case, position]):
         nodes = model.nodes(batch, case, position, target)
         for number, (row, last) in enumerate(zip(case.tolist(), position.tolist())):
-            history = batch.item_seq[row, :last + 1].tolist()
+            history = batch.item_seq[row, : last + 1].tolist()
             expected = subgraph(model, graph, history, None if target is None else int(target[number]))
             assert nodes[number].tolist() == expected + [0] * (size - len(expected))
 
@@ -136,7 +144,7 @@ def test_loss_written_out(size, weight):
     model, batch = strong("mifn", num_neighbours=size, switch_weight=weight), cases()[:15]
     total, positions, found = 0.0, 0, 0
     for row, position in (batch.labels != IGNORE).nonzero().tolist():
-        history, target = batch.item_seq[row, :position + 1].tolist(), int(batch.labels[row, position])
+        history, target = batch.item_seq[row, : position + 1].tolist(), int(batch.labels[row, position])
         domain = int(target not in DOMAINS[0])
         p, nodes, not_p = distribution(model, history, domain, target)
         total = total - p[target - DOMAINS[domain].start].log()

@@ -7,31 +7,47 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from worlds import NUM_X, NUM_Y, tiny
 
 from ifcdsr_core.batches import IGNORE, Batch, encode
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import MODELS, ModelInputs
 from ifcdsr_core.models.attention import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.sasrec import SASRec
-from worlds import NUM_X, NUM_Y, tiny
 
-FEATURES = {modality: F.normalize(torch.randn(NUM_X + NUM_Y, 6, generator=torch.Generator().manual_seed(seed)), dim=1)
-            for seed, modality in enumerate(("image", "text"), start=1)}
+FEATURES = {
+    modality: F.normalize(torch.randn(NUM_X + NUM_Y, 6, generator=torch.Generator().manual_seed(seed)), dim=1)
+    for seed, modality in enumerate(("image", "text"), start=1)
+}
 COUNTING = ["popularity", "cooccurrence"]
 # options that switch off the parts of a loss that are no prediction of a next item
 AUXILIARY = {"tricdr": {"contrastive_weight": 0.0, "triplet_weight": 0.0}, "c2dsr": {"infomax_weight": 0.0}}
 VARIANTS = [
     *((name, {}) for name in COUNTING),
-    ("gru4rec", {}), ("sasrec", {"num_layers": 2, "inner_size": 8}), ("srgnn", {}), ("srgnn", {"num_layers": 2}),
-    ("psjnet", {}), ("psjnet", {"num_layers": 2, "num_roles": 1}), ("mifn", {}), ("mifn", {"num_neighbours": 3}),
-    ("tricdr", {}), ("tricdr", {"triplet_weight": 0.0}),
-    ("c2dsr", {}), ("c2dsr", {"graph_layers": 2}),
-    ("ifcdsr", {}), ("ifcdsr", {"image_fusion": False}),
-    ("ifcdsr", {"multiple_attention": False}), ("ifcdsr", {"image_projection": "linear"}),
+    ("gru4rec", {}),
+    ("sasrec", {"num_layers": 2, "inner_size": 8}),
+    ("srgnn", {}),
+    ("srgnn", {"num_layers": 2}),
+    ("psjnet", {}),
+    ("psjnet", {"num_layers": 2, "num_roles": 1}),
+    ("mifn", {}),
+    ("mifn", {"num_neighbours": 3}),
+    ("tricdr", {}),
+    ("tricdr", {"triplet_weight": 0.0}),
+    ("c2dsr", {}),
+    ("c2dsr", {"graph_layers": 2}),
+    ("ifcdsr", {}),
+    ("ifcdsr", {"image_fusion": False}),
+    ("ifcdsr", {"multiple_attention": False}),
+    ("ifcdsr", {"image_projection": "linear"}),
     ("ifcdsr", {"positions": False, "inner_size": 0, "num_layers": 2}),
-    ("ifcdsr", {"source_branch": "zero", "target": "x"}), ("ifcdsr", {"learn_temperature": True, "target": "y"}),
-    ("llm_emf", {}), ("llm_emf", {"image_fusion": False}), ("llm_emf", {"text_fusion": False}),
-    ("llm_emf", {"learn_mixing": True}), ("llm_emf", {"image_projection": "linear", "multiple_attention": False}),
+    ("ifcdsr", {"source_branch": "zero", "target": "x"}),
+    ("ifcdsr", {"learn_temperature": True, "target": "y"}),
+    ("llm_emf", {}),
+    ("llm_emf", {"image_fusion": False}),
+    ("llm_emf", {"text_fusion": False}),
+    ("llm_emf", {"learn_mixing": True}),
+    ("llm_emf", {"image_projection": "linear", "multiple_attention": False}),
 ]
 
 
@@ -91,9 +107,14 @@ def test_a_case_is_scored_alike_alone_and_in_a_batch(model):
 
 def test_scores_cover_the_domain_and_do_not_see_the_target(model):
     batch = cases()
-    other = dataclasses.replace(batch, target_item=batch.target_item.flip(0), target_domain=batch.target_domain.flip(0),
-                                labels=batch.labels.flip(0), labels_x=batch.labels_x.flip(0),
-                                labels_y=batch.labels_y.flip(0))
+    other = dataclasses.replace(
+        batch,
+        target_item=batch.target_item.flip(0),
+        target_domain=batch.target_domain.flip(0),
+        labels=batch.labels.flip(0),
+        labels_x=batch.labels_x.flip(0),
+        labels_y=batch.labels_y.flip(0),
+    )
     for domain, count in ((0, NUM_X), (1, NUM_Y)):
         scores = model.score(batch, domain)
         assert scores.shape == (len(batch), count) and scores.isfinite().all()
@@ -122,12 +143,36 @@ def test_one_batch_can_be_overfitted(trained):
 
 def test_every_option_of_the_config_is_read():
     """Each field changes the loss, the scores or the parameters; a flag that nothing reads would not."""
-    changes = {"hidden_size": 16, "num_layers": 2, "dropout": 0.5, "num_heads": 1, "inner_size": 9, "positions": False, "alpha": 0.2,
-               "lambda_1": 0.7, "lambda_2": 0.9, "image_fusion": False, "multiple_attention": False,
-               "temperature": 0.5, "learn_temperature": True, "source_branch": "zero", "target": "x",
-               "image_projection": "linear", "graph_layers": 2, "infomax_weight": 0.8,
-               "contrastive_weight": 0.3, "contrastive_temperature": 0.5, "triplet_weight": 0.3, "triplet_margin": 2.0,
-               "text_fusion": False, "text_share": 0.1, "learn_mixing": True, "num_roles": 2, "num_neighbours": 2, "switch_weight": 0.3}
+    changes = {
+        "hidden_size": 16,
+        "num_layers": 2,
+        "dropout": 0.5,
+        "num_heads": 1,
+        "inner_size": 9,
+        "positions": False,
+        "alpha": 0.2,
+        "lambda_1": 0.7,
+        "lambda_2": 0.9,
+        "image_fusion": False,
+        "multiple_attention": False,
+        "temperature": 0.5,
+        "learn_temperature": True,
+        "source_branch": "zero",
+        "target": "x",
+        "image_projection": "linear",
+        "graph_layers": 2,
+        "infomax_weight": 0.8,
+        "contrastive_weight": 0.3,
+        "contrastive_temperature": 0.5,
+        "triplet_weight": 0.3,
+        "triplet_margin": 2.0,
+        "text_fusion": False,
+        "text_share": 0.1,
+        "learn_mixing": True,
+        "num_roles": 2,
+        "num_neighbours": 2,
+        "switch_weight": 0.3,
+    }
     for name in set(MODELS) - set(COUNTING):
         fields = {f.name for f in dataclasses.fields(MODELS[name].Config)}
         assert fields <= set(changes), f"{name}: add {fields - set(changes)} to the changes above"
@@ -144,7 +189,7 @@ def _outcome(model):
     return loss, model.score(batch, 0).sum().item(), sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-@pytest.mark.parametrize("name, options", VARIANTS[len(COUNTING):], ids=map(name_of, VARIANTS[len(COUNTING):]))
+@pytest.mark.parametrize("name, options", VARIANTS[len(COUNTING) :], ids=map(name_of, VARIANTS[len(COUNTING) :]))
 def test_no_future_leaks_into_a_prediction(name, options):
     """The loss of the first five items of each sequence is the same whether or not others follow them."""
     model = make(name, {**AUXILIARY.get(name, {}), **options})
@@ -152,15 +197,20 @@ def test_no_future_leaks_into_a_prediction(name, options):
     long = sequences[sequences["items"].map(len) > 6]
     whole = encode(long, NUM_X, 20)
     early = encode(long.assign(items=[row[:5] for row in long["items"]]), NUM_X, 20)
-    masked = dataclasses.replace(whole, **{field: _only_early(getattr(whole, field), getattr(early, field))
-                                           for field in ("labels", "labels_x", "labels_y")})
+    masked = dataclasses.replace(
+        whole,
+        **{
+            field: _only_early(getattr(whole, field), getattr(early, field))
+            for field in ("labels", "labels_x", "labels_y")
+        },
+    )
     torch.testing.assert_close(loss(model, masked), loss(model, early))
     assert loss(model, whole).item() != loss(model, early).item()
 
 
 def _only_early(labels, wanted):
     kept = torch.full_like(labels, IGNORE)
-    kept[:, :wanted.shape[1]] = wanted
+    kept[:, : wanted.shape[1]] = wanted
     return kept
 
 
@@ -175,9 +225,11 @@ def test_score_is_equation_8_written_out():
         history = [int(i) for i in scenario.sequences["items"].iloc[row][:-1]]
         for domain in (0, 1):
             expected = torch.zeros(len(domain_items[domain]))
-            parts = {"xy": (history, 0.5, range(1, NUM_X + NUM_Y + 1)),
-                     "x": ([i for i in history if i <= NUM_X], (1.0, 0.2)[domain], domain_items[domain]),
-                     "y": ([i for i in history if i > NUM_X], (0.2, 1.0)[domain], domain_items[domain])}
+            parts = {
+                "xy": (history, 0.5, range(1, NUM_X + NUM_Y + 1)),
+                "x": ([i for i in history if i <= NUM_X], (1.0, 0.2)[domain], domain_items[domain]),
+                "y": ([i for i in history if i > NUM_X], (0.2, 1.0)[domain], domain_items[domain]),
+            }
             for branch, (items, weight, support) in parts.items():
                 for modality, matrix, mixing in (("id", e_id, 0.6), ("image", e_img, 0.4)):
                     cosines = torch.zeros(len(support))
@@ -196,9 +248,10 @@ def test_loss_is_equations_5_to_7_written_out():
     matrices = model.item_matrices()
     total, positions = 0.0, 0
     for branch, weight, seq, labels, support in (
-            ("x", 1.0, batch.item_seq_x, batch.labels_x, range(1, NUM_X + 1)),
-            ("y", 0.2, batch.item_seq_y, batch.labels_y, range(NUM_X + 1, NUM_X + NUM_Y + 1)),
-            ("xy", 0.5, batch.item_seq, batch.labels, range(1, NUM_X + NUM_Y + 1))):
+        ("x", 1.0, batch.item_seq_x, batch.labels_x, range(1, NUM_X + 1)),
+        ("y", 0.2, batch.item_seq_y, batch.labels_y, range(NUM_X + 1, NUM_X + NUM_Y + 1)),
+        ("xy", 0.5, batch.item_seq, batch.labels, range(1, NUM_X + NUM_Y + 1)),
+    ):
         hidden = model.encode(seq, branch, matrices)
         for row, position in torch.nonzero(labels != IGNORE).tolist():
             p = 0.0
@@ -214,8 +267,14 @@ def test_llm_emf_without_text_is_ifcdsr_and_every_modality_has_its_weight():
     batch = cases()
     for options in ({}, {"image_fusion": False}):
         one, other = make("ifcdsr", options), make("llm_emf", {"text_fusion": False, **options})
-        assert torch.equal(loss(one, batch), loss(other, batch)) and torch.equal(one.score(batch, 1), other.score(batch, 1))
-    for options, weights in (({}, [0.6, 0.3, 0.1]), ({"image_fusion": False}, [0.6, 0.4]), ({"text_fusion": False}, [0.6, 0.4])):
+        assert torch.equal(loss(one, batch), loss(other, batch)) and torch.equal(
+            one.score(batch, 1), other.score(batch, 1)
+        )
+    for options, weights in (
+        ({}, [0.6, 0.3, 0.1]),
+        ({"image_fusion": False}, [0.6, 0.4]),
+        ({"text_fusion": False}, [0.6, 0.4]),
+    ):
         model = make("llm_emf", {"alpha": 0.6, "text_share": 0.25, **options})
         torch.testing.assert_close(model.log_mixing.exp(), torch.tensor(weights))
 
@@ -223,7 +282,10 @@ def test_llm_emf_without_text_is_ifcdsr_and_every_modality_has_its_weight():
 def test_llm_emf_mixes_three_probabilities():
     """(5) with three terms, for the merged sequence alone, written out."""
     model = make("llm_emf", {"alpha": 0.5, "text_share": 0.4, "temperature": 0.3, "multiple_attention": False})
-    batch, matrices = cases(), [model.item_embedding.weight.detach(), *(F.pad(FEATURES[m], (0, 0, 1, 0)) for m in ("image", "text"))]
+    batch, matrices = (
+        cases(),
+        [model.item_embedding.weight.detach(), *(F.pad(FEATURES[m], (0, 0, 1, 0)) for m in ("image", "text"))],
+    )
     scores = model.score(batch, 0).exp()
     for row in (0, 1, 9):
         history = [int(i) for i in tiny().sequences["items"].iloc[row][:-1]]
@@ -272,13 +334,16 @@ def test_popularity_and_co_occurrence_counted_by_hand():
     scenario, batch = tiny(), cases()
     histories = [set(map(int, row)) for row in scenario.sequences["items"]]
     count = [sum(item in history for history in histories) for item in range(NUM_X + NUM_Y + 1)]
-    torch.testing.assert_close(make("popularity", {}).score(batch, 1)[3], torch.tensor(count[NUM_X + 1:]).float())
+    torch.testing.assert_close(make("popularity", {}).score(batch, 1)[3], torch.tensor(count[NUM_X + 1 :]).float())
     scores = make("cooccurrence", {}).score(batch, 0)
     for row in (0, 2, 9, 30):
         history = [int(item) for item in scenario.sequences["items"].iloc[row][:-1]]
         for item in (1, 5, NUM_X):
-            cosine = sum(sum({item, other} <= h for h in histories) / (count[item] * count[other]) ** 0.5
-                         for other in history if other != item)
+            cosine = sum(
+                sum({item, other} <= h for h in histories) / (count[item] * count[other]) ** 0.5
+                for other in history
+                if other != item
+            )
             assert scores[row, item - 1].item() == pytest.approx(cosine, abs=0.03)  # the order of ties is added
             assert scores[row, item - 1].item() >= cosine - 1e-5
 

@@ -79,8 +79,11 @@ def test_imports_runs_shows(name):
     for cell in code_cells(read(name)):
         assert len(cell.source.splitlines()) < 25, f"split the cell: {cell.source[:80]}"
         python = "\n".join(line for line in cell.source.splitlines() if not line.startswith(("%", "!")))
-        defined = [node.name for node in ast.walk(ast.parse(python))
-                   if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
+        defined = [
+            node.name
+            for node in ast.walk(ast.parse(python))
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        ]
         assert not defined, f"move to ifcdsr_core: {defined}"
 
 
@@ -96,8 +99,22 @@ def test_names_no_absolute_path(name):
 
 def nbval(executed: Path) -> subprocess.CompletedProcess:
     """Execute again and compare every cell with what is stored."""
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(SANITIZE),
-               "-p", "no:cacheprovider", "--rootdir", str(executed.parent), "-c", "/dev/null", executed.name]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "--nbval-current-env",
+        "--nbval-sanitize-with",
+        str(SANITIZE),
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(executed.parent),
+        "-c",
+        "/dev/null",
+        executed.name,
+    ]
     return subprocess.run(command, cwd=executed.parent, capture_output=True, text=True)
 
 

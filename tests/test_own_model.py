@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_run import put_scenario
 
 from ifcdsr_core.paths import ROOT
-from test_run import put_scenario
 
 PAGE = (ROOT / "jupyter_book" / "add_your_own_model.md").read_text(encoding="utf-8")
 

@@ -10,11 +10,13 @@ import pytest
 from ifcdsr_core import page
 from ifcdsr_core.comparisons import Measured
 
+
 def test_show_makes_a_numbered_table():
     table = pd.DataFrame({"Name": ["a|b", "c_d"], "Count": [1234, 5], "Share": [-0.5, math.nan]})
     assert page.show(table, "All *of* it\nat once", "tab-x").data == (
         ":::{table} All \\*of\\* it at once\n:name: tab-x\n\n"
-        "| Name | Count | Share |\n| :-- | --: | --: |\n| a\\|b | 1,234 | −0.50 |\n| c\\_d | 5 | – |\n\n:::")
+        "| Name | Count | Share |\n| :-- | --: | --: |\n| a\\|b | 1,234 | −0.50 |\n| c\\_d | 5 | – |\n\n:::"
+    )
 
 
 def test_show_sets_bold_what_is_marked():
@@ -29,8 +31,20 @@ def test_code_cannot_end_its_box():
     assert page.code("one two\n\nthree four", width=8).data == "```text\none two\n\nthree\nfour\n```"
 
 
-@pytest.mark.parametrize("text", ["a|b", "*x* _y_ **z**", "`code` $math$", "[link](http://x.org)", "{numref}`tab-x`",
-                                  "<script>alert(1)</script>", "a & b &amp; c", "back\\slash", "~~gone~~ ^up^"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a|b",
+        "*x* _y_ **z**",
+        "`code` $math$",
+        "[link](http://x.org)",
+        "{numref}`tab-x`",
+        "<script>alert(1)</script>",
+        "a & b &amp; c",
+        "back\\slash",
+        "~~gone~~ ^up^",
+    ],
+)
 def test_escaped_text_is_shown_as_it_is(text):
     """Escaped, parsed by the parser of the book, and read again."""
     from myst_parser.config.main import MdParserConfig

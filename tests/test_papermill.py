@@ -27,8 +27,14 @@ def in_terminal(root: Path, command: str) -> subprocess.CompletedProcess:
     pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
     ours, theirs = pty.openpty()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    process = subprocess.Popen(["sh", "-c", command], cwd=root, stdin=theirs, stdout=theirs, stderr=theirs,
-                               env={**os.environ, "PATH": path, "PYTHONPATH": str(root)})
+    process = subprocess.Popen(
+        ["sh", "-c", command],
+        cwd=root,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(root)},
+    )
     os.close(theirs)
     seen = b""
     try:
@@ -81,8 +87,9 @@ def test_with_output_redirected(toy_checkout):
 def test_unknown_parameter(toy_checkout):
     done = shell(toy_checkout, "papermill notebooks/03_train.ipynb -p scenaro movie_book")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == ("error: unknown parameter 'scenaro' of 03_train.ipynb: "
-                                            "it has scenario, source, epochs")
+    assert done.stderr.splitlines()[-1] == (
+        "error: unknown parameter 'scenaro' of 03_train.ipynb: it has scenario, source, epochs"
+    )
     assert "Traceback" not in done.stderr
     assert not list(toy_checkout.glob("notebooks/output/*"))
 
@@ -152,8 +159,10 @@ def test_complete_reports_nonsense_as_papermill_does(toy_checkout):
 
 
 def test_default_name_is_a_file_name():
-    assert default_name("03_train", [("encoder", "ViT-B-32/{laion}"), ("seed", "1")]) == \
-        "03_train-encoder=ViT-B-32__laion_-seed=1.ipynb"
+    assert (
+        default_name("03_train", [("encoder", "ViT-B-32/{laion}"), ("seed", "1")])
+        == "03_train-encoder=ViT-B-32__laion_-seed=1.ipynb"
+    )
     assert len(default_name("03_train", [("x", "y" * 500)])) < 255
 
 

@@ -8,13 +8,26 @@ import sys
 
 import pandas as pd
 import pytest
+from test_run import put_scenario
 
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.run import Run
-from test_run import put_scenario
 
-ARGUMENTS = ["-m", "ifcdsr_core", "train", "--epochs", "3", "--batch-size", "7", "--learning-rate", "0.01",
-             "--set", "hidden_size=8", "--set", "dropout=0.0"]
+ARGUMENTS = [
+    "-m",
+    "ifcdsr_core",
+    "train",
+    "--epochs",
+    "3",
+    "--batch-size",
+    "7",
+    "--learning-rate",
+    "0.01",
+    "--set",
+    "hidden_size=8",
+    "--set",
+    "dropout=0.0",
+]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
@@ -31,8 +44,10 @@ def train(data, command, *more) -> Run:
 
 @pytest.mark.parametrize("model, more", [("ifcdsr", ["--set", "image_fusion=false"]), ("gru4rec", [])])
 def test_two_processes_train_what_one_does(tmp_path, model, more):
-    one, two = (train(tmp_path / name, command, "--model", model, *more)
-                for name, command in (("one", [sys.executable]), ("two", TORCHRUN)))
+    one, two = (
+        train(tmp_path / name, command, "--model", model, *more)
+        for name, command in (("one", [sys.executable]), ("two", TORCHRUN))
+    )
     assert one.folder.name == two.folder.name and (one.provenance["processes"], two.provenance["processes"]) == (1, 2)
     columns = [name for name in one.history if name != "seconds"]
     pd.testing.assert_frame_equal(one.history[columns], two.history[columns], rtol=1e-4)
@@ -75,14 +90,20 @@ def test_parameters_without_gradients_keep_none_in_a_process_without_rows(tmp_pa
     exec(UNUSED, {})
     (tmp_path / "train.py").write_text(UNUSED)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    two = subprocess.run([*TORCHRUN, str(tmp_path / "train.py")], capture_output=True, text=True, env=environment,
-                         timeout=300)
+    two = subprocess.run(
+        [*TORCHRUN, str(tmp_path / "train.py")], capture_output=True, text=True, env=environment, timeout=300
+    )
     assert two.returncode == 0, two.stderr
     assert two.stdout == capsys.readouterr().out and "[1.0, 1.0, 1.0]" in two.stdout
 
 
 def test_bad_input_ends_all_processes_with_its_line(tmp_path):
     environment = {**os.environ, "IFCDSR_DATA": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*TORCHRUN, "-m", "ifcdsr_core", "train", "--model", "nothing"], capture_output=True, text=True,
-                          env=environment, timeout=300)
+    done = subprocess.run(
+        [*TORCHRUN, "-m", "ifcdsr_core", "train", "--model", "nothing"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
     assert done.returncode != 0 and "error: unknown model 'nothing': choose one of popularity" in done.stderr

@@ -52,9 +52,16 @@ def naive(x: list, y: list, rules: Rules) -> list[tuple[str, str, tuple]]:
         while True:
             users, items = Counter(row[0] for row in log), Counter(row[2:] for row in log)
             each = Counter((row[0], row[2]) for row in log)
-            kept = [row for row in log if items[row[2:]] >= rules.min_item and (
-                users[row[0]] >= rules.min_user if rules.count_in == "both"
-                else min(each[row[0], "x"], each[row[0], "y"]) >= rules.min_user)]
+            kept = [
+                row
+                for row in log
+                if items[row[2:]] >= rules.min_item
+                and (
+                    users[row[0]] >= rules.min_user
+                    if rules.count_in == "both"
+                    else min(each[row[0], "x"], each[row[0], "y"]) >= rules.min_user
+                )
+            ]
             if rules.filter_rounds == "once" or len(kept) == len(log):
                 return kept
             log = kept
@@ -70,15 +77,17 @@ def naive(x: list, y: list, rules: Rules) -> list[tuple[str, str, tuple]]:
         n = len(history)
         if rules.windows == "sliding":
             runs = [(i, j) for i in range(n) for j in range(i + 1, n + 1) if fits(history[i:j])]
-            return [history[i:j] for i, j in runs if not any(
-                (a <= i and j <= b) and (a, b) != (i, j) for a, b in runs)]
+            return [history[i:j] for i, j in runs if not any((a <= i and j <= b) and (a, b) != (i, j) for a, b in runs)]
         found, i = [], 0
         while i < n:
             j = i + 1
-            while j < n and history[j][0] - history[i][0] <= rules.window_days * DAY and (
-                    rules.windows == "latest" or j - i < rules.max_length):
+            while (
+                j < n
+                and history[j][0] - history[i][0] <= rules.window_days * DAY
+                and (rules.windows == "latest" or j - i < rules.max_length)
+            ):
                 j += 1
-            found.append(history[i:j][-rules.max_length:])
+            found.append(history[i:j][-rules.max_length :])
             i = j
         return found
 
@@ -93,7 +102,7 @@ def naive(x: list, y: list, rules: Rules) -> list[tuple[str, str, tuple]]:
         held_out = [s for s in sequences if s == max(t for t in sequences if t[0] == s[0])]
     else:
         number = round(rules.held_out_share * len(sequences))
-        held_out = sorted(sequences, key=lambda s: (s[2][-1][0], s[0], s[1]))[len(sequences) - number:]
+        held_out = sorted(sequences, key=lambda s: (s[2][-1][0], s[0], s[1]))[len(sequences) - number :]
     held_out.sort(key=lambda s: (s[2][-1][0], s[0], s[1]))
     train = [s for s in sequences if s not in held_out]
     if rules.per_user == "one":
@@ -158,7 +167,8 @@ def test_the_planted_world_is_recovered(tmp_path):
         sequences = found.pop(user, {})
         assert [sequences[key] for key in sorted(sequences, key=lambda key: key[1])] == expected, user
         assert [label for label, _ in sorted(sequences, key=lambda key: key[1])] == (
-            ["train"] * (len(expected) - 1) + ["held out"] * bool(expected)), user
+            ["train"] * (len(expected) - 1) + ["held out"] * bool(expected)
+        ), user
     assert found == {}  # nothing of the crowd
 
 
@@ -193,8 +203,16 @@ def test_each_rule_has_its_threshold(rule, user, expected, tmp_path):
     assert [[name for _, _, name in run] for run in sorted(found, key=lambda run: run[-1][0])] == expected
 
 
-EVERY_VALUE = [{}, *(dict(rule) for rule, *_ in OTHER_VALUES), {"overlap": False}, {"filter_rounds": "stable"},
-               {"held_out": "share", "held_out_share": 0.5}, {"halves": "time"}, {"leaks": "strict"}, {"leaks": "keep"}]
+EVERY_VALUE = [
+    {},
+    *(dict(rule) for rule, *_ in OTHER_VALUES),
+    {"overlap": False},
+    {"filter_rounds": "stable"},
+    {"held_out": "share", "held_out_share": 0.5},
+    {"halves": "time"},
+    {"leaks": "strict"},
+    {"leaks": "keep"},
+]
 
 
 @pytest.mark.parametrize("rule", EVERY_VALUE, ids=str)
@@ -215,17 +233,33 @@ def random_case(seed: int) -> tuple[list, list, Rules]:
         item = f"{domain}{random.integers(random.integers(2, 9))}" if random.random() < 0.95 else "shared"
         time = int(random.integers(40) * DAY + random.choice([0, 0, 0, 1, DAY - 1])) + 1
         logs[domain].append((f"u{random.integers(7)}", item, time))
-    pick = {name: str(random.choice(known)) for name, known in {
-        "shared_items": ["drop", "keep"], "repeats": ["first", "all"], "count_in": ["both", "each"],
-        "filter_rounds": ["once", "stable"], "windows": ["sliding", "pieces", "latest"],
-        "held_out": ["latest", "share"], "halves": ["random", "time"], "per_user": ["several", "one"],
-        "leaks": ["drop", "strict", "keep"]}.items()}
+    pick = {
+        name: str(random.choice(known))
+        for name, known in {
+            "shared_items": ["drop", "keep"],
+            "repeats": ["first", "all"],
+            "count_in": ["both", "each"],
+            "filter_rounds": ["once", "stable"],
+            "windows": ["sliding", "pieces", "latest"],
+            "held_out": ["latest", "share"],
+            "halves": ["random", "time"],
+            "per_user": ["several", "one"],
+            "leaks": ["drop", "strict", "keep"],
+        }.items()
+    }
     least = int(random.integers(0, 4))
-    rules = Rules(**pick, overlap=bool(random.integers(2)), filter_first=bool(random.integers(2)),
-                  min_user=int(random.integers(1, 9)), min_item=int(random.integers(1, 7)),
-                  window_days=int(random.integers(0, 30)), min_length=int(random.integers(2, 6)), min_per_domain=least,
-                  max_length=int(random.integers(max(6, 2 * least), 12)),
-                  held_out_share=float(random.uniform(0.1, 0.9)))
+    rules = Rules(
+        **pick,
+        overlap=bool(random.integers(2)),
+        filter_first=bool(random.integers(2)),
+        min_user=int(random.integers(1, 9)),
+        min_item=int(random.integers(1, 7)),
+        window_days=int(random.integers(0, 30)),
+        min_length=int(random.integers(2, 6)),
+        min_per_domain=least,
+        max_length=int(random.integers(max(6, 2 * least), 12)),
+        held_out_share=float(random.uniform(0.1, 0.9)),
+    )
     return logs["x"], logs["y"], rules
 
 
@@ -267,14 +301,24 @@ print(json.dumps([Scenario("food_kitchen", "amazon", items, sequences).fingerpri
 
 def test_row_order_and_threads_make_no_difference(tmp_path):
     random, outcomes = np.random.default_rng(5), set()
-    world = [[(f"u{random.integers(2000)}", f"{d}{random.integers(300)}", int(random.integers(1, 900)) * DAY)
-              for _ in range(30_000)] for d in "xy"]
+    world = [
+        [
+            (f"u{random.integers(2000)}", f"{d}{random.integers(300)}", int(random.integers(1, 900)) * DAY)
+            for _ in range(30_000)
+        ]
+        for d in "xy"
+    ]
     for threads in ("1", "4", "4"):
         for rows in world:
             random.shuffle(rows)
         parquet(tmp_path, *world)
-        done = subprocess.run([sys.executable, "-c", CODE, str(tmp_path)], capture_output=True, text=True, cwd=ROOT,
-                              env={**os.environ, "POLARS_MAX_THREADS": threads})
+        done = subprocess.run(
+            [sys.executable, "-c", CODE, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "POLARS_MAX_THREADS": threads},
+        )
         assert done.returncode == 0, done.stderr
         outcomes.add(done.stdout)
     assert len(outcomes) == 1
@@ -286,21 +330,28 @@ def test_row_order_and_threads_make_no_difference(tmp_path):
 
 def sequence(user: str, split: str, *pairs: tuple[int, int]) -> dict:
     items, times = zip(*pairs)
-    return {"user": user, "split": split, "target_domain": "x", "items": np.array(items, dtype=np.int32),
-            "timestamps": np.array(times)}
+    return {
+        "user": user,
+        "split": split,
+        "target_domain": "x",
+        "items": np.array(items, dtype=np.int32),
+        "timestamps": np.array(times),
+    }
 
 
 def test_a_planted_leak_is_found():
-    table = pd.DataFrame([
-        sequence("a", "train", (1, 10), (2, 20)),  # history of the test sequence: no leak, but shared
-        sequence("a", "train", (3, 30), (1, 31)),  # its target, and something later
-        sequence("a", "train", (3, 29), (4, 30)),  # the target's item at another time, another item at its time
-        sequence("a", "test", (2, 20), (5, 25), (3, 30)),
-        sequence("b", "train", (3, 30), (2, 99)),  # another user's
-        sequence("c", "train", (7, 45), (8, 50)),  # not later than the test target, but than the validation target
-        sequence("c", "valid", (1, 20), (2, 40)),
-        sequence("c", "test", (1, 50), (2, 60)),
-    ])
+    table = pd.DataFrame(
+        [
+            sequence("a", "train", (1, 10), (2, 20)),  # history of the test sequence: no leak, but shared
+            sequence("a", "train", (3, 30), (1, 31)),  # its target, and something later
+            sequence("a", "train", (3, 29), (4, 30)),  # the target's item at another time, another item at its time
+            sequence("a", "test", (2, 20), (5, 25), (3, 30)),
+            sequence("b", "train", (3, 30), (2, 99)),  # another user's
+            sequence("c", "train", (7, 45), (8, 50)),  # not later than the test target, but than the validation target
+            sequence("c", "valid", (1, 20), (2, 40)),
+            sequence("c", "test", (1, 50), (2, 60)),
+        ]
+    )
     counts, leaking, sharing = leakage(table)
     assert counts == {"targets": 1, "later": 3, "history": 1, "training_sequences": 2, "held_out_sequences": 3}
     assert np.flatnonzero(leaking).tolist() == [1, 5]
@@ -331,15 +382,18 @@ def test_what_leaks_is_dropped_refused_or_kept(tmp_path):
 # ---------------------------------------------------------------------------- wrong rules, no result
 
 
-@pytest.mark.parametrize("wrong, says", [
-    ({"windows": "cut"}, "unknown windows 'cut': choose one of sliding, pieces, latest"),
-    ({"min_user": 0}, "min_user is 0: it must be at least 1"),
-    ({"min_length": 1}, "min_length is 1: it must be at least 2"),
-    ({"max_length": 5}, "max_length is 5: it must be at least 6"),
-    ({"min_per_domain": 8}, "max_length is 15: it must be at least 16"),
-    ({"window_days": -1}, "window_days is -1"),
-    ({"held_out_share": 1.0}, "held_out_share is 1.0: it must lie between 0 and 1"),
-])
+@pytest.mark.parametrize(
+    "wrong, says",
+    [
+        ({"windows": "cut"}, "unknown windows 'cut': choose one of sliding, pieces, latest"),
+        ({"min_user": 0}, "min_user is 0: it must be at least 1"),
+        ({"min_length": 1}, "min_length is 1: it must be at least 2"),
+        ({"max_length": 5}, "max_length is 5: it must be at least 6"),
+        ({"min_per_domain": 8}, "max_length is 15: it must be at least 16"),
+        ({"window_days": -1}, "window_days is -1"),
+        ({"held_out_share": 1.0}, "held_out_share is 1.0: it must lie between 0 and 1"),
+    ],
+)
 def test_a_rule_that_cannot_be(wrong, says):
     with pytest.raises(InputError, match=says):
         Rules(**wrong)
@@ -360,8 +414,7 @@ def test_every_rule_is_used_by_the_naive_version_and_varied():
 
 
 def test_a_large_world_has_long_tails_and_a_third_of_the_users_in_both_domains(tmp_path):
-    x, y = (pd.read_csv(path, names=["user", "item", "rating", "time"])
-            for path in write_sized(tmp_path, 60_000))
+    x, y = (pd.read_csv(path, names=["user", "item", "rating", "time"]) for path in write_sized(tmp_path, 60_000))
     assert (len(x), len(y)) == (10_000, 50_000)
     users = pd.concat([x, y]).groupby("user").size()
     both = set(x["user"]) & set(y["user"])
@@ -372,8 +425,21 @@ def test_a_large_world_has_long_tails_and_a_third_of_the_users_in_both_domains(t
 
 
 def test_the_benchmark_compares_what_agrees(tmp_path):
-    done = subprocess.run([sys.executable, ROOT / "benchmarks" / "partition.py", "--sizes", "30000", "60000",
-                           "--pandas-up-to", "30000", "--out", tmp_path / "found.json"], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "benchmarks" / "partition.py",
+            "--sizes",
+            "30000",
+            "60000",
+            "--pandas-up-to",
+            "30000",
+            "--out",
+            tmp_path / "found.json",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["ratios"][0]["same_sequences"] is True
@@ -399,8 +465,14 @@ def test_the_released_sequences_satisfy_the_rules(name, days, windows, tmp_path,
     assert len(set(asin)) == len(asin)  # no item in both domains
     assert released.sequences["user"].is_unique
     flat, length = released.flat_items
-    rows = pd.DataFrame({"user": np.repeat(released.sequences["user"].to_numpy(), length), "item": asin[flat - 1],
-                         "time": np.concatenate([*released.sequences["timestamps"]]), "domain": domain[flat - 1]})
+    rows = pd.DataFrame(
+        {
+            "user": np.repeat(released.sequences["user"].to_numpy(), length),
+            "item": asin[flat - 1],
+            "time": np.concatenate([*released.sequences["timestamps"]]),
+            "domain": domain[flat - 1],
+        }
+    )
     paths = []
     for part in "xy":
         paths.append(tmp_path / f"{part}.parquet")
@@ -409,7 +481,8 @@ def test_the_released_sequences_satisfy_the_rules(name, days, windows, tmp_path,
     items, sequences, account = partition(*paths, rules)
     assert len(sequences) == len(released.sequences) and (sequences["split"] != "train").all()
     assert {(step["step"], step.get("interactions")) for step in account["funnel"][:3]} == {
-        (step, len(rows)) for step in ("read", "users of both domains", "first of repeats")}
+        (step, len(rows)) for step in ("read", "users of both domains", "first of repeats")
+    }
     merged = sequences.merge(released.sequences, on="user", suffixes=("", "_released"))
     assert (merged["target_domain"] == merged["target_domain_released"]).all()
     assert all(np.array_equal(a, b) for a, b in zip(merged["timestamps"], merged["timestamps_released"]))

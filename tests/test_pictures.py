@@ -20,6 +20,7 @@ def pixels(look: Look, seed: int = 0, size: int = 64) -> np.ndarray:
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
+
 def test_every_kind_has_a_shape_inside_its_frame():
     assert sorted(_SHAPES) == sorted(itertools.chain(*KINDS.values()))
     assert all(np.abs(points).max() <= 1 for kind in _SHAPES for points, _ in _layers(kind))
@@ -65,6 +66,7 @@ def test_captions_vary_and_name_everything():
 
 
 # --- the small CLIP ---------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def shipped():

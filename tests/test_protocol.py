@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from worlds import NUM_X, NUM_Y, tiny
 
 from ifcdsr_core.batches import encode
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import METRICS, per_case, summarise
 from ifcdsr_core.models import ModelInputs, SequenceModel
 from ifcdsr_core.protocol import negatives, rank_among, rank_cases
-from worlds import NUM_X, NUM_Y, tiny
 
 
 class Fixed(SequenceModel):
@@ -51,7 +51,9 @@ def test_a_small_domain_gives_all_others():
 
 
 def test_ties_are_averaged():
-    rank, equal = rank_among(torch.tensor([1.0, 1.0, 0.0]), torch.tensor([[1.0, 1.0, 2.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    rank, equal = rank_among(
+        torch.tensor([1.0, 1.0, 0.0]), torch.tensor([[1.0, 1.0, 2.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    )
     assert rank.tolist() == [3.0, 1.0, 2.5] and equal.tolist() == [2, 0, 3]
 
 
@@ -87,8 +89,10 @@ def test_metrics_equal_those_of_ir_measures(metric):
     run, qrels = [], []
     for case, rank in enumerate(ranks):
         qrels.append(ir_measures.Qrel(str(case), "target", 1))
-        run += [ir_measures.ScoredDoc(str(case), "target" if place == rank else f"other{place}", -float(place))
-                for place in range(1, 41)]
+        run += [
+            ir_measures.ScoredDoc(str(case), "target" if place == rank else f"other{place}", -float(place))
+            for place in range(1, 41)
+        ]
     name = {"MRR": "RR"}.get(metric, metric.replace("NDCG", "nDCG").replace("HR", "Success"))
     theirs = {m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.parse_measure(name)], qrels, run)}
     np.testing.assert_allclose(per_case(ranks, metric), [theirs[str(case)] for case in range(200)], atol=1e-12)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from ifcdsr_core.batches import IGNORE
 from test_models import cases, make
 from worlds import NUM_X, NUM_Y, tiny
+
+from ifcdsr_core.batches import IGNORE
 
 DOMAINS = (range(1, NUM_X + 1), range(NUM_X + 1, NUM_X + NUM_Y + 1))
 
@@ -72,7 +72,7 @@ def test_loss_written_out():
     model, batch = strong("psjnet"), cases()[:15]
     total, positions = 0.0, 0
     for row, position in (batch.labels != IGNORE).nonzero().tolist():
-        history, target = batch.item_seq[row, :position + 1].tolist(), int(batch.labels[row, position])
+        history, target = batch.item_seq[row, : position + 1].tolist(), int(batch.labels[row, position])
         domain = int(target not in DOMAINS[0])
         log_p = logits(model, history, domain).log_softmax(dim=0)[target - DOMAINS[domain].start]
         total, positions = total - log_p, positions + 1

@@ -58,8 +58,12 @@ def test_the_rules_leave_out_what_was_put_there_for_them(world, data):
     assert not world.sequences["user"].str.startswith("AONLY").any()
     only = funnel.loc["read", "Users"] - funnel.loc["users of both domains", "Users"]
     assert only == round(sample.ONE_DOMAIN * demo.sequences["user"].nunique())
-    read = pd.DataFrame({"user": np.repeat(demo.sequences["user"], demo.sequences["items"].map(len)),
-                         "item": np.concatenate([*demo.sequences["items"]])})
+    read = pd.DataFrame(
+        {
+            "user": np.repeat(demo.sequences["user"], demo.sequences["items"].map(len)),
+            "item": np.concatenate([*demo.sequences["items"]]),
+        }
+    )
     shared = [int(asin[1:]) for asin in _shared(data)]
     assert funnel.loc["first of repeats", "Interactions"] == len(read[~read["item"].isin(shared)].drop_duplicates())
     assert not set(world.items["source_id"]) & set(_shared(data))
@@ -67,7 +71,9 @@ def test_the_rules_leave_out_what_was_put_there_for_them(world, data):
 
 def _shared(data) -> list[str]:
     """Items that the ratings of both domains list."""
-    first, second = (set(pd.read_parquet(path)["item"]) for path in (data / "amazon" / "sample").glob("ratings_*.parquet"))
+    first, second = (
+        set(pd.read_parquet(path)["item"]) for path in (data / "amazon" / "sample").glob("ratings_*.parquet")
+    )
     return sorted(first & second)
 
 
@@ -85,8 +91,10 @@ def test_table_1_by_other_rules(world):
 
 def test_pictures_come_from_the_shop_as_they_were_drawn(world, data):
     demo = prepare("demo", "food_kitchen")
-    drawn = {sample._asin("food_kitchen", item): (demo.folder / image).read_bytes()
-             for item, image in zip(demo.items["item"], demo.items["image"])}
+    drawn = {
+        sample._asin("food_kitchen", item): (demo.folder / image).read_bytes()
+        for item, image in zip(demo.items["item"], demo.items["image"])
+    }
     found, outcomes = raw_data.fetch_pictures(world)
     counts = dict(zip(outcomes["Outcome"], outcomes["Items"]))
     assert set(counts) == {"ok", "no address", "not found", "web page"} and sum(counts.values()) == world.num_items
@@ -104,18 +112,22 @@ def test_the_scenarios_of_the_sample_have_no_item_in_common(world):
 
 def test_windows_are_given_back_by_the_rule_that_made_them():
     """Two users with eight items, one a day's tenth of a year: windows slide, or follow each other."""
+
     def sequence(items, first):
         return np.array(items, dtype=np.int32), (first + 50 * np.arange(len(items))) * 86_400
 
     # items up to 50 are of X; 365 days hold eight of these
     history = [1, 51, 2, 52, 3, 53, 4, 54, 5, 55]
-    sliding = [sequence(history[start:start + 8], 1_000 + 50 * start) for start in range(3)]
+    sliding = [sequence(history[start : start + 8], 1_000 + 50 * start) for start in range(3)]
     released = pd.DataFrame([("7", *one) for one in sliding], columns=["user", "items", "timestamps"])
     table = raw_data.rebuilt_from(released, 50).set_index("windows")
     assert table.loc["sliding"].tolist() == [1, 1, 3, 3]
     assert table.loc["pieces", "users_rebuilt"] == 0 and table.loc["pieces", "sequences_rebuilt"] == 1
-    apart = pd.DataFrame([("9", *sequence([1, 51, 2, 52, 3, 53], first)) for first in (1_000,)]
-                         + [("9", *sequence([4, 54, 5, 55, 6, 56], 3_000))], columns=["user", "items", "timestamps"])
+    apart = pd.DataFrame(
+        [("9", *sequence([1, 51, 2, 52, 3, 53], first)) for first in (1_000,)]
+        + [("9", *sequence([4, 54, 5, 55, 6, 56], 3_000))],
+        columns=["user", "items", "timestamps"],
+    )
     assert (raw_data.rebuilt_from(apart, 50)["users_rebuilt"] == 1).all()
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from worlds import tiny
 
 from ifcdsr_core import run as run_module
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import PROTOCOLS, summarise
 from ifcdsr_core.run import Run, RunConfig, evaluate, run, ship
 from ifcdsr_core.sources import complete_options, demo
-from worlds import tiny
 
 SMALL = {"hidden_size": 8, "inner_size": 8, "image_fusion": False}
 
@@ -44,8 +44,10 @@ def same(a: Run, b: Run) -> bool:
     return weights[0] == weights[1] and a.ranks.equals(b.ranks) and history[0].equals(history[1])
 
 
-@pytest.mark.parametrize("model, options", [("ifcdsr", SMALL), ("sasrec", {"hidden_size": 8, "inner_size": 8}),
-                                            ("gru4rec", {"hidden_size": 8})])
+@pytest.mark.parametrize(
+    "model, options",
+    [("ifcdsr", SMALL), ("sasrec", {"hidden_size": 8, "inner_size": 8}), ("gru4rec", {"hidden_size": 8})],
+)
 def test_same_seed_same_bits_other_seed_other_numbers(tmp_path, monkeypatch, model, options):
     first = run(config(model=model, model_options=options))
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "other"))
@@ -73,10 +75,18 @@ def test_a_new_default_or_setting_never_passes_off_an_old_run(monkeypatch):
 
 
 def test_the_names_of_runs_tell_all_settings_apart():
-    names = [run_module._folder_name(one, {}) for one in (
-        config(), config(patience=3), config(shuffle_days=1), config(model_options={**SMALL, "alpha": 0.2}),
-        config(model_options={**SMALL, "lambda_1": 0.2}), config(source_options={"visual_signal": 0.2}),
-        config(source_options={"cross_domain_signal": 0.2}))]
+    names = [
+        run_module._folder_name(one, {})
+        for one in (
+            config(),
+            config(patience=3),
+            config(shuffle_days=1),
+            config(model_options={**SMALL, "alpha": 0.2}),
+            config(model_options={**SMALL, "lambda_1": 0.2}),
+            config(source_options={"visual_signal": 0.2}),
+            config(source_options={"cross_domain_signal": 0.2}),
+        )
+    ]
     assert len(set(names)) == len(names)
 
 
@@ -111,8 +121,9 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path):
 
 def test_metrics_follow_from_the_ranks_and_early_stopping_keeps_the_best_epoch():
     finished = run(config(epochs=12, patience=2))
-    pd.testing.assert_frame_equal(pd.read_csv(finished.folder / "metrics.csv"),
-                                  summarise(pd.read_parquet(finished.folder / "ranks.parquet")))
+    pd.testing.assert_frame_equal(
+        pd.read_csv(finished.folder / "metrics.csv"), summarise(pd.read_parquet(finished.folder / "ranks.parquet"))
+    )
     history = finished.history
     assert finished.best_epoch == history["epoch"][history["selection"].idxmax()]
     assert len(history) <= finished.best_epoch + 2
@@ -176,7 +187,9 @@ def test_heads_that_do_not_divide_the_width_of_features_are_refused(tmp_path):
     options = {**SMALL, "hidden_size": 30}
     with pytest.raises(InputError, match="num_heads is 5: it must divide the width of the text features, 12"):
         run(config(model="llm_emf", model_options={**options, "num_heads": 5}))
-    assert run(config(model="llm_emf", epochs=1, model_options={**options, "num_heads": 2})).provenance["features_fingerprint"]
+    assert run(config(model="llm_emf", epochs=1, model_options={**options, "num_heads": 2})).provenance[
+        "features_fingerprint"
+    ]
 
 
 def test_pictures_are_dealt_out_anew_within_each_domain():
@@ -188,5 +201,7 @@ def test_pictures_are_dealt_out_anew_within_each_domain():
     assert not np.array_equal(order, run_module._dealt_out(scenario, missing, seed=2).numpy())
     missing[::3] = True  # who has none keeps that
     order = run_module._dealt_out(scenario, missing, seed=1).numpy()
-    assert (order[missing] == np.flatnonzero(missing)).all() and (order[~missing] != np.flatnonzero(~missing)).mean() > 0.6
+    assert (order[missing] == np.flatnonzero(missing)).all() and (
+        order[~missing] != np.flatnonzero(~missing)
+    ).mean() > 0.6
     assert sorted(order) == list(range(scenario.num_items)) and (order[:border] < border).all()

@@ -33,25 +33,42 @@ def test_a_shipped_run_explains_itself(name):
         assert run.ranks["target_domain"].value_counts()[["x", "y"]].tolist() == printed.tolist()
 
 
-@pytest.mark.parametrize("what, scenario", [
-    ("comparison", "food_kitchen"), ("comparison", "movie_book"), ("ablation", "food_kitchen"), ("ablation", "movie_book"),
-    ("control", "food_kitchen"), ("readings", "food_kitchen"), ("sensitivity", "food_kitchen"), ("text", "food_kitchen"),
-    ("modalities", "food_kitchen"), ("modalities", "movie_book")])
+@pytest.mark.parametrize(
+    "what, scenario",
+    [
+        ("comparison", "food_kitchen"),
+        ("comparison", "movie_book"),
+        ("ablation", "food_kitchen"),
+        ("ablation", "movie_book"),
+        ("control", "food_kitchen"),
+        ("readings", "food_kitchen"),
+        ("sensitivity", "food_kitchen"),
+        ("text", "food_kitchen"),
+        ("modalities", "food_kitchen"),
+        ("modalities", "movie_book"),
+    ],
+)
 def test_the_demo_pages_find_all_their_runs(what, scenario):
     """Otherwise the book would train them: hours of them, with no harm but to patience. Sweep again with --ship."""
     wanted = experiments.named_list(what, scenario, "demo", [0, 1, 2], [])
     wanted += [config for configs in subgroups.arms(scenario).values() for config in configs]
-    shipped = [(RunConfig(**run.config), run.provenance["code_fingerprint"]) for run in RUNS.values()
-               if run.config["source"] == "demo"]
+    shipped = [
+        (RunConfig(**run.config), run.provenance["code_fingerprint"])
+        for run in RUNS.values()
+        if run.config["source"] == "demo"
+    ]
     missing = [config for config in wanted if (config, code_fingerprint(config.model)) not in shipped]
     assert missing == []
 
 
 @pytest.mark.parametrize("scenario", ["food_kitchen", "movie_book"])
 def test_every_model_has_a_result_on_the_papers_test_set(scenario):
-    found = {run.config["model"] for run in RUNS.values()
-             if (run.config["source"], run.config["scenario"]) == ("c2dsr", scenario)
-             and (run.config["model"] in COUNTING or run.config.get("train_negatives"))}
+    found = {
+        run.config["model"]
+        for run in RUNS.values()
+        if (run.config["source"], run.config["scenario"]) == ("c2dsr", scenario)
+        and (run.config["model"] in COUNTING or run.config.get("train_negatives"))
+    }
     # the titles of Book were not at hand
     assert found == set(MODELS) - ({"llm_emf"} if scenario == "movie_book" else set())
 
@@ -84,14 +101,22 @@ def arithmetic() -> str:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         a, b = torch.randn(192, 320), torch.randn(320, 256)
-        values = [a @ b, (a @ b).softmax(dim=1), a.T @ (a @ b).tanh(), torch.nn.functional.normalize(a, dim=1).sum(dim=0)]
+        values = [
+            a @ b,
+            (a @ b).softmax(dim=1),
+            a.T @ (a @ b).tanh(),
+            torch.nn.functional.normalize(a, dim=1).sum(dim=0),
+        ]
     return hashlib.sha256(b"".join(value.numpy().tobytes() for value in values)).hexdigest()[:16]
 
 
 def test_a_shipped_run_picked_anew_each_time_can_be_made_again(tmp_path, monkeypatch):
     """To the last rank on a processor that rounds as that one did; elsewhere training drifts as with another seed."""
-    quick = [name for name, run in RUNS.items() if run.config["source"] == "demo" and run.config["model"] not in COUNTING
-             and run.provenance["seconds"] < 90]
+    quick = [
+        name
+        for name, run in RUNS.items()
+        if run.config["source"] == "demo" and run.config["model"] not in COUNTING and run.provenance["seconds"] < 90
+    ]
     name = random.SystemRandom().choice(sorted(quick))
     print("picked:", name)
     shipped = RUNS[name]

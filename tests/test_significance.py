@@ -51,8 +51,9 @@ def test_permutation_test_finds_a_shift():
 @pytest.mark.parametrize("shift", [0.0, 0.15, -0.2])
 def test_permutation_test_agrees_with_scipy(shift):
     values = np.random.default_rng(3).normal(shift, 1.0, 120)
-    theirs = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=20_000,
-                                    rng=np.random.default_rng(0)).pvalue
+    theirs = stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(0)
+    ).pvalue
     ours = permutation_p(values, samples=20_000)
     assert ours == pytest.approx(theirs, abs=4 * math.sqrt(2 * theirs * (1 - theirs) / 20_000) + 1e-4)
 
@@ -60,8 +61,10 @@ def test_permutation_test_agrees_with_scipy(shift):
 def test_permutation_test_approaches_the_exact_one():
     """Against all 2^8 flips of small whole numbers, whose sums tie often."""
     values = np.array([3.0, -1.0, 2.0, 2.0, 0.0, 1.0, -2.0, 3.0]) / 10
-    sums = [sum(sign * v for sign, v in zip(signs, (3, -1, 2, 2, 0, 1, -2, 3)))
-            for signs in itertools.product((-1, 1), repeat=8)]
+    sums = [
+        sum(sign * v for sign, v in zip(signs, (3, -1, 2, 2, 0, 1, -2, 3)))
+        for signs in itertools.product((-1, 1), repeat=8)
+    ]
     exact = np.mean([abs(s) >= 8 for s in sums])
     assert permutation_p(values, samples=40_000) == pytest.approx(exact, abs=0.01)
     assert permutation_p(values, samples=40_000) == permutation_p(-values[values != 0], samples=40_000)

@@ -105,8 +105,11 @@ def test_registry_names_every_file_the_sources_read():
     known = files.registry()
     for repository, subfolder, module in ((c2dsr.REPOSITORY, "data/raw", c2dsr), (llmcdsr.REPOSITORY, "data", llmcdsr)):
         for folder in module.FOLDERS.values():
-            names = ([*c2dsr.SPLIT_FILES.values(), "items_x.txt", "items_y.txt", "userlist.txt"] if module is c2dsr
-                     else [*llmcdsr.ITEM_FILES, *llmcdsr.SEQUENCE_FILES])
+            names = (
+                [*c2dsr.SPLIT_FILES.values(), "items_x.txt", "items_y.txt", "userlist.txt"]
+                if module is c2dsr
+                else [*llmcdsr.ITEM_FILES, *llmcdsr.SEQUENCE_FILES]
+            )
             assert {f"{repository}/{subfolder}/{folder}/{name}" for name in names} <= set(known)
     assert all(len(facts["git_blob_sha1"]) == 40 for facts in known.values())
 
@@ -121,14 +124,17 @@ def test_download_once(server, published, own_data):
     assert files.fetch(NAME, base_url=server.url, retries=0) == path  # not asked again
 
 
-@pytest.mark.parametrize("status, body, length, says", [
-    (404, b"", 0, "404"),
-    (500, b"", 0, "500"),
-    (200, CONTENT[:-1], len(CONTENT), "read"),  # the connection ends early
-    (200, CONTENT[:-1], None, "should be"),  # a short file that looks whole
-    (200, b"x" * len(CONTENT), None, "should be"),  # right size, other content
-    (200, b"", None, "should be"),
-])
+@pytest.mark.parametrize(
+    "status, body, length, says",
+    [
+        (404, b"", 0, "404"),
+        (500, b"", 0, "500"),
+        (200, CONTENT[:-1], len(CONTENT), "read"),  # the connection ends early
+        (200, CONTENT[:-1], None, "should be"),  # a short file that looks whole
+        (200, b"x" * len(CONTENT), None, "should be"),  # right size, other content
+        (200, b"", None, "should be"),
+    ],
+)
 def test_a_failed_download_leaves_nothing(server, published, own_data, status, body, length, says):
     server(status, body, length)
     with pytest.raises(InputError) as caught:
@@ -217,10 +223,15 @@ TINY_C2DSR = {
 @pytest.fixture
 def tiny_c2dsr(tmp_path, monkeypatch):
     """``put(**changed files)`` publishes a tiny Food-Kitchen."""
+
     def put(**changed: str) -> None:
         contents = TINY_C2DSR | {f"{name}.txt": text for name, text in changed.items()}
-        register(monkeypatch, {f"{c2dsr.REPOSITORY}/data/raw/Food-Kitchen/{name}": text.encode()
-                               for name, text in contents.items()}, tmp_path / "mirror")
+        register(
+            monkeypatch,
+            {f"{c2dsr.REPOSITORY}/data/raw/Food-Kitchen/{name}": text.encode() for name, text in contents.items()},
+            tmp_path / "mirror",
+        )
+
     put()
     return put
 
@@ -256,11 +267,18 @@ def test_c2dsr_without_the_training_file_only_on_request(tiny_c2dsr, tmp_path, m
 
 def test_c2dsr_takes_titles_from_llmcdsr_by_asin(tiny_c2dsr, tmp_path, monkeypatch):
     plain = prepare("c2dsr", "food_kitchen")
-    titles = {"text_A.pkl": {"ASINX1": "Salt &amp; Pepper", "other": "Soup"}, "text_B.pkl": {"ASINY0": "Bowl", "ASINY1": " "}}
-    register(monkeypatch, {**{f"{c2dsr.REPOSITORY}/data/raw/Food-Kitchen/{name}": text.encode()
-                              for name, text in TINY_C2DSR.items()},
-                           **{f"{llmcdsr.REPOSITORY}/data/food-kitchen/{name}": pickle.dumps(table)
-                              for name, table in titles.items()}}, tmp_path / "mirror")
+    titles = {
+        "text_A.pkl": {"ASINX1": "Salt &amp; Pepper", "other": "Soup"},
+        "text_B.pkl": {"ASINY0": "Bowl", "ASINY1": " "},
+    }
+    register(
+        monkeypatch,
+        {
+            **{f"{c2dsr.REPOSITORY}/data/raw/Food-Kitchen/{name}": text.encode() for name, text in TINY_C2DSR.items()},
+            **{f"{llmcdsr.REPOSITORY}/data/food-kitchen/{name}": pickle.dumps(table) for name, table in titles.items()},
+        },
+        tmp_path / "mirror",
+    )
     titled = prepare("c2dsr", "food_kitchen", titles=True)
     assert titled.items["title"].fillna("").tolist() == ["", "Salt & Pepper", "", "Bowl", ""]
     assert titled.provenance["files"]["text_A.pkl"]["url"].endswith("food-kitchen/text_A.pkl")
@@ -271,21 +289,24 @@ def test_c2dsr_takes_titles_from_llmcdsr_by_asin(tiny_c2dsr, tmp_path, monkeypat
 GOOD_LINE = TINY_C2DSR["val_new.txt"]
 
 
-@pytest.mark.parametrize("file, text, line", [
-    ("val_new", GOOD_LINE + "1 8 0|1|d|\n", 2),  # blanks for tabs
-    ("val_new", GOOD_LINE + f"1\t8\t{interactions((0, 1))}\n", 2),  # no history
-    ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t-3|2|d|\n", 2),
-    ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t3|soon|d|\n", 2),
-    ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t3|2\n", 2),
-    ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t5|2|d|\n", 2),  # items are 0 to 4
-    ("val_new", GOOD_LINE + f"3\t8\t{interactions((0, 1), (3, 2))}\n", 2),  # users are 0 to 2
-    ("val_new", GOOD_LINE + "\n" + GOOD_LINE, 2),
-    ("val_new", "<html>404: Not Found</html>\n", 1),
-    ("test_new", "1\t8\t0|1|d|\t३|2|d|\n", 1),  # digits, but not those of ASCII
-    ("items_x", "7\tASINX0\t0\n9\tASINX1\t2\n", 2),  # an index left out
-    ("items_y", "7\tASINX0\n", 1),
-    ("userlist", "first\t0\nsecond\t0\n", 2),
-])
+@pytest.mark.parametrize(
+    "file, text, line",
+    [
+        ("val_new", GOOD_LINE + "1 8 0|1|d|\n", 2),  # blanks for tabs
+        ("val_new", GOOD_LINE + f"1\t8\t{interactions((0, 1))}\n", 2),  # no history
+        ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t-3|2|d|\n", 2),
+        ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t3|soon|d|\n", 2),
+        ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t3|2\n", 2),
+        ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t5|2|d|\n", 2),  # items are 0 to 4
+        ("val_new", GOOD_LINE + f"3\t8\t{interactions((0, 1), (3, 2))}\n", 2),  # users are 0 to 2
+        ("val_new", GOOD_LINE + "\n" + GOOD_LINE, 2),
+        ("val_new", "<html>404: Not Found</html>\n", 1),
+        ("test_new", "1\t8\t0|1|d|\t३|2|d|\n", 1),  # digits, but not those of ASCII
+        ("items_x", "7\tASINX0\t0\n9\tASINX1\t2\n", 2),  # an index left out
+        ("items_y", "7\tASINX0\n", 1),
+        ("userlist", "first\t0\nsecond\t0\n", 2),
+    ],
+)
 def test_c2dsr_names_the_malformed_line(tiny_c2dsr, file, text, line):
     tiny_c2dsr(**{file: text})
     with pytest.raises(InputError, match=rf"{file}\.txt, line {line}: expected"):
@@ -319,9 +340,17 @@ TINY_LLMCDSR = {
 @pytest.fixture
 def tiny_llmcdsr(tmp_path, monkeypatch):
     """``put({file: bytes})`` publishes a tiny Food-Kitchen with these files changed."""
+
     def put(changed: dict[str, bytes]) -> None:
-        register(monkeypatch, {f"{llmcdsr.REPOSITORY}/data/food-kitchen/{name}": content
-                               for name, content in (TINY_LLMCDSR | changed).items()}, tmp_path / "mirror")
+        register(
+            monkeypatch,
+            {
+                f"{llmcdsr.REPOSITORY}/data/food-kitchen/{name}": content
+                for name, content in (TINY_LLMCDSR | changed).items()
+            },
+            tmp_path / "mirror",
+        )
+
     put({})
     return put
 
@@ -339,7 +368,11 @@ def test_llmcdsr_titles_users_and_short_sequences(tiny_llmcdsr):
     assert [list(items) for items in rows["items"]][2:] == [[3, 4, 5], [1, 3, 2], [1, 3, 5], [1, 5, 2]]
     assert rows["timestamps"].isna().all()
     assert scenario.provenance["sequence_files"]["train_A.txt"] == {
-        "lines": 3, "one_item_dropped": 1, "repeated": 1, "longest": 2}
+        "lines": 3,
+        "one_item_dropped": 1,
+        "repeated": 1,
+        "longest": 2,
+    }
 
 
 class Trap:
@@ -362,20 +395,23 @@ def test_llmcdsr_refuses_a_pickle_that_names_anything(tiny_llmcdsr, tmp_path, fi
     assert not sprung.exists()
 
 
-@pytest.mark.parametrize("file, content, says", [
-    ("item_set_A.pkl", pickle.dumps(OrderedDict(A0=0, A1=1)), "collections.OrderedDict"),
-    ("item_set_A.pkl", b"not a pickle", "is not a pickle of plain values"),
-    ("item_set_A.pkl", TINY_LLMCDSR["item_set_A.pkl"][:-5], "is not a pickle of plain values"),
-    ("item_set_A.pkl", b"", "is not a pickle of plain values"),
-    ("item_set_A.pkl", pickle.dumps({"A0": 0, "A1": 0}), "0 to 1 each once"),
-    ("item_set_A.pkl", pickle.dumps(["A0", "A1"]), "a dict from ASIN to index"),
-    ("text_A.pkl", pickle.dumps({"A0": 3}), "a dict from ASIN to title"),
-    ("num.txt", b"2\n", "expected two lines"),
-    ("num.txt", b"2\nthree\n", "expected two lines"),
-    ("test.txt", b"1\t0,4,1\n2\t0;1\n", "test.txt, line 2"),
-    ("test.txt", b"1\t0,4,1\n2\t0,5\n", "test.txt, line 2: expected items from 0 to 4, found 5"),
-    ("test.txt", b"1\t0,4,\n", "test.txt, line 1"),
-])
+@pytest.mark.parametrize(
+    "file, content, says",
+    [
+        ("item_set_A.pkl", pickle.dumps(OrderedDict(A0=0, A1=1)), "collections.OrderedDict"),
+        ("item_set_A.pkl", b"not a pickle", "is not a pickle of plain values"),
+        ("item_set_A.pkl", TINY_LLMCDSR["item_set_A.pkl"][:-5], "is not a pickle of plain values"),
+        ("item_set_A.pkl", b"", "is not a pickle of plain values"),
+        ("item_set_A.pkl", pickle.dumps({"A0": 0, "A1": 0}), "0 to 1 each once"),
+        ("item_set_A.pkl", pickle.dumps(["A0", "A1"]), "a dict from ASIN to index"),
+        ("text_A.pkl", pickle.dumps({"A0": 3}), "a dict from ASIN to title"),
+        ("num.txt", b"2\n", "expected two lines"),
+        ("num.txt", b"2\nthree\n", "expected two lines"),
+        ("test.txt", b"1\t0,4,1\n2\t0;1\n", "test.txt, line 2"),
+        ("test.txt", b"1\t0,4,1\n2\t0,5\n", "test.txt, line 2: expected items from 0 to 4, found 5"),
+        ("test.txt", b"1\t0,4,\n", "test.txt, line 1"),
+    ],
+)
 def test_llmcdsr_says_what_is_wrong(tiny_llmcdsr, file, content, says):
     tiny_llmcdsr({file: content})
     with pytest.raises(InputError, match=says):
@@ -391,10 +427,13 @@ def mirror(monkeypatch):
 
 
 @needs_mirror
-@pytest.mark.parametrize("name, items, train, valid, test, days", [
-    ("food_kitchen", (29_207, 34_886), 34_117, (2_722, 5_451), (2_747, 5_659), 365),
-    ("movie_book", (36_845, 63_937), 58_515, (2_032, 5_612), (1_978, 5_730), 30),
-])
+@pytest.mark.parametrize(
+    "name, items, train, valid, test, days",
+    [
+        ("food_kitchen", (29_207, 34_886), 34_117, (2_722, 5_451), (2_747, 5_659), 365),
+        ("movie_book", (36_845, 63_937), 58_515, (2_032, 5_612), (1_978, 5_730), 30),
+    ],
+)
 def test_real_c2dsr_is_that_of_table_1(mirror, name, items, train, valid, test, days):
     scenario = prepare("c2dsr", name, train_file=False)
     assert (scenario.num_items_x, scenario.num_items_y) == items

@@ -18,22 +18,32 @@ from ifcdsr_core.scenario import Scenario
 DAY = 86_400
 MIRROR = Path(os.environ.get("IFCDSR_MIRROR") or ROOT.parent / "shared" / "mirror")
 needs_mirror = pytest.mark.skipif(
-    not MIRROR.is_dir(), reason="the published files are not here: set IFCDSR_MIRROR to a folder that holds them")
+    not MIRROR.is_dir(), reason="the published files are not here: set IFCDSR_MIRROR to a folder that holds them"
+)
 
 
 def make_scenario(sequences, num_items_x=3, num_items_y=4, source="demo") -> Scenario:
     """A scenario from (user, split, items, days or None)."""
     num_items = num_items_x + num_items_y
-    items = pd.DataFrame({
-        "item": np.arange(1, num_items + 1, dtype=np.int32),
-        "domain": ["x"] * num_items_x + ["y"] * num_items_y,
-        "source_id": [f"secret-{item}" for item in range(1, num_items + 1)],
-        "title": [None] * num_items,
-        "image": [None] * num_items,
-    })
-    rows = [(user, split, "x" if chosen[-1] <= num_items_x else "y", np.array(chosen, dtype=np.int32),
-             None if days is None else np.array(days, dtype=np.int64) * DAY)
-            for user, split, chosen, days in sequences]
+    items = pd.DataFrame(
+        {
+            "item": np.arange(1, num_items + 1, dtype=np.int32),
+            "domain": ["x"] * num_items_x + ["y"] * num_items_y,
+            "source_id": [f"secret-{item}" for item in range(1, num_items + 1)],
+            "title": [None] * num_items,
+            "image": [None] * num_items,
+        }
+    )
+    rows = [
+        (
+            user,
+            split,
+            "x" if chosen[-1] <= num_items_x else "y",
+            np.array(chosen, dtype=np.int32),
+            None if days is None else np.array(days, dtype=np.int64) * DAY,
+        )
+        for user, split, chosen, days in sequences
+    ]
     table = pd.DataFrame(rows, columns=["user", "split", "target_domain", "items", "timestamps"])
     return Scenario("food_kitchen", source, items, table, {"files": {}, "sequences_numbered": 9})
 
@@ -41,15 +51,17 @@ def make_scenario(sequences, num_items_x=3, num_items_y=4, source="demo") -> Sce
 @pytest.fixture
 def tiny() -> Scenario:
     """X is 1 to 3, Y is 4 to 7; items 3 and 7 are touched by nobody in training."""
-    return make_scenario([
-        ("a", "train", [1, 4, 2], [0, 1, 2]),        # no tie
-        ("a", "train", [4, 5], [7, 9]),              # the same user, Y only
-        ("b", "train", [1, 2], [5, 5]),              # tie within X: target open, its domain not
-        ("c", "valid", [1, 4, 5, 6], [0, 3, 3, 3]),  # tie within Y
-        ("d", "test", [4, 3, 7], [0, 2, 2]),         # tie across domains: target in Y, could be in X
-        ("e", "test", [5, 4, 1], [0, 4, 4]),         # tie across domains: target in X, could be in Y
-        ("f", "test", [1, 4, 5], [1, 1, 8]),         # a tie, but not at the end
-    ])
+    return make_scenario(
+        [
+            ("a", "train", [1, 4, 2], [0, 1, 2]),  # no tie
+            ("a", "train", [4, 5], [7, 9]),  # the same user, Y only
+            ("b", "train", [1, 2], [5, 5]),  # tie within X: target open, its domain not
+            ("c", "valid", [1, 4, 5, 6], [0, 3, 3, 3]),  # tie within Y
+            ("d", "test", [4, 3, 7], [0, 2, 2]),  # tie across domains: target in Y, could be in X
+            ("e", "test", [5, 4, 1], [0, 4, 4]),  # tie across domains: target in X, could be in Y
+            ("f", "test", [1, 4, 5], [1, 1, 8]),  # a tie, but not at the end
+        ]
+    )
 
 
 @pytest.fixture
@@ -58,8 +70,14 @@ def random_scenario() -> Scenario:
     sequences = []
     for number in range(200):
         length = random.integers(2, 9)
-        sequences.append((f"user {random.integers(120)}", random.choice(["train", "valid", "test"]),
-                          random.integers(1, 41, length).tolist(), np.sort(random.integers(0, 6, length)).tolist()))
+        sequences.append(
+            (
+                f"user {random.integers(120)}",
+                random.choice(["train", "valid", "test"]),
+                random.integers(1, 41, length).tolist(),
+                np.sort(random.integers(0, 6, length)).tolist(),
+            )
+        )
     return make_scenario(sequences, num_items_x=15, num_items_y=25)
 
 
@@ -73,7 +91,9 @@ def row(table: pd.DataFrame, **labels) -> pd.Series:
 def test_table1(tiny):
     table = statistics.table1(tiny)
     assert table[["domain", "items", "train", "valid", "test"]].values.tolist() == [
-        ["Food", 3, 3, 0, 1], ["Kitchen", 4, 3, 1, 2]]
+        ["Food", 3, 3, 0, 1],
+        ["Kitchen", 4, 3, 1, 2],
+    ]
     assert table["avg_length"].tolist() == pytest.approx([20 / 7] * 2)
 
 
@@ -91,7 +111,8 @@ def test_only_the_papers_own_data_stands_beside_the_paper(tiny):
 
 def test_table1_against_paper_says_what_is_missing():
     table = statistics.table1_against_paper(
-        make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)], source="c2dsr"))
+        make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)], source="c2dsr")
+    )
     assert row(table, domain="Food", quantity="items")["difference"] == 3 - 29_207
     train = row(table, domain="both", quantity="train")
     assert np.isnan(train["ours"]) and np.isnan(train["difference"]) and "leaves 7 sequences" in train["note"]
@@ -100,7 +121,8 @@ def test_table1_against_paper_says_what_is_missing():
 
 def test_table1_against_paper_with_a_train_split():
     table = statistics.table1_against_paper(
-        make_scenario([("c", "train", [1, 4], None), ("d", "test", [4, 1], None)], source="c2dsr"))
+        make_scenario([("c", "train", [1, 4], None), ("d", "test", [4, 1], None)], source="c2dsr")
+    )
     assert row(table, domain="both", quantity="train")["difference"] == 1 - 34_117
     assert set(table["note"]) == {""}
 
@@ -122,8 +144,13 @@ def test_items_per_domain(tiny):
 def test_popularity(tiny):
     table = statistics.popularity(tiny)
     assert table.values.tolist() == [
-        ["Food", 1, 1], ["Food", 2, 1], ["Food", 5, 1],  # items 3, 2, 1
-        ["Kitchen", 1, 2], ["Kitchen", 4, 1], ["Kitchen", 6, 1]]  # items 6 and 7, 5, 4
+        ["Food", 1, 1],
+        ["Food", 2, 1],
+        ["Food", 5, 1],  # items 3, 2, 1
+        ["Kitchen", 1, 2],
+        ["Kitchen", 4, 1],
+        ["Kitchen", 6, 1],
+    ]  # items 6 and 7, 5, 4
 
 
 def test_concentration_of_an_untouched_item():
@@ -150,11 +177,13 @@ def test_user_overlap_is_by_user_not_by_sequence(tiny):
 def test_order_ties(tiny):
     table = statistics.order_ties(tiny).set_index("split")
     assert table.loc["train", ["tied_pairs", "with_tie", "target_tied", "domain_open"]].tolist() == pytest.approx(
-        [1 / 4, 1 / 3, 1 / 3, 0])
+        [1 / 4, 1 / 3, 1 / 3, 0]
+    )
     assert np.isnan(table.at["train", "open_to_y"])
     assert table.loc["valid", ["tied_pairs", "target_tied", "domain_open"]].tolist() == pytest.approx([2 / 3, 1, 0])
     assert table.loc["test", ["tied_pairs", "with_tie", "target_tied", "domain_open", "open_to_y"]].tolist() == (
-        pytest.approx([1 / 2, 1, 2 / 3, 2 / 3, 1 / 2]))
+        pytest.approx([1 / 2, 1, 2 / 3, 2 / 3, 1 / 2])
+    )
     assert table.loc["test", ["targets_x", "targets_x_least", "targets_x_most"]].tolist() == [1, 0, 2]
 
 
@@ -213,8 +242,11 @@ def test_unseen_targets_against_loops(random_scenario):
     for _, found in statistics.unseen_targets(random_scenario).iterrows():
         seen = {item for items in random_scenario.split(found["trained_on"])["items"] for item in items}
         targets = random_scenario.split(found["split"])
-        targets = [items[-1] for items, domain in zip(targets["items"], targets["target_domain"])
-                   if domain == {"Food": "x", "Kitchen": "y"}[found["domain"]]]
+        targets = [
+            items[-1]
+            for items, domain in zip(targets["items"], targets["target_domain"])
+            if domain == {"Food": "x", "Kitchen": "y"}[found["domain"]]
+        ]
         assert found["targets"] == len(targets)
         assert found["unseen"] == sum(item not in seen for item in targets)
 
@@ -253,8 +285,11 @@ def test_an_unknown_summary_says_which_there_are():
         statistics.load_summary("c2dsr", "nowhere")
 
 
-COMMITTED = [("c2dsr", "food_kitchen", {"train_file": False}), ("c2dsr", "movie_book", {"train_file": False}),
-             ("llmcdsr", "food_kitchen", {})]
+COMMITTED = [
+    ("c2dsr", "food_kitchen", {"train_file": False}),
+    ("c2dsr", "movie_book", {"train_file": False}),
+    ("llmcdsr", "food_kitchen", {}),
+]
 
 
 @pytest.mark.parametrize("source, name, options", COMMITTED)

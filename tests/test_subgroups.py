@@ -25,33 +25,68 @@ DAY = 86_400
 
 def small() -> Scenario:
     """Items 1 to 3 of X, 4 to 6 of Y; two training and two test sequences, and valid ones to train on."""
-    items = pd.DataFrame({"item": np.arange(1, 7, dtype=np.int32), "domain": [*"xxxyyy"],
-                          "source_id": [f"i{n}" for n in range(6)], "title": None, "image": None})
-    rows = [("train", [1, 4, 1]), ("train", [5, 1, 4]), ("valid", [3, 6]), ("valid", [6, 3]),
-            ("test", [2, 4, 5, 1]), ("test", [4, 5, 6]), ("test", [1, 2, 6])]
+    items = pd.DataFrame(
+        {
+            "item": np.arange(1, 7, dtype=np.int32),
+            "domain": [*"xxxyyy"],
+            "source_id": [f"i{n}" for n in range(6)],
+            "title": None,
+            "image": None,
+        }
+    )
+    rows = [
+        ("train", [1, 4, 1]),
+        ("train", [5, 1, 4]),
+        ("valid", [3, 6]),
+        ("valid", [6, 3]),
+        ("test", [2, 4, 5, 1]),
+        ("test", [4, 5, 6]),
+        ("test", [1, 2, 6]),
+    ]
     days = [[0, 1, 2], [0, 1, 2], [0, 1], [0, 1], [0, 2, 5, 9], [0, 1, 4], [3, 3, 4]]
-    sequences = pd.DataFrame({"user": [f"u{n}" for n in range(7)], "split": [split for split, _ in rows],
-                              "target_domain": ["x" if row[-1] <= 3 else "y" for _, row in rows],
-                              "items": [np.array(row, dtype=np.int32) for _, row in rows],
-                              "timestamps": [DAY * np.array(day) for day in days]})
+    sequences = pd.DataFrame(
+        {
+            "user": [f"u{n}" for n in range(7)],
+            "split": [split for split, _ in rows],
+            "target_domain": ["x" if row[-1] <= 3 else "y" for _, row in rows],
+            "items": [np.array(row, dtype=np.int32) for _, row in rows],
+            "timestamps": [DAY * np.array(day) for day in days],
+        }
+    )
     return Scenario("food_kitchen", "demo", items, sequences)
 
 
 def made_table(popularity, domains, **columns) -> pd.DataFrame:
     """Properties of cases, those that are not given being all alike."""
     count = len(popularity)
-    rest = {"history": [5] * count, "own_history": [2] * count, "own_share": [0.4] * count, "days": [1.0] * count,
-            "nearness": [0.5] * count, "nearness_own": [0.5] * count}
+    rest = {
+        "history": [5] * count,
+        "own_history": [2] * count,
+        "own_share": [0.4] * count,
+        "days": [1.0] * count,
+        "nearness": [0.5] * count,
+        "nearness_own": [0.5] * count,
+    }
     table = pd.DataFrame({"target_domain": [*domains], "popularity": popularity, **(rest | columns)})
-    table.attrs = {"source": "demo", "scenario": "food_kitchen", "scenario_fingerprint": "f", "train_on": "train",
-                   "holdout": 0.1}
+    table.attrs = {
+        "source": "demo",
+        "scenario": "food_kitchen",
+        "scenario_fingerprint": "f",
+        "train_on": "train",
+        "holdout": 0.1,
+    }
     return table
 
 
 def made_run(ranks, domains, seed: int = 0, **config) -> Run:
     """A finished run with these ranks that fits ``made_table``."""
-    ranks = pd.DataFrame({"target_domain": [*domains], "sampled_999": np.asarray(ranks, dtype=float),
-                          "full": 10 * np.asarray(ranks, dtype=float)})
+    ranks = pd.DataFrame(
+        {
+            "target_domain": [*domains],
+            "sampled_999": np.asarray(ranks, dtype=float),
+            "full": 10 * np.asarray(ranks, dtype=float),
+        }
+    )
     config = {"seed": seed, "train_on": "train", "holdout": 0.1, **config}
     history = pd.DataFrame({"epoch": [1], "selection": [0.1]})
     return Run(Path("runs") / f"run{seed}", config, {"scenario_fingerprint": "f"}, history, ranks, summarise(ranks))
@@ -76,8 +111,13 @@ def test_popularity_is_counted_in_what_the_runs_train_on():
     assert len(kept) == 1  # one of [3, 6] and [6, 3], the other is for selection
     table = subgroups.case_properties(scenario, config)
     assert table["popularity"].tolist() == [0, 1, 1]
-    assert table.attrs == {"source": "demo", "scenario": "food_kitchen", "scenario_fingerprint": scenario.fingerprint,
-                           "train_on": "valid", "holdout": 0.5}
+    assert table.attrs == {
+        "source": "demo",
+        "scenario": "food_kitchen",
+        "scenario_fingerprint": scenario.fingerprint,
+        "train_on": "valid",
+        "holdout": 0.5,
+    }
 
 
 def test_without_timestamps_there_are_no_days():
@@ -94,8 +134,10 @@ def test_nearness_is_the_largest_cosine_among_pictures_that_exist(monkeypatch):
     table = subgroups.case_properties(scenario, RunConfig(), Features(matrix, "made", "", missing))
     for row, items in zip(table.itertuples(), scenario.split("test")["items"]):
         *history, target = items
-        for value, chosen in ((row.nearness, history),
-                              (row.nearness_own, [i for i in history if (i > NUM_X) == (target > NUM_X)])):
+        for value, chosen in (
+            (row.nearness, history),
+            (row.nearness_own, [i for i in history if (i > NUM_X) == (target > NUM_X)]),
+        ):
             cosines = [unit[i - 1] @ unit[target - 1] for i in chosen if not missing[i - 1] and not missing[target - 1]]
             assert value == pytest.approx(max(cosines), abs=1e-6) if cosines else math.isnan(value)
     assert table["nearness"].isna().any() and table["nearness"].notna().any()
@@ -122,9 +164,14 @@ def test_kept_properties_come_back_and_name_nobody(tmp_path):
         subgroups.load_properties("demo", "food_kitchen", path)
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"scenario_fingerprint": "g"}, "other data"), ({"train_on": "valid"}, "properties count popularity in"),
-    ({"holdout": 0.2}, None)])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"scenario_fingerprint": "g"}, "other data"),
+        ({"train_on": "valid"}, "properties count popularity in"),
+        ({"holdout": 0.2}, None),
+    ],
+)
 def test_properties_of_other_data_are_refused(change, message):
     table, run = made_table([0, 1], "xy"), made_run([1, 2], "xy")
     table.attrs |= change
@@ -241,8 +288,12 @@ def test_ends_apart_by_hand():
     assert apart.value == pytest.approx(5.0) and 5 - 3 <= apart.low < 5 < apart.high <= 5 + 3
 
 
-CLAIMS = (Claim("pictures", FULL, NO_IMAGES, "popularity", -1), Claim("pictures", FULL, NO_IMAGES, "nearness", 1),
-          Claim("attention", FULL, NO_MULTIPLE, "days", 1), Claim("attention", FULL, NO_MULTIPLE, "history", 0))
+CLAIMS = (
+    Claim("pictures", FULL, NO_IMAGES, "popularity", -1),
+    Claim("pictures", FULL, NO_IMAGES, "nearness", 1),
+    Claim("attention", FULL, NO_MULTIPLE, "days", 1),
+    Claim("attention", FULL, NO_MULTIPLE, "history", 0),
+)
 
 
 @pytest.fixture(scope="module")
@@ -253,9 +304,11 @@ def planted():
     days, domains = random.integers(0, 20, count), np.where(random.random(count) < 0.5, "x", "y")
     table = made_table(popularity, domains, nearness=nearness, days=days.astype(float), history=5 + 20 - days)
     base = random.integers(5, 15, (2, count))
-    runs = {FULL: [made_run(ranks, domains, seed) for seed, ranks in enumerate(base)],
-            NO_IMAGES: [made_run(ranks + 40 * (popularity < 10), domains, seed) for seed, ranks in enumerate(base)],
-            NO_MULTIPLE: [made_run(ranks + 30 - days, domains, seed) for seed, ranks in enumerate(base)]}
+    runs = {
+        FULL: [made_run(ranks, domains, seed) for seed, ranks in enumerate(base)],
+        NO_IMAGES: [made_run(ranks + 40 * (popularity < 10), domains, seed) for seed, ranks in enumerate(base)],
+        NO_MULTIPLE: [made_run(ranks + 30 - days, domains, seed) for seed, ranks in enumerate(base)],
+    }
     return table, runs
 
 
@@ -300,8 +353,12 @@ def test_trends_are_paired_by_seed(planted):
 def test_the_arms_are_runs_of_the_ablation_and_its_control():
     arms = subgroups.arms("movie_book", [0, 1])
     ablation, control = experiments.ablation("movie_book", [0, 1]), experiments.image_control("movie_book", 1.0, [0, 1])
-    assert arms == {FULL: ablation["+ multiple attention"], NO_IMAGES: control["without images"],
-                    NO_MULTIPLE: ablation["+ image fusion"], NEITHER: ablation["original framework"]}
+    assert arms == {
+        FULL: ablation["+ multiple attention"],
+        NO_IMAGES: control["without images"],
+        NO_MULTIPLE: ablation["+ image fusion"],
+        NEITHER: ablation["original framework"],
+    }
     assert {label for claim in subgroups.CLAIMS for label in (claim.after, claim.before)} == set(arms)
 
 
@@ -316,23 +373,30 @@ def test_random_order():
 def test_where_a_lead_comes_from_in_words():
     domains = "x" * 80 + "y" * 40
     table = made_table([0] * 40 + [4] * 40 + [4] * 40, domains)
-    runs = {"Popularity": [made_run([500] * 40 + [4] * 40 + [2] * 40, domains)],
-            "Co-occurrence": [made_run([1000] * 40 + [8] * 40 + [1] * 40, domains)],
-            "IFCDSR (no images)": [made_run([400] * 40 + [2] * 40 + [4] * 40, domains)]}
+    runs = {
+        "Popularity": [made_run([500] * 40 + [4] * 40 + [2] * 40, domains)],
+        "Co-occurrence": [made_run([1000] * 40 + [8] * 40 + [1] * 40, domains)],
+        "IFCDSR (no images)": [made_run([400] * 40 + [2] * 40 + [4] * 40, domains)],
+    }
     parts = subgroups.against_best(table, runs)  # the best other model is another one in each domain
     assert parts[["Target", "Group", "Cases", "Rival"]].to_numpy().tolist() == [
-        ["Food", "0", 40, "Popularity"], ["Food", "4", 40, "Popularity"], ["Kitchen", "4", 40, "Co-occurrence"]]
+        ["Food", "0", 40, "Popularity"],
+        ["Food", "4", 40, "Popularity"],
+        ["Kitchen", "4", 40, "Co-occurrence"],
+    ]
     assert parts["Part"].tolist() == pytest.approx([0.5 * (0.25 - 0.2), 0.5 * 25, -75])
     food, kitchen = subgroups.popularity_verdict(table, runs).splitlines()
     assert food == (
         "- **Food**: 50 % of the targets occur nowhere in training. On these the MRRs lie between 0.10 and 0.25; a random "
         "order would have 0.75, which none of the 3 models exceeds. IFCDSR (no images) leads the best other model, "
         "Popularity, by 12.53 points: +12.50 come from targets that occur 4 times in training (50 % of the cases), +0.03 "
-        "from all others.")
+        "from all others."
+    )
     assert kitchen == (
         "- **Kitchen**: 0 % of the targets occur nowhere in training. IFCDSR (no images) trails the best other model, "
         "Co-occurrence, by 75.00 points: −75.00 come from targets that occur 4 times in training (100 % of the cases), "
-        "+0.00 from all others.")
+        "+0.00 from all others."
+    )
     with pytest.raises(InputError, match="compared with another model"):
         subgroups.against_best(table, {"IFCDSR": runs["IFCDSR (no images)"]})
 
@@ -357,12 +421,16 @@ def test_figures_draw_what_the_tables_say(planted):
     fig = plots.mrr_by_group(mrrs)
     assert [text.get_text() for text in fig.legends[0].get_texts()] == [FULL, NO_IMAGES]
 
-    panels = subgroups.domain_panels(cases, {"food_kitchen": {"Popularity": runs[FULL], "GRU4Rec": runs[NO_IMAGES],
-                                                              "IFCDSR": runs[NO_MULTIPLE]}}, "popularity")
+    panels = subgroups.domain_panels(
+        cases,
+        {"food_kitchen": {"Popularity": runs[FULL], "GRU4Rec": runs[NO_IMAGES], "IFCDSR": runs[NO_MULTIPLE]}},
+        "popularity",
+    )
     assert [domain for domain, _ in panels] == [f"{name} (demo)" for name in DOMAIN_NAMES["food_kitchen"]]
     fig = plots.models_by_group(panels, 0.75)
-    np.testing.assert_allclose(fig.axes[1].lines[1].get_ydata(),
-                               list(panels.values())[1].query("label == 'GRU4Rec'")["MRR"])
+    np.testing.assert_allclose(
+        fig.axes[1].lines[1].get_ydata(), list(panels.values())[1].query("label == 'GRU4Rec'")["MRR"]
+    )
     named = {text.get_text() for text in fig.legends[0].get_texts()}
     assert named == {"Popularity", "other models that learn", "IFCDSR", "random order"}
     assert fig.axes[0].get_yscale() == "log" and plots.models_by_group(panels, 0.75, False).axes[0].get_ylim()[0] == 0

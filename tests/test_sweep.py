@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from test_run import SMALL, put_scenario, same
 
 from ifcdsr_core import sweep as sweep_module
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.run import Run, RunConfig, runs_dir, ship
 from ifcdsr_core.sweep import submit, sweep
-from test_run import SMALL, put_scenario, same
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +28,9 @@ def data(tmp_path, monkeypatch):
 
 
 def configs(seeds=(0, 1, 2), **changes) -> list[RunConfig]:
-    return [RunConfig(**{"seed": seed, "epochs": 2, "batch_size": 8, "model_options": SMALL, **changes})
-            for seed in seeds]
+    return [
+        RunConfig(**{"seed": seed, "epochs": 2, "batch_size": 8, "model_options": SMALL, **changes}) for seed in seeds
+    ]
 
 
 def test_runs_come_in_order_are_found_again_and_equal_those_run_here(monkeypatch):
@@ -45,11 +46,11 @@ def test_runs_come_in_order_are_found_again_and_equal_those_run_here(monkeypatch
 def test_a_shipped_run_is_taken_as_finished_unless_told_otherwise(data, monkeypatch):
     from ifcdsr_core import run as run_module
 
-    first, = sweep(configs([0]), jobs=1)
+    (first,) = sweep(configs([0]), jobs=1)
     monkeypatch.setattr(run_module, "shipped_dir", lambda: data / "shipped")
     shipped = ship(first, data / "shipped")
     monkeypatch.setattr(run_module, "runs_dir", lambda: data / "elsewhere")
-    found, = sweep(configs([0]), jobs=1)
+    (found,) = sweep(configs([0]), jobs=1)
     assert found.folder == shipped
     monkeypatch.setattr(sweep_module, "_pool", lambda *a: pytest.fail("runs anew"))
     with pytest.raises(BaseException, match="runs anew"):
@@ -77,8 +78,10 @@ def children(parent: int) -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent and \
-                    "spawn_main" in (stat.parent / "cmdline").read_text():
+            if (
+                int(stat.read_text().rpartition(")")[2].split()[1]) == parent
+                and "spawn_main" in (stat.parent / "cmdline").read_text()
+            ):
                 found.append(int(stat.parent.name))
         except (OSError, ValueError):
             pass  # it has ended meanwhile
@@ -87,8 +90,11 @@ def children(parent: int) -> list[int]:
 
 def test_a_sweep_killed_hard_leaves_no_process_and_goes_on(data):
     path = data / "mine.json"
-    path.write_text(json.dumps([{"seed": seed, "epochs": 60, "patience": 60, "batch_size": 4, "model_options": SMALL}
-                                for seed in range(3)]))
+    path.write_text(
+        json.dumps(
+            [{"seed": seed, "epochs": 60, "patience": 60, "batch_size": 4, "model_options": SMALL} for seed in range(3)]
+        )
+    )
     command = [sys.executable, "-m", "ifcdsr_core", "sweep", str(path), "--jobs", "1"]
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120

@@ -6,12 +6,11 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
-
-from ifcdsr_core import enhancement, page, tables
-from ifcdsr_core.llm import Usage
 from test_comparisons import NAMES, made_run
 from worlds import tiny
 
+from ifcdsr_core import enhancement, page, tables
+from ifcdsr_core.llm import Usage
 
 # --- one run ---
 
@@ -43,9 +42,20 @@ def test_nearest_neighbours():
 
 
 def test_data_table_reads_easily():
-    numbers = {"Food-Kitchen (demo)": {"unseen_targets": pd.DataFrame({
-        "trained_on": ["train", "train"], "split": ["test", "test"], "domain": ["Food", "Kitchen"],
-        "targets": [4, 8], "unseen": [1, 0], "unseen_share": [0.25, 0.0]})}}
+    numbers = {
+        "Food-Kitchen (demo)": {
+            "unseen_targets": pd.DataFrame(
+                {
+                    "trained_on": ["train", "train"],
+                    "split": ["test", "test"],
+                    "domain": ["Food", "Kitchen"],
+                    "targets": [4, 8],
+                    "unseen": [1, 0],
+                    "unseen_share": [0.25, 0.0],
+                }
+            )
+        }
+    }
     table = tables.data_table(numbers, "unseen_targets")
     assert table["Unseen (%)"].tolist() == [25.0, 0.0] and table["Targets"].tolist() == [4, 8]
     assert page.show(table, "c").data.count("demo") == 1  # said once for both rows

@@ -36,11 +36,19 @@ def data(tmp_path, monkeypatch):
 
 def with_titles(x: list, y: list, **columns) -> Scenario:
     count = len(x) + len(y)
-    items = pd.DataFrame({"item": np.arange(1, count + 1, dtype=np.int32), "domain": ["x"] * len(x) + ["y"] * len(y),
-                          "source_id": [f"id{i}" for i in range(1, count + 1)],
-                          "title": pd.Series([*x, *y], dtype=object), "image": None, **columns})
-    sequences = pd.DataFrame({"user": ["u"], "split": ["train"], "target_domain": ["y"], "items": [[1, count]],
-                              "timestamps": [None]})
+    items = pd.DataFrame(
+        {
+            "item": np.arange(1, count + 1, dtype=np.int32),
+            "domain": ["x"] * len(x) + ["y"] * len(y),
+            "source_id": [f"id{i}" for i in range(1, count + 1)],
+            "title": pd.Series([*x, *y], dtype=object),
+            "image": None,
+            **columns,
+        }
+    )
+    sequences = pd.DataFrame(
+        {"user": ["u"], "split": ["train"], "target_domain": ["y"], "items": [[1, count]], "timestamps": [None]}
+    )
     return Scenario("food_kitchen", "demo", items, sequences)
 
 
@@ -151,7 +159,7 @@ def test_no_text_and_no_word_in_common(data):
 def test_the_fingerprint_that_finished_runs_are_keyed_by(scenario, data):
     made = embed_texts(scenario)
     assert made.fingerprint == "8327639a6637b29ecc775cc890aa2c7b2b53de8a0afe25de46e3428e8903a509"
-    path, = cached(data)
+    (path,) = cached(data)
     assert path.name == f"demo-food_kitchen-text-lexical-{made.fingerprint[:12]}.safetensors"
     with features.safe_open(path, framework="numpy") as file:
         assert json.loads(file.metadata()["record"])["sklearn"]
@@ -168,7 +176,8 @@ def test_other_texts_and_other_settings_are_other_features(scenario, data, monke
 def test_texts_and_pictures_of_one_encoder_do_not_meet(scenario, data):
     made = embed_texts(scenario, encoder="small_clip")
     assert [path.name for path in cached(data)] == [
-        f"demo-food_kitchen-text-small-clip-{made.fingerprint[:12]}.safetensors"]
+        f"demo-food_kitchen-text-small-clip-{made.fingerprint[:12]}.safetensors"
+    ]
     with pytest.raises(InputError, match="has no pictures"):  # and not: a damaged file
         embed_images(scenario)
 
@@ -176,31 +185,40 @@ def test_texts_and_pictures_of_one_encoder_do_not_meet(scenario, data):
 def test_found_again_without_what_made_them(scenario, data):
     scenario = scenario.save(data / "scenario")
     made = [embed_texts(scenario, encoder=encoder) for encoder in ("lexical", "small_clip")]
-    code = ("import sys\nfor name in ('torch', 'open_clip', 'sklearn', 'scipy', 'PIL'): sys.modules[name] = None\n"
-            "from pathlib import Path\nfrom ifcdsr_core.scenario import Scenario\n"
-            "from ifcdsr_core.texts import embed_texts\n"
-            f"scenario = Scenario.load(Path({str(scenario.folder)!r}))\n"
-            "for encoder in ('lexical', 'small_clip'):\n"
-            "    found = embed_texts(scenario, encoder=encoder)\n"
-            "    print(found.fingerprint, found.matrix.tobytes().hex(), found.long, found.unknown)")
+    code = (
+        "import sys\nfor name in ('torch', 'open_clip', 'sklearn', 'scipy', 'PIL'): sys.modules[name] = None\n"
+        "from pathlib import Path\nfrom ifcdsr_core.scenario import Scenario\n"
+        "from ifcdsr_core.texts import embed_texts\n"
+        f"scenario = Scenario.load(Path({str(scenario.folder)!r}))\n"
+        "for encoder in ('lexical', 'small_clip'):\n"
+        "    found = embed_texts(scenario, encoder=encoder)\n"
+        "    print(found.fingerprint, found.matrix.tobytes().hex(), found.long, found.unknown)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.splitlines() == [f"{one.fingerprint} {one.matrix.tobytes().hex()} {one.long} {one.unknown}"
-                                        for one in made], done.stderr
+    assert done.stdout.splitlines() == [
+        f"{one.fingerprint} {one.matrix.tobytes().hex()} {one.long} {one.unknown}" for one in made
+    ], done.stderr
     assert made[1].unknown > 0
 
 
 def test_two_processes_at_once(scenario, data):
     scenario = scenario.save(data / "scenario")
-    code = ("import sys, time\nfrom pathlib import Path\nfrom types import SimpleNamespace\nimport numpy as np\n"
-            "from ifcdsr_core import texts\nfrom ifcdsr_core.scenario import Scenario\n"
-            "sys.modules['sklearn'] = SimpleNamespace(__version__='0')\n"  # seconds to import
-            "def slow(given):\n"
-            "    time.sleep(1.5)\n"  # long enough for both to find no file
-            "    return np.eye(10, dtype=np.float32), np.zeros(10, dtype=bool)\n"
-            "texts.lexical = slow\n"
-            f"print(texts.embed_texts(Scenario.load(Path({str(scenario.folder)!r}))).matrix.tobytes().hex())")
-    both = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                             text=True) for _ in range(2)]
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom types import SimpleNamespace\nimport numpy as np\n"
+        "from ifcdsr_core import texts\nfrom ifcdsr_core.scenario import Scenario\n"
+        "sys.modules['sklearn'] = SimpleNamespace(__version__='0')\n"  # seconds to import
+        "def slow(given):\n"
+        "    time.sleep(1.5)\n"  # long enough for both to find no file
+        "    return np.eye(10, dtype=np.float32), np.zeros(10, dtype=bool)\n"
+        "texts.lexical = slow\n"
+        f"print(texts.embed_texts(Scenario.load(Path({str(scenario.folder)!r}))).matrix.tobytes().hex())"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
     said = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert said[0][0] == said[1][0] == embed_texts(scenario).matrix.tobytes().hex() + "\n"
@@ -220,8 +238,9 @@ def test_files_that_will_not_do(scenario, data, monkeypatch):
         assert "\n" not in str(raised.value) and path.read_bytes() == content
     path.write_bytes(whole)
     with pytest.raises(InputError, match="of other items"):
-        features.load_features(path, dataclasses.replace(
-            scenario, items=scenario.items.assign(source_id=[f"other{i}" for i in range(10)])))
+        features.load_features(
+            path, dataclasses.replace(scenario, items=scenario.items.assign(source_id=[f"other{i}" for i in range(10)]))
+        )
     with features.safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
     tensors = load_file(path)
@@ -246,9 +265,15 @@ def tiny_clip(tmp_path_factory):
     from open_clip import factory
 
     folder = tmp_path_factory.mktemp("tiny")
-    (folder / "Tiny-16.json").write_text(json.dumps({
-        "embed_dim": 24, "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}}))
+    (folder / "Tiny-16.json").write_text(
+        json.dumps(
+            {
+                "embed_dim": 24,
+                "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+                "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+            }
+        )
+    )
     known, paths = dict(factory._MODEL_CONFIGS), list(factory._MODEL_CONFIG_PATHS)
     open_clip.add_model_config(folder / "Tiny-16.json")
     torch.manual_seed(3)
@@ -330,14 +355,17 @@ def test_found_again_by_weights(tiny_clip, monkeypatch, scenario, tmp_path):
     assert embed_texts(scenario, encoder=tiny_clip[0]).fingerprint == made.fingerprint
 
 
-@pytest.mark.parametrize("encoder, message", [
-    ("roberta-ViT-B-32/laion2b_s12b_b32k", "roberta-ViT-B-32 has another tokenizer than CLIP's byte pairs"),
-    ("ViT-B-16-SigLIP/webli", "another tokenizer"),
-    ("ViT-B-32/openai", "choose ViT-B-32-quickgelu/openai"),
-    ("ViT-B-23/openai", "unknown open_clip model 'ViT-B-23': did you mean .*ViT-B-32"),
-    ("clip", "unknown encoder 'clip': choose lexical, small_clip, or"),
-    ("ViT-B-32/nowhere/weights.pt", "no weights at nowhere/weights.pt"),
-])
+@pytest.mark.parametrize(
+    "encoder, message",
+    [
+        ("roberta-ViT-B-32/laion2b_s12b_b32k", "roberta-ViT-B-32 has another tokenizer than CLIP's byte pairs"),
+        ("ViT-B-16-SigLIP/webli", "another tokenizer"),
+        ("ViT-B-32/openai", "choose ViT-B-32-quickgelu/openai"),
+        ("ViT-B-23/openai", "unknown open_clip model 'ViT-B-23': did you mean .*ViT-B-32"),
+        ("clip", "unknown encoder 'clip': choose lexical, small_clip, or"),
+        ("ViT-B-32/nowhere/weights.pt", "no weights at nowhere/weights.pt"),
+    ],
+)
 def test_encoders_that_do_not_exist(scenario, encoder, message, monkeypatch):
     monkeypatch.setattr(clip, "_download", lambda *_: pytest.fail("downloaded"))
     with pytest.raises(InputError, match=message) as raised:

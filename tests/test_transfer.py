@@ -13,12 +13,12 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from web_server import WebServer, make_certificate, run_and_kill
 
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.sources import amazon, transfer
-from web_server import WebServer, make_certificate, run_and_kill
 
 CONTENT = random.Random(5).randbytes(3_000_000)
 OTHER = random.Random(6).randbytes(3_000_000)
@@ -66,17 +66,24 @@ def test_only_what_is_missing_is_transferred_again(web, path, header, broken):
     get(web.put("/f", CONTENT, by_number(broken, broken, "ok"), **header), path)
     assert path.read_bytes() == CONTENT and left(path) == ["raw.bin"]
     asked = [int(entry["headers"].get("Range", "bytes=0-")[6:-1]) for entry in web.log]
-    assert all(entry["headers"].get("If-Range") == (list(header.values())[0] if begin else None)
-               for entry, begin in zip(web.log, asked))
+    assert all(
+        entry["headers"].get("If-Range") == (list(header.values())[0] if begin else None)
+        for entry, begin in zip(web.log, asked)
+    )
     if broken.startswith("cut"):  # a reset sweeps an unknown part of what was sent from the client's buffers
         assert asked[0] == 0 < asked[1] < asked[2]
         assert sum(entry["sent"] for entry in web.log) <= len(CONTENT) + 2 * transfer._CHUNK
 
 
-@pytest.mark.parametrize("header, facts, resumed", [
-    ({}, {}, False), ({"ETag": 'W/"weak"'}, {}, False),  # nobody vouches for the part
-    ({}, FACTS, True), ({"ETag": 'W/"weak"'}, FACTS, True),  # the checksum will tell
-])
+@pytest.mark.parametrize(
+    "header, facts, resumed",
+    [
+        ({}, {}, False),
+        ({"ETag": 'W/"weak"'}, {}, False),  # nobody vouches for the part
+        ({}, FACTS, True),
+        ({"ETag": 'W/"weak"'}, FACTS, True),  # the checksum will tell
+    ],
+)
 def test_a_part_nobody_vouches_for_is_not_continued(web, path, header, facts, resumed):
     get(web.put("/f", CONTENT, by_number("cut:1000000", "ok"), **header), path, **facts)
     assert path.read_bytes() == CONTENT
@@ -141,29 +148,32 @@ def test_no_such_range(web, path):
     assert len(web.log) == 2
 
 
-@pytest.mark.parametrize("behave, facts, says", [
-    ("status:404", {}, "status 404"),
-    ("status:403", {}, "status 403"),
-    ("status:500", {}, "status 500; tried 3 times"),
-    ("status:416", {}, "status 416"),
-    ("status:204", {}, "status 204"),
-    ("page", {}, "web page"),
-    ("page", FACTS, "web page|published"),
-    ("gzip", {}, "compressed"),
-    ("short:1000", {"bytes": 3_000_000}, "it has 1000 bytes there, 3000000 were published"),
-    ("more:5", {"bytes": 3_000_000}, "more than the 3000000 bytes"),
-    ("short:0", {}, "sends nothing"),
-    ("cut:0", {}, "broken off after 0"),
-    ("garbage", {}, "tried 3 times"),
-    ("bad_chunks", {}, "tried 3 times"),
-    ("sleep:3", {}, "timed out"),
-    ("ok", {"md5": "0" * 32}, "not the published file: md5 should be 000"),
-    ("ok", {"sha256": "0" * 64}, "not the published file: sha256 should be 000"),
-    ("redirect:file:///etc/hostname", {}, "only http and https"),
-    ("redirect:ftp://127.0.0.1/f", {}, "only http and https"),
-    ("redirect:/f", {}, "more than 10 redirects"),
-    ("redirect:http://127.0.0.1:1/f", {}, "refused"),
-])
+@pytest.mark.parametrize(
+    "behave, facts, says",
+    [
+        ("status:404", {}, "status 404"),
+        ("status:403", {}, "status 403"),
+        ("status:500", {}, "status 500; tried 3 times"),
+        ("status:416", {}, "status 416"),
+        ("status:204", {}, "status 204"),
+        ("page", {}, "web page"),
+        ("page", FACTS, "web page|published"),
+        ("gzip", {}, "compressed"),
+        ("short:1000", {"bytes": 3_000_000}, "it has 1000 bytes there, 3000000 were published"),
+        ("more:5", {"bytes": 3_000_000}, "more than the 3000000 bytes"),
+        ("short:0", {}, "sends nothing"),
+        ("cut:0", {}, "broken off after 0"),
+        ("garbage", {}, "tried 3 times"),
+        ("bad_chunks", {}, "tried 3 times"),
+        ("sleep:3", {}, "timed out"),
+        ("ok", {"md5": "0" * 32}, "not the published file: md5 should be 000"),
+        ("ok", {"sha256": "0" * 64}, "not the published file: sha256 should be 000"),
+        ("redirect:file:///etc/hostname", {}, "only http and https"),
+        ("redirect:ftp://127.0.0.1/f", {}, "only http and https"),
+        ("redirect:/f", {}, "more than 10 redirects"),
+        ("redirect:http://127.0.0.1:1/f", {}, "refused"),
+    ],
+)
 def test_one_clear_line_for_each_failure(web, path, behave, facts, says):
     url = web.put("/f", CONTENT, behave)
     with pytest.raises(InputError, match=says) as caught:
@@ -254,9 +264,11 @@ def test_free_space(web, path, monkeypatch, facts, requests):
 
 def test_a_full_disk(web, path):
     """The file system itself says no: a limit on the size of files stands for it."""
-    code = (f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-            f"resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)); "
-            f"from ifcdsr_core.sources.transfer import fetch; fetch({web.put('/f', CONTENT)!r}, {str(path)!r})")
+    code = (
+        f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)); "
+        f"from ifcdsr_core.sources.transfer import fetch; fetch({web.put('/f', CONTENT)!r}, {str(path)!r})"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert "the disk takes no more: File too large" in done.stderr.splitlines()[-1], done.stderr
 
@@ -307,8 +319,11 @@ def test_killed_at_random_moments(web, path, facts):
 
 
 def test_a_table_of_files(web, tmp_path, monkeypatch):
-    files = [("a.bin", web.put("/a", CONTENT), FACTS["bytes"], FACTS["sha256"]),
-             ("b.bin", web.put("/b", OTHER), None, None), ("c.bin", web.put("/c", OTHER), None, None)]
+    files = [
+        ("a.bin", web.put("/a", CONTENT), FACTS["bytes"], FACTS["sha256"]),
+        ("b.bin", web.put("/b", OTHER), None, None),
+        ("c.bin", web.put("/c", OTHER), None, None),
+    ]
     mirror = tmp_path / "mirror"
     mirror.mkdir()
     (mirror / "c.bin").write_bytes(OTHER)

@@ -7,11 +7,11 @@ import math
 
 import pytest
 import torch
+from test_models import cases, make
+from worlds import NUM_X
 
 from ifcdsr_core.batches import IGNORE
 from ifcdsr_core.models.tricdr import nt_xent
-from test_models import cases, make
-from worlds import NUM_X
 
 PARTS = {"contrastive_weight": 0.0, "triplet_weight": 0.0}
 
@@ -29,16 +29,27 @@ def strong(**options):
 def summaries_by_hand(model, history, domain):
     """Mixed, source and target summary of one history, as the authors' formula has it: with q - f."""
     target = model.targets[domain]
-    mixed = [states(model, history, "xy"), states(model, [i for i in history if i <= NUM_X], "x"),
-             states(model, [i for i in history if i > NUM_X], "y")]
+    mixed = [
+        states(model, history, "xy"),
+        states(model, [i for i in history if i <= NUM_X], "x"),
+        states(model, [i for i in history if i > NUM_X], "y"),
+    ]
     sequences = [mixed[0], mixed[2 - domain], mixed[1 + domain]]  # mixed, source, target
     size = model.config.hidden_size
     newest = sequences[2][-1] if len(sequences[2]) else torch.zeros(size)
     interest = sum(mixed[0]) / len(mixed[0])
     # any share of the weights of f and q may as well be weights of q - f
     share = torch.randn(80, size, generator=torch.Generator().manual_seed(5)) / 3
-    first = torch.cat([target.of_state.weight + share, target.of_newest.weight - share, target.of_product.weight,
-                       share, target.of_interest.weight], dim=1)
+    first = torch.cat(
+        [
+            target.of_state.weight + share,
+            target.of_newest.weight - share,
+            target.of_product.weight,
+            share,
+            target.of_interest.weight,
+        ],
+        dim=1,
+    )
     result = []
     for sequence in sequences:
         scores = []
@@ -62,7 +73,7 @@ def cosines_by_hand(model, summaries, domain):
     inner, _, outer = model.targets[domain].combine
     hidden = inner.weight @ torch.cat(summaries) + inner.bias
     query = outer.weight @ torch.where(hidden > 0, hidden, 0.01 * hidden) + outer.bias
-    items = model.item_embedding.weight[1:NUM_X + 1] if domain == 0 else model.item_embedding.weight[NUM_X + 1:]
+    items = model.item_embedding.weight[1 : NUM_X + 1] if domain == 0 else model.item_embedding.weight[NUM_X + 1 :]
     return torch.stack([query @ item / (query.norm() * item.norm()) for item in items])
 
 
@@ -74,7 +85,7 @@ def test_attention_is_a_weighted_sum_of_what_came_before(domain):
     case, position = (batch.item_seq != 0).nonzero(as_tuple=True)
     summaries, has_both = model.attend(batch, model.encode(batch), case, position, domain)
     for number, (row, end) in enumerate(zip(case.tolist(), position.tolist())):
-        history = batch.item_seq[row, :end + 1].tolist()
+        history = batch.item_seq[row, : end + 1].tolist()
         expected = torch.stack(summaries_by_hand(model, history, domain))
         torch.testing.assert_close(summaries[number], expected, rtol=1e-4, atol=1e-5)
         assert has_both[number] == (min(history) <= NUM_X < max(history))
@@ -89,7 +100,7 @@ def test_loss_and_scores_are_those_of_the_cosines():
     for row, labels in enumerate(batch.labels.tolist()):
         for position, label in enumerate(labels):
             if label != IGNORE:
-                domain, history = int(label > NUM_X), batch.item_seq[row, :position + 1].tolist()
+                domain, history = int(label > NUM_X), batch.item_seq[row, : position + 1].tolist()
                 cosines = cosines_by_hand(model, summaries_by_hand(model, history, domain), domain)
                 place = label - 1 - NUM_X * domain
                 total, count = total - (cosines / 0.4).log_softmax(dim=0)[place].item(), count + 1
@@ -107,11 +118,12 @@ def projected_by_hand(model, batch):
     for domain, found in views.items():
         for row, labels in enumerate(batch.labels.tolist()):
             at = [p for p, label in enumerate(labels) if label != IGNORE and (label > NUM_X) == domain]
-            history = batch.item_seq[row, :at[-1] + 1].tolist() if at else []
+            history = batch.item_seq[row, : at[-1] + 1].tolist() if at else []
             if history and min(history) <= NUM_X < max(history):
                 three = []
-                for summary, (inner, _, outer) in zip(summaries_by_hand(model, history, domain),
-                                                      model.targets[domain].projections):
+                for summary, (inner, _, outer) in zip(
+                    summaries_by_hand(model, history, domain), model.targets[domain].projections
+                ):
                     hidden = (inner.weight @ summary + inner.bias).clamp(min=0)
                     three.append((outer.weight @ hidden + outer.bias).tolist())
                 found.append(three)
@@ -181,5 +193,8 @@ def test_the_domains_share_encoders_and_nothing_above_them():
     only_y = dataclasses.replace(batch, labels=batch.labels.where(batch.labels > NUM_X, IGNORE))
     model.loss(only_y).backward()
     assert all(parameter.grad is None for parameter in model.targets[0].parameters())
-    assert all(parameter.grad.abs().sum() > 0 for encoder in model.encoders.values()
-               for parameter in encoder.position_embedding.parameters())
+    assert all(
+        parameter.grad.abs().sum() > 0
+        for encoder in model.encoders.values()
+        for parameter in encoder.position_embedding.parameters()
+    )

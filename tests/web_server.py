@@ -92,8 +92,9 @@ class WebServer:
 
     def put(self, path: str, content: bytes = b"", behave=None, **headers: str) -> str:
         """Publish ``content``; ``behave`` is a behaviour or a function of the request's number. Returns the address."""
-        known = {"Content-Type": "application/octet-stream"} | {name.replace("_", "-"): value
-                                                                for name, value in headers.items()}
+        known = {"Content-Type": "application/octet-stream"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
         function = behave if callable(behave) else (lambda nth: behave or "ok")
         self.resources[path] = Resource(content, function, known)
         return self.url(path)
@@ -104,8 +105,15 @@ class WebServer:
     def _answer(self, handler) -> None:
         with self._lock:
             self._active += 1
-            entry = {"path": handler.path, "headers": dict(handler.headers), "host": handler.headers["Host"],
-                     "at": time.monotonic(), "sent": 0, "port": handler.client_address[1], "active": self._active}
+            entry = {
+                "path": handler.path,
+                "headers": dict(handler.headers),
+                "host": handler.headers["Host"],
+                "at": time.monotonic(),
+                "sent": 0,
+                "port": handler.client_address[1],
+                "active": self._active,
+            }
             self.log.append(entry)
             resource = self.resources.get(handler.path)
             if resource:
@@ -127,9 +135,28 @@ class WebServer:
 def make_certificate(folder: Path) -> tuple[Path, Path]:
     """A certificate of localhost alone, signed by itself: with its key for the server, and without."""
     pem, public = folder / "server.pem", folder / "certificate.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(pem), "-out",
-                    str(public), "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
-                   check=True, capture_output=True)
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            str(pem),
+            "-out",
+            str(public),
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+        ],
+        check=True,
+        capture_output=True,
+    )
     pem.write_bytes(pem.read_bytes() + public.read_bytes())
     return pem, public
 
@@ -138,8 +165,9 @@ def run_and_kill(web: WebServer, moments: list[float], function, *args, **option
     """Run ``function`` in a process, again and again: killed (-9) so many seconds after its first request for each of
     ``moments``, at last to its end. Returns how often it was killed before its end."""
     context = multiprocessing.get_context("forkserver")  # a process of its own in milliseconds, nothing shared with it
-    context.set_forkserver_preload(["ifcdsr_core.sources.image_download", "ifcdsr_core.sources.public_web", "PIL.Image",
-                                     "requests"])  # for all tests
+    context.set_forkserver_preload(
+        ["ifcdsr_core.sources.image_download", "ifcdsr_core.sources.public_web", "PIL.Image", "requests"]
+    )  # for all tests
     killed = 0
     for moment in [*moments, None]:
         process, seen = context.Process(target=function, args=args, kwargs=options), len(web.log)
@@ -192,7 +220,7 @@ def _behave(handler, entry: dict, resource: Resource, what: str, value: str = ""
         content, headers["Content-Encoding"] = gzip.compress(content), "gzip"
     length = str(len(content))
     if what == "short":
-        content = content[:int(value)]
+        content = content[: int(value)]
         length = str(len(content))
     if what in ("no_length", "more", "endless"):
         headers["Connection"] = "close"
@@ -208,20 +236,20 @@ def _behave(handler, entry: dict, resource: Resource, what: str, value: str = ""
     if what == "more":
         content += bytes(int(value))
     if what in ("cut", "reset"):
-        _write(handler, entry, content[:int(value)])
+        _write(handler, entry, content[: int(value)])
         if what == "reset":
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         return _close(handler)
     if what == "trickle":
         for start in range(0, len(content), max(1, int(value) // 20)):
-            _write(handler, entry, content[start:start + max(1, int(value) // 20)])
+            _write(handler, entry, content[start : start + max(1, int(value) // 20)])
             time.sleep(0.05)
     elif what == "endless":
         while True:
             _write(handler, entry, content or bytes(1 << 16))
     elif what in ("chunked", "bad_chunks"):
         for start in range(0, len(content), 1000):
-            piece = content[start:start + 1000]
+            piece = content[start : start + 1000]
             handler.wfile.write(f"{len(piece):x}\r\n".encode() if what == "chunked" else b"zz\r\n")
             _write(handler, entry, piece)
             handler.wfile.write(b"\r\n")
@@ -242,8 +270,8 @@ def _send(handler, entry: dict, status: int, headers: dict, content: bytes) -> N
 
 def _write(handler, entry: dict, content: bytes) -> None:
     for start in range(0, len(content), 1 << 14):  # in pieces, so that ``sent`` grows with what the client took
-        handler.wfile.write(content[start:start + (1 << 14)])
-        entry["sent"] += len(content[start:start + (1 << 14)])
+        handler.wfile.write(content[start : start + (1 << 14)])
+        entry["sent"] += len(content[start : start + (1 << 14)])
 
 
 def _close(handler) -> None:

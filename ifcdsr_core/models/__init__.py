@@ -28,10 +28,18 @@ COUNTING = ("popularity", "cooccurrence")  # nothing to train, so no seed and no
 def _model_of(name: str) -> type[SequenceModel]:
     """The model of a file: its one SequenceModel with a Config."""
     module = import_module(f"ifcdsr_core.models.{name}")
-    found = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, SequenceModel)
-             and value.__module__ == module.__name__ and hasattr(value, "Config")]
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, SequenceModel)
+        and value.__module__ == module.__name__
+        and hasattr(value, "Config")
+    ]
     if len(found) != 1:
-        raise TypeError(f"{module.__file__} has {len(found)} subclasses of SequenceModel with a Config: it must have one")
+        raise TypeError(
+            f"{module.__file__} has {len(found)} subclasses of SequenceModel with a Config: it must have one"
+        )
     return found[0]
 
 

@@ -32,8 +32,12 @@ class AttentionConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.inner_size >= 0, "inner_size", self.inner_size, "0 or more")
-        require(self.num_heads >= 1 and self.hidden_size % self.num_heads == 0, "num_heads", self.num_heads,
-                f"a divisor of hidden_size ({self.hidden_size})")
+        require(
+            self.num_heads >= 1 and self.hidden_size % self.num_heads == 0,
+            "num_heads",
+            self.num_heads,
+            f"a divisor of hidden_size ({self.hidden_size})",
+        )
 
 
 class CausalEncoder(nn.Module):
@@ -59,7 +63,7 @@ class CausalEncoder(nn.Module):
     def placed(self, vectors: Tensor) -> Tensor:
         """Item vectors with their positions, (B, L, D)."""
         if self.position_embedding is not None:
-            vectors = vectors + self.position_embedding.weight[:vectors.shape[1]]
+            vectors = vectors + self.position_embedding.weight[: vectors.shape[1]]
         return self.dropout(vectors)
 
     @torch.no_grad()
@@ -70,7 +74,7 @@ class CausalEncoder(nn.Module):
             hidden = block(hidden)
         query, key, _ = self.blocks[-1].heads(hidden)
         future = torch.ones(query.shape[2], query.shape[2], dtype=torch.bool, device=query.device).triu(diagonal=1)
-        return (query @ key.mT / query.shape[-1]**0.5).masked_fill(future, -torch.inf).softmax(dim=-1)
+        return (query @ key.mT / query.shape[-1] ** 0.5).masked_fill(future, -torch.inf).softmax(dim=-1)
 
 
 class _Block(nn.Module):
@@ -83,8 +87,12 @@ class _Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         if config.inner_size:
             self.inner_norm = nn.LayerNorm(width)
-            self.inner = nn.Sequential(nn.Linear(width, config.inner_size), nn.GELU(), nn.Dropout(config.dropout),
-                                       nn.Linear(config.inner_size, width))
+            self.inner = nn.Sequential(
+                nn.Linear(width, config.inner_size),
+                nn.GELU(),
+                nn.Dropout(config.dropout),
+                nn.Linear(config.inner_size, width),
+            )
 
     def forward(self, hidden: Tensor) -> Tensor:
         mixed = F.scaled_dot_product_attention(*self.heads(hidden), is_causal=True)  # (B, heads, L, D / heads)

@@ -70,8 +70,9 @@ class C2DSR(SequenceModel):
         graph_y = ItemGraph(train.item_seq_y, train.labels_y, inputs.num_items)
         graph_xy = ItemGraph(train.item_seq, train.labels, inputs.num_items)
         self.graphs = nn.ModuleDict({X: graph_x, Y: graph_y, XY: graph_xy})
-        self.encoders = nn.ModuleDict({branch: CausalEncoder(size, inputs.max_seq_len, config)
-                                       for branch in (X, Y, XY)})
+        self.encoders = nn.ModuleDict(
+            {branch: CausalEncoder(size, inputs.max_seq_len, config) for branch in (X, Y, XY)}
+        )
         self.discriminators = nn.ModuleDict({domain: nn.Bilinear(size, size, 1) for domain in (X, Y)})
         for discriminator in self.discriminators.values():
             nn.init.xavier_uniform_(discriminator.weight)
@@ -113,7 +114,7 @@ class C2DSR(SequenceModel):
             targets = torch.cat([following[predicted], batch.labels[cross]])
             first, count = self.inputs.item_range(domain)
             if len(targets):
-                total = total + self.nll(queries, self.item_embedding.weight[first:first + count], targets - first)
+                total = total + self.nll(queries, self.item_embedding.weight[first : first + count], targets - first)
             both = member.any(dim=1) & other.any(dim=1)
             if weight > 0 and both.any():
                 user = _mean(hidden[both], item_seq[both] != 0)  # (B', D)
@@ -133,7 +134,7 @@ class C2DSR(SequenceModel):
         single = last(self.encode(item_seq, branch), item_seq)
         hidden = single + last(self.encode(batch.item_seq, XY), batch.item_seq)  # (B, D)
         first, count = self.inputs.item_range(domain)
-        return hidden @ self.item_embedding.weight[first:first + count].T
+        return hidden @ self.item_embedding.weight[first : first + count].T
 
 
 class ItemGraph(nn.Module):

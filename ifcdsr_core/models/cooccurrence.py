@@ -37,7 +37,9 @@ class CoOccurrence(SequenceModel):
         history = torch.zeros(size, len(batch), device=self.device)
         history[batch.item_seq.T, torch.arange(len(batch), device=self.device)] = 1.0
         history[0] = 0.0
-        return (torch.sparse.mm(similar, history)[first:first + count] + self.tie_break[first:first + count, None]).T
+        return (
+            torch.sparse.mm(similar, history)[first : first + count] + self.tie_break[first : first + count, None]
+        ).T
 
 
 def _neighbours(inputs: ModelInputs) -> tuple[Tensor, Tensor]:
@@ -48,8 +50,7 @@ def _neighbours(inputs: ModelInputs) -> tuple[Tensor, Tensor]:
     occurs = torch.unique(row * size + items.flatten())[None]  # an item counts once a sequence
     row, item = occurs[0] // size, occurs[0] % size
     occurs = torch.stack([row, item])[:, item > 0]
-    member = torch.sparse_coo_tensor(occurs, torch.ones(occurs.shape[1]), (len(items), size),
-                                     check_invariants=False)
+    member = torch.sparse_coo_tensor(occurs, torch.ones(occurs.shape[1]), (len(items), size), check_invariants=False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")  # a step on torch's way
         together = torch.sparse.mm(member.T, member).coalesce()

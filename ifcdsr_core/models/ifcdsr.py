@@ -79,16 +79,23 @@ class IFCDSR(SequenceModel):
         width, self.projections = {"id": config.hidden_size}, nn.ModuleDict()
         for modality in self.modalities[1:]:
             features = inputs.features[modality]  # E_img, frozen
-            self.register_buffer(f"{modality}_features", F.pad(features, (0, 0, 1, 0)), persistent=False)  # row 0: padding
+            self.register_buffer(
+                f"{modality}_features", F.pad(features, (0, 0, 1, 0)), persistent=False
+            )  # row 0: padding
             width[modality] = features.shape[1]
             if config.image_projection == "linear":
                 self.projections[modality] = nn.Linear(features.shape[1], config.hidden_size, bias=False)
                 width[modality] = config.hidden_size
-        self.log_scale = nn.Parameter(torch.full((len(mixing),), -math.log(config.temperature)),
-                                      requires_grad=config.learn_temperature)
-        self.encoders = nn.ModuleDict({
-            f"{branch}_{modality}": CausalEncoder(width[modality], inputs.max_seq_len, config)
-            for branch in self.branches for modality in self.modalities})
+        self.log_scale = nn.Parameter(
+            torch.full((len(mixing),), -math.log(config.temperature)), requires_grad=config.learn_temperature
+        )
+        self.encoders = nn.ModuleDict(
+            {
+                f"{branch}_{modality}": CausalEncoder(width[modality], inputs.max_seq_len, config)
+                for branch in self.branches
+                for modality in self.modalities
+            }
+        )
 
     @classmethod
     def mixing(cls, config: Config) -> dict[str, float]:
@@ -106,13 +113,20 @@ class IFCDSR(SequenceModel):
     def item_matrices(self) -> list[Tensor]:
         """E_id and E_img with row 0 for padding, (V+1, D_m) each."""
         frozen = {modality: getattr(self, f"{modality}_features") for modality in self.modalities[1:]}
-        return [self.item_embedding.weight, *(self.projections[modality](matrix) if modality in self.projections
-                                              else matrix for modality, matrix in frozen.items())]
+        return [
+            self.item_embedding.weight,
+            *(
+                self.projections[modality](matrix) if modality in self.projections else matrix
+                for modality, matrix in frozen.items()
+            ),
+        ]
 
     def encode(self, item_seq: Tensor, branch: str, matrices: list[Tensor]) -> list[Tensor]:
         """(1): H_m = Attention(F_m) for each modality of one sub-sequence, (B, L, D_m) each."""
-        return [self.encoders[f"{branch}_{modality}"](F.embedding(item_seq, matrix))
-                for modality, matrix in zip(self.modalities, matrices)]
+        return [
+            self.encoders[f"{branch}_{modality}"](F.embedding(item_seq, matrix))
+            for modality, matrix in zip(self.modalities, matrices)
+        ]
 
     def queries(self, hidden: list[Tensor]) -> list[Tensor]:
         """Unit vectors divided by the temperature, so that a product with unit item vectors is (2) / temperature."""
@@ -120,8 +134,11 @@ class IFCDSR(SequenceModel):
 
     def loss(self, batch: Batch) -> Tensor:
         """(6) and (7), per predicted position of the merged sequence so that it does not depend on the batch size."""
-        sequences = {X: (batch.item_seq_x, batch.labels_x), Y: (batch.item_seq_y, batch.labels_y),
-                     XY: (batch.item_seq, batch.labels)}
+        sequences = {
+            X: (batch.item_seq_x, batch.labels_x),
+            Y: (batch.item_seq_y, batch.labels_y),
+            XY: (batch.item_seq, batch.labels),
+        }
         matrices = self.item_matrices()
         total = batch.item_seq.new_zeros((), dtype=torch.float32)
         for branch, weight in self.loss_weights().items():
@@ -141,8 +158,11 @@ class IFCDSR(SequenceModel):
             return {XY: 1.0}
         own, source, merged = 1.0, self.config.lambda_1, self.config.lambda_2
         mean = (own + source) / 2
-        return {"x": {X: own, Y: source, XY: merged}, "y": {X: source, Y: own, XY: merged},
-                "both": {X: mean, Y: mean, XY: merged}}[self.config.target]
+        return {
+            "x": {X: own, Y: source, XY: merged},
+            "y": {X: source, Y: own, XY: merged},
+            "both": {X: mean, Y: mean, XY: merged},
+        }[self.config.target]
 
     def item_range(self, branch: str) -> tuple[int, int]:
         """First item id and number of items that a branch's softmax covers."""
@@ -162,10 +182,11 @@ class IFCDSR(SequenceModel):
             item_seq = sequences[branch]
             hidden = [last(h, item_seq) for h in self.encode(item_seq, branch, matrices)]  # (B, D_m)
             start, size = (1, self.inputs.num_items) if branch == XY else (first, count)  # support of the softmax
-            log_p = torch.stack([(q @ u[start:start + size].T).log_softmax(dim=-1)
-                                 for q, u in zip(self.queries(hidden), unit)])  # (M, B, size)
+            log_p = torch.stack(
+                [(q @ u[start : start + size].T).log_softmax(dim=-1) for q, u in zip(self.queries(hidden), unit)]
+            )  # (M, B, size)
             log_p = (log_p + self.log_mixing[:, None, None]).logsumexp(dim=0)  # (5), (B, size)
-            parts.append(log_p[:, first - start:first - start + count] + math.log(weight))
+            parts.append(log_p[:, first - start : first - start + count] + math.log(weight))
         return torch.stack(parts).logsumexp(dim=0)
 
     def score_weights(self, domain: int) -> dict[str, float]:

@@ -44,8 +44,12 @@ class LLMEMF(IFCDSR):
         def __post_init__(self) -> None:
             super().__post_init__()
             require(0 <= self.text_share <= 1, "text_share", self.text_share, "between 0 and 1")
-            require(not self.learn_mixing or 0 < self.alpha < 1 and 0 < self.text_share < 1, "learn_mixing", True,
-                    f"false where a weight starts at 0 and could never grow (alpha {self.alpha}, text_share {self.text_share})")
+            require(
+                not self.learn_mixing or 0 < self.alpha < 1 and 0 < self.text_share < 1,
+                "learn_mixing",
+                True,
+                f"false where a weight starts at 0 and could never grow (alpha {self.alpha}, text_share {self.text_share})",
+            )
 
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
         super().__init__(config, inputs)

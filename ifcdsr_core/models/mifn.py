@@ -37,8 +37,9 @@ and on s, not on recurrent states.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -99,8 +100,9 @@ class MIFN(SequenceModel):
             hit = nodes[domain] == targets[domain][:, None]  # (R, N), at most one of a row
             no, yes = (~hit.any(dim=1)).nonzero().squeeze(1), hit.any(dim=1).nonzero().squeeze(1)  # is it a node?
             total = total - (1 + self.config.switch_weight) * mixture.log_not_p[no].sum()
-            total = total + mixture_nll([mixture.query[no]], [items], place[no], torch.zeros(1, device=self.device),
-                                        log_weights)
+            total = total + mixture_nll(
+                [mixture.query[no]], [items], place[no], torch.zeros(1, device=self.device), log_weights
+            )
             log_sequence = mixture.log_not_p[yes] + log_softmax_at(mixture.query[yes], items, place[yes], log_weights)
             log_node = mixture.log_p[yes] + mixture.log_graph[hit]
             total = total - torch.logaddexp(log_sequence, log_node).sum()
@@ -114,7 +116,7 @@ class MIFN(SequenceModel):
         nodes = self.nodes(batch, *at)
         mixture = self.mixture(batch, states, flows, *at, nodes, domain, self.item_embedding)
         first, count = self.inputs.item_range(domain)
-        scores = mixture.query @ self.item_embedding.weight[first:first + count].T
+        scores = mixture.query @ self.item_embedding.weight[first : first + count].T
         scores = F.pad(scores.log_softmax(dim=1) + mixture.log_not_p[:, None], (0, 1))  # and a column to cut off
         place = torch.where(self.in_domain(nodes, domain), nodes - first, count)  # (B, N)
         log_node = mixture.log_p[:, None] + mixture.log_graph
@@ -132,13 +134,23 @@ class MIFN(SequenceModel):
         back = position[:, None] - torch.arange(WINDOW, device=position.device)  # (R, WINDOW)
         return self.graph.strongest(batch.item_seq[case[:, None], back.clamp(min=0)] * (back >= 0), target)
 
-    def mixture(self, batch: Batch, states: list[Tensor], flows: list[Tensor], case: Tensor, position: Tensor,
-                nodes: Tensor, domain: int, lookup: Callable[[Tensor], Tensor]) -> "Mixture":
+    def mixture(
+        self,
+        batch: Batch,
+        states: list[Tensor],
+        flows: list[Tensor],
+        case: Tensor,
+        position: Tensor,
+        nodes: Tensor,
+        domain: int,
+        lookup: Callable[[Tensor], Tensor],
+    ) -> Mixture:
         """The next item in ``domain`` of each ``case`` after ``position``, (R,)."""
         wanted = self.in_domain(nodes, domain)  # (R, N)
         newest_is_y = self.in_domain(batch.item_seq[case, position], 1)[:, None]
-        state, flow = (torch.where(newest_is_y, parts[1][case, position], parts[0][case, position])
-                       for parts in (states, flows))  # h and t at the newest item, (R, D)
+        state, flow = (
+            torch.where(newest_is_y, parts[1][case, position], parts[0][case, position]) for parts in (states, flows)
+        )  # h and t at the newest item, (R, D)
         inside = torch.where(newest_is_y, self.in_domain(nodes, 1), self.in_domain(nodes, 0))
         updated = self.knowledge(lookup, nodes, inside, self.graph.edges(nodes), wanted, state, flow)  # e', (P, D)
 
@@ -153,8 +165,12 @@ class MIFN(SequenceModel):
         in_sum = updated.new_zeros(len(nodes), updated.shape[1]).index_add(0, row, updated)  # (R, D)
         logit = decoder.switch(torch.cat([sequence, in_sum], dim=1)).squeeze(1)
         some = wanted.any(dim=1)
-        return Mixture(decoder.of_sequence(sequence), energy.log_softmax(dim=1).masked_fill(~wanted, lowest / 2),
-                       F.logsigmoid(logit).masked_fill(~some, lowest / 2), F.logsigmoid(-logit).masked_fill(~some, 0))
+        return Mixture(
+            decoder.of_sequence(sequence),
+            energy.log_softmax(dim=1).masked_fill(~wanted, lowest / 2),
+            F.logsigmoid(logit).masked_fill(~some, lowest / 2),
+            F.logsigmoid(-logit).masked_fill(~some, 0),
+        )
 
 
 class Mixture(NamedTuple):
@@ -196,8 +212,16 @@ class KnowledgeTransfer(nn.Module):
         self.spread = nn.ModuleList(nn.Linear(size, size) for _ in ("in", "cross"))  # B
         self.update = nn.GRUCell(2 * size, size)
 
-    def forward(self, lookup: Callable[[Tensor], Tensor], nodes: Tensor, inside: Tensor, edges: Tensor, wanted: Tensor,
-                state: Tensor, flow: Tensor) -> Tensor:
+    def forward(
+        self,
+        lookup: Callable[[Tensor], Tensor],
+        nodes: Tensor,
+        inside: Tensor,
+        edges: Tensor,
+        wanted: Tensor,
+        state: Tensor,
+        flow: Tensor,
+    ) -> Tensor:
         """The P nodes marked by ``wanted`` after the transfer, row by row, (P, D).
 
         Args:
@@ -212,8 +236,9 @@ class KnowledgeTransfer(nn.Module):
         gate = F.embedding(which, self.gate_node(vectors)) + self.gate_state(torch.cat([state, flow], dim=1))[:, None]
         node = F.embedding(which, vectors)  # e, (R, N, D)
 
-        asked = torch.where(inside[..., None], self.attend_state[0](state)[:, None],
-                            self.attend_state[1](flow)[:, None])
+        asked = torch.where(
+            inside[..., None], self.attend_state[0](state)[:, None], self.attend_state[1](flow)[:, None]
+        )
         scores = self.weigh(torch.tanh(F.embedding(which + len(items) * ~inside, by_role) + asked))  # (R, N, 2)
         weights = masked_softmax(scores[..., 0], inside) + masked_softmax(scores[..., 1], cross)  # a, (R, N)
         # 1 - sigmoid(x) = sigmoid(-x): f for in nodes, 1 - f for cross nodes
@@ -277,8 +302,9 @@ class ItemGraph(nn.Module):
     def edges(self, nodes: Tensor) -> Tensor:
         """1 between nodes of which one is a neighbour of the other, and from each to itself, (R, N) to (R, N, N)."""
         near = self.neighbours[nodes]  # (R, N, K)
-        joined = torch.stack([(near == nodes[:, other, None, None]).any(dim=2) for other in range(nodes.shape[1])],
-                             dim=2)
+        joined = torch.stack(
+            [(near == nodes[:, other, None, None]).any(dim=2) for other in range(nodes.shape[1])], dim=2
+        )
         joined = (joined | joined.transpose(1, 2)) & (nodes > 0)[:, :, None] & (nodes > 0)[:, None]
         return (joined | torch.eye(nodes.shape[1], dtype=torch.bool, device=nodes.device)).float()
 
@@ -307,11 +333,16 @@ def log_softmax_at(queries: Tensor, items: Tensor, targets: Tensor, log_weights:
 
     By chunks of rows that are computed anew in the backward pass, so that no more than one chunk of scores is held.
     """
+
     def part(query: Tensor, target: Tensor) -> Tensor:
         scores = (query @ items.T).float()
         scores = scores if log_weights is None else scores + log_weights
         return scores.gather(1, target[:, None]).squeeze(1) - scores.logsumexp(dim=1)
 
     size = max(1, BUFFER_ELEMENTS // len(items))
-    return torch.cat([checkpoint(part, query, target, use_reentrant=False, preserve_rng_state=False)
-                      for query, target in zip(queries.split(size), targets.split(size))])
+    return torch.cat(
+        [
+            checkpoint(part, query, target, use_reentrant=False, preserve_rng_state=False)
+            for query, target in zip(queries.split(size), targets.split(size))
+        ]
+    )

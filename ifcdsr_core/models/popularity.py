@@ -28,7 +28,7 @@ class Popularity(SequenceModel):
 
     def score(self, batch: Batch, domain: int) -> Tensor:
         first, count = self.inputs.item_range(domain)
-        return self.count[first:first + count].expand(len(batch), -1)
+        return self.count[first : first + count].expand(len(batch), -1)
 
 
 def item_counts(inputs: ModelInputs) -> Tensor:

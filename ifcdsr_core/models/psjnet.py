@@ -28,8 +28,8 @@ two states that predict. ``num_layers`` counts layers of the GRUs, the split-by-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +72,7 @@ class PSJNet(SequenceModel):
                 continue
             query = self.query(states[domain][predicted], flows[domain][predicted], domain)  # (R, D)
             first, count = self.inputs.item_range(domain)
-            items = self.item_embedding.weight[first:first + count]
+            items = self.item_embedding.weight[first : first + count]
             total = total + self.nll(query, items, batch.labels[predicted] - first)
         return total / (batch.labels != IGNORE).sum()
 
@@ -80,7 +80,7 @@ class PSJNet(SequenceModel):
         states, flows = self.encode(batch)
         query = self.query(last(states[domain], batch.item_seq), last(flows[domain], batch.item_seq), domain)  # (B, D)
         first, count = self.inputs.item_range(domain)
-        return query @ self.item_embedding.weight[first:first + count].T
+        return query @ self.item_embedding.weight[first : first + count].T
 
     def encode(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
         """For each domain, at each merged position: its encoder's state and the flow into it, (B, L, D) each."""
@@ -88,8 +88,10 @@ class PSJNet(SequenceModel):
         sequences = batch.item_seq_x, batch.item_seq_y
         vectors = self.item_embedding(torch.cat(sequences, dim=1)).split([s.shape[1] for s in sequences], dim=1)
         states, flows = self.flow(vectors, member)
-        return ([as_of(states[domain], member[domain]) for domain in DOMAINS],
-                [as_of(flows[1 - domain], member[1 - domain]) for domain in DOMAINS])
+        return (
+            [as_of(states[domain], member[domain]) for domain in DOMAINS],
+            [as_of(flows[1 - domain], member[1 - domain]) for domain in DOMAINS],
+        )
 
     def query(self, state: Tensor, flow: Tensor, domain: int) -> Tensor:
         """What meets the items of ``domain``: (R, D) of its own encoder and (R, D) of the flow into it to (R, D)."""
@@ -104,7 +106,8 @@ class BehaviourFlow(nn.Module):
         size = config.hidden_size
         self.dropout = nn.Dropout(config.dropout)
         self.encoders, self.transfers = (
-            nn.ModuleList(nn.GRU(size, size, config.num_layers, batch_first=True) for _ in DOMAINS) for _ in range(2))
+            nn.ModuleList(nn.GRU(size, size, config.num_layers, batch_first=True) for _ in DOMAINS) for _ in range(2)
+        )
         self.units = nn.ModuleList(SplitByJoin(size, num_roles, keep) for _ in DOMAINS)
 
     def forward(self, vectors: Sequence[Tensor], member: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -119,7 +122,7 @@ class BehaviourFlow(nn.Module):
         for domain in DOMAINS:
             other = as_of(states[1 - domain], member[1 - domain])  # (B, L, D)
             # the merged positions of this domain's items; past its last item come others, which no real item sees
-            place = (~member[domain]).byte().argsort(dim=1, stable=True)[:, :states[domain].shape[1]]  # (B, L')
+            place = (~member[domain]).byte().argsort(dim=1, stable=True)[:, : states[domain].shape[1]]  # (B, L')
             other = other.gather(1, place[..., None].expand(-1, -1, other.shape[2]))
             joined = self.units[domain](states[domain], other)
             flows.append(self.dropout(self.transfers[domain](self.dropout(joined))[0]))

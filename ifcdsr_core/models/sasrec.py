@@ -32,7 +32,7 @@ class MergedSequenceModel(SequenceModel):
     def score(self, batch: Batch, domain: int) -> Tensor:
         hidden = last(self.encoder_xy(self.item_embedding(batch.item_seq)), batch.item_seq)  # (B, D)
         first, count = self.inputs.item_range(domain)
-        return hidden @ self.item_embedding.weight[first:first + count].T
+        return hidden @ self.item_embedding.weight[first : first + count].T
 
 
 class SASRec(MergedSequenceModel):

@@ -57,7 +57,7 @@ class SRGNN(SequenceModel):
         row = torch.arange(len(batch), device=length.device)
         sessions = self.sessions(batch.item_seq, row, (length - 1).clamp(min=0)) * (length > 0)[:, None]  # (B, D)
         first, count = self.inputs.item_range(domain)
-        return sessions @ self.item_embedding.weight[first:first + count].T
+        return sessions @ self.item_embedding.weight[first : first + count].T
 
     def sessions(self, item_seq: Tensor, row: Tensor, position: Tensor) -> Tensor:
         """s_h of (7) for R prefixes of the sequences: sequence ``row`` up to and with ``position``, (R, D)."""

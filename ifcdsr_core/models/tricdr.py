@@ -83,8 +83,9 @@ class TriCDR(SequenceModel):
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
         super().__init__(config, inputs)
         self.item_embedding = nn.Embedding(inputs.num_items + 1, config.hidden_size, padding_idx=0)
-        self.encoders = nn.ModuleDict({branch: CausalEncoder(config.hidden_size, inputs.max_seq_len, config)
-                                       for branch in (X, Y, XY)})
+        self.encoders = nn.ModuleDict(
+            {branch: CausalEncoder(config.hidden_size, inputs.max_seq_len, config) for branch in (X, Y, XY)}
+        )
         self.targets = nn.ModuleList(_Target(config.hidden_size) for _ in (X, Y))
         initialise(self)
 
@@ -98,9 +99,13 @@ class TriCDR(SequenceModel):
             summaries, has_both = self.attend(batch, states, case, position, domain)  # (R, 3, D)
             first, count = self.inputs.item_range(domain)
             rows, place, log_weights = self.candidates(batch.labels[case, position], first, count)
-            total = total + mixture_nll([self.query(summaries, domain)],
-                                        [F.normalize(self.item_embedding.weight[rows], dim=1)], place,
-                                        torch.zeros(1, device=self.device), log_weights)
+            total = total + mixture_nll(
+                [self.query(summaries, domain)],
+                [F.normalize(self.item_embedding.weight[rows], dim=1)],
+                place,
+                torch.zeros(1, device=self.device),
+                log_weights,
+            )
             newest = F.pad(case[1:] != case[:-1], (0, 1), value=True)  # each case's newest prediction in this domain
             mixed, source, own = target.project(summaries[newest & has_both])  # (N, D) each
             users += len(mixed)
@@ -118,15 +123,16 @@ class TriCDR(SequenceModel):
         summaries, _ = self.attend(batch, self.encode(batch), case, (length - 1).clamp(min=0), domain)
         query = self.query(summaries, domain) * (length > 0)[:, None]  # (B, D)
         first, count = self.inputs.item_range(domain)
-        return query @ F.normalize(self.item_embedding.weight[first:first + count], dim=1).T
+        return query @ F.normalize(self.item_embedding.weight[first : first + count], dim=1).T
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """States of the three sequences, (B, L, D) each; the L of each may differ."""
         sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
         return {branch: self.encoders[branch](self.item_embedding(item_seq)) for branch, item_seq in sequences.items()}
 
-    def attend(self, batch: Batch, states: dict[str, Tensor], case: Tensor, position: Tensor, domain: int
-               ) -> tuple[Tensor, Tensor]:
+    def attend(
+        self, batch: Batch, states: dict[str, Tensor], case: Tensor, position: Tensor, domain: int
+    ) -> tuple[Tensor, Tensor]:
         """TCA for R predictions, each of what ``case`` does in ``domain`` after ``position`` of the mixed sequence.
 
         Returns:
@@ -139,8 +145,10 @@ class TriCDR(SequenceModel):
         newest = as_of(states[target], member[target])[case, position]  # q, (R, D)
         count = torch.arange(1, states[XY].shape[1] + 1, device=position.device)
         interest = (states[XY].cumsum(dim=1) / count[:, None])[case, position]  # g, (R, D)
-        summaries = [self.targets[domain].summarise(states[branch], case, seen[branch], newest, interest)
-                     for branch in (XY, source, target)]
+        summaries = [
+            self.targets[domain].summarise(states[branch], case, seen[branch], newest, interest)
+            for branch in (XY, source, target)
+        ]
         return torch.stack(summaries, dim=1), (seen[X] > 0) & (seen[Y] > 0)
 
     def query(self, summaries: Tensor, domain: int) -> Tensor:
@@ -159,8 +167,9 @@ class _Target(nn.Module):
         self.of_newest, self.of_interest = nn.Linear(size, wide, bias=False), nn.Linear(size, wide, bias=False)
         self.weigh = nn.Sequential(nn.PReLU(), nn.Linear(wide, narrow), nn.PReLU(), nn.Linear(narrow, 1))
         self.combine = nn.Sequential(nn.Linear(3 * size, size), nn.LeakyReLU(), nn.Linear(size, size))
-        self.projections = nn.ModuleList(nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size))
-                                         for _ in (XY, "source", "target"))
+        self.projections = nn.ModuleList(
+            nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size)) for _ in (XY, "source", "target")
+        )
 
     def summarise(self, states: Tensor, case: Tensor, seen: Tensor, newest: Tensor, interest: Tensor) -> Tensor:
         """Weighted mean of the first ``seen`` of each case's (B, L, D) states, (R, D); 0 where there are none."""

@@ -73,7 +73,8 @@ def complete_options(source: str, options: dict) -> dict:
         if type(value) is int and type(defaults[name]) in (float, str):  # 1 for 1.0, and a release called 2023
             value = type(defaults[name])(value)
         if type(value) is not type(defaults[name]):
-            raise InputError(f"option {name!r} of source {source!r} is {value!r}: "
-                             f"it must be of type {type(defaults[name]).__name__}")
+            raise InputError(
+                f"option {name!r} of source {source!r} is {value!r}: it must be of type {type(defaults[name]).__name__}"
+            )
         complete[name] = value
     return {**defaults, **complete}

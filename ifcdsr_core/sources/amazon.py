@@ -23,19 +23,27 @@ import pandas as pd
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import data_dir, picture_store
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
-from ifcdsr_core.sources import reviews as raw_reviews, sample
+from ifcdsr_core.sources import reviews as raw_reviews
+from ifcdsr_core.sources import sample
 from ifcdsr_core.sources.image_download import MANIFEST, link_images
 from ifcdsr_core.sources.partition import Rules, partition, rules_of
 
 VERSION = 2
 SCENARIOS = ("food_kitchen", "movie_book")
-CATEGORIES = {"Food": "Grocery_and_Gourmet_Food", "Kitchen": "Home_and_Kitchen",
-              "Movie": "Movies_and_TV", "Book": "Books"}
+CATEGORIES = {
+    "Food": "Grocery_and_Gourmet_Food",
+    "Kitchen": "Home_and_Kitchen",
+    "Movie": "Movies_and_TV",
+    "Book": "Books",
+}
 RELEASES, REVIEWS = ("2014", "2023", "sample"), ("ratings", "5core")
 WINDOW_DAYS = {"food_kitchen": 365, "movie_book": 30}  # of the released C2DSR files
-OPTIONS = {"release": "2014",
-           "reviews": "ratings",  # 5core: the 2014 release's subset of users and items with five reviews each
-           **asdict(Rules()), "window_days": 0}  # 0: the papers' own, WINDOW_DAYS
+OPTIONS = {
+    "release": "2014",
+    "reviews": "ratings",  # 5core: the 2014 release's subset of users and items with five reviews each
+    **asdict(Rules()),
+    "window_days": 0,
+}  # 0: the papers' own, WINDOW_DAYS
 
 _ADDRESS_2014 = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
 _ADDRESS_2023 = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/"
@@ -47,11 +55,17 @@ _SHA256 = {
     "ratings_Home_and_Kitchen.csv": "b0dae06e0b147abbf31878b4d16075a77b6ca8b8a5005b1a0b153b9d3ed310b2",
     "ratings_Movies_and_TV.csv": "05fd3bbb387bca99f16b7a64a26abb736429da416e3cc0cc7423483e9ec4c265",
 }
-_BYTES = {"ratings_Books.csv": 916_259_348, "ratings_Movies_and_TV.csv": 187_517_953,
-          "Books.jsonl.gz": 6_216_820_644, "meta_Books.jsonl.gz": 4_942_125_770}
+_BYTES = {
+    "ratings_Books.csv": 916_259_348,
+    "ratings_Movies_and_TV.csv": 187_517_953,
+    "Books.jsonl.gz": 6_216_820_644,
+    "meta_Books.jsonl.gz": 4_942_125_770,
+}
 
 
-def FILES(release: str, scenario: str, reviews: str = "ratings") -> list[tuple[str, str | None, int | None, str | None]]:
+def FILES(
+    release: str, scenario: str, reviews: str = "ratings"
+) -> list[tuple[str, str | None, int | None, str | None]]:
     """The raw files of a scenario: name, public address (None: made up here), bytes and SHA-256 (None: nobody recorded).
 
     In this order: reviews of X, reviews of Y, metadata of X, metadata of Y.
@@ -63,8 +77,10 @@ def FILES(release: str, scenario: str, reviews: str = "ratings") -> list[tuple[s
     choose("reviews", reviews, REVIEWS)
     categories = [CATEGORIES[domain] for domain in DOMAIN_NAMES[choose("scenario", scenario, SCENARIOS)]]
     if release != "2014" and reviews != "ratings":
-        raise InputError(f"reviews is {reviews!r}, but of release {release} only its full review files are read: "
-                         "set reviews to ratings")
+        raise InputError(
+            f"reviews is {reviews!r}, but of release {release} only its full review files are read: "
+            "set reviews to ratings"
+        )
     if release == "2023":
         pairs = [(f"{category}.jsonl.gz", "review_categories/") for category in categories]
         pairs += [(f"meta_{category}.jsonl.gz", "meta_categories/") for category in categories]
@@ -101,8 +117,13 @@ def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -
     items, store = _described(items, parquet[2:]), picture_store("amazon", release)
     if (store / MANIFEST).is_file():
         items = link_images(items, store, folder)
-    account |= {"generated": release == "sample", "files": files, "rules": asdict(rules), "items_without_title": int(items["title"].isna().sum()),
-                "items_without_picture": int((items["image_urls"].map(len) == 0).sum())}
+    account |= {
+        "generated": release == "sample",
+        "files": files,
+        "rules": asdict(rules),
+        "items_without_title": int(items["title"].isna().sum()),
+        "items_without_picture": int((items["image_urls"].map(len) == 0).sum()),
+    }
     return Scenario(scenario, "amazon", items, sequences, account)
 
 
@@ -120,7 +141,8 @@ def converted(scenario: str, release: str, reviews: str) -> tuple[list[Path], di
         raw = [_find(release, scenario, name, url) for name, url, *_ in published]
     parquet, files = [], {}
     for (name, url, _, sha256), path, convert in zip(
-            published, raw, [raw_reviews.interactions] * 2 + [raw_reviews.items] * 2):
+        published, raw, [raw_reviews.interactions] * 2 + [raw_reviews.items] * 2
+    ):
         table, facts = convert(path, data_dir() / "amazon" / release)
         parquet.append(table)
         files[name] = {**facts, "url": url, "recorded_sha256": sha256}
@@ -135,8 +157,10 @@ def _find(release: str, scenario: str, name: str, url: str) -> Path:
         for path in (folder / name, folder / name.removesuffix(".gz")):
             if path.is_file():
                 return path
-    raise InputError(f"{folders[-1] / name} is not there: fetch it with 'python -m ifcdsr_core download "
-                     f"--source amazon --scenario {scenario} --release {release}', or from {url}")
+    raise InputError(
+        f"{folders[-1] / name} is not there: fetch it with 'python -m ifcdsr_core download "
+        f"--source amazon --scenario {scenario} --release {release}', or from {url}"
+    )
 
 
 def _described(items: pd.DataFrame, metadata: list[Path]) -> pd.DataFrame:
@@ -150,5 +174,8 @@ def _described(items: pd.DataFrame, metadata: list[Path]) -> pd.DataFrame:
         parts.append(part.join(known, on="source_id", how="left", maintain_order="left"))
     known = pl.concat(parts)
     empty = [np.array(urls or [], dtype=object) for urls in known["image_urls"].to_list()]
-    return items.assign(title=pd.Series(known["title"].to_list(), dtype=object),
-                        image=pd.Series([None] * len(items), dtype=object), image_urls=pd.Series(empty, dtype=object))
+    return items.assign(
+        title=pd.Series(known["title"].to_list(), dtype=object),
+        image=pd.Series([None] * len(items), dtype=object),
+        image_urls=pd.Series(empty, dtype=object),
+    )

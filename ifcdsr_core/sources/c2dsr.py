@@ -26,8 +26,10 @@ VERSION = 1
 REPOSITORY = "crystal22/C2DSR/fc35340bae4486767a3856a8f0794247511d2bb5"
 FOLDERS = {"food_kitchen": "Food-Kitchen", "movie_book": "Movie-Book"}
 SCENARIOS = tuple(FOLDERS)
-OPTIONS = {"train_file": True,  # False: do without the training file; then there is no train split
-           "titles": False}  # True: titles of LLMCDSR's files, joined by ASIN; about half of the items have one there
+OPTIONS = {
+    "train_file": True,  # False: do without the training file; then there is no train split
+    "titles": False,
+}  # True: titles of LLMCDSR's files, joined by ASIN; about half of the items have one there
 EARLIER_FILE = "val.txt"  # replaced since by val_new.txt: it held sequences of users whose later ones were trained on
 SPLIT_FILES = {"train": "train_new.txt", "valid": "val_new.txt", "test": "test_new.txt"}
 
@@ -50,8 +52,10 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Sce
         InputError: a file can't be had, is damaged, or has a malformed line (named by file and number).
     """
     wanted = {split: name for split, name in SPLIT_FILES.items() if train_file or split != "train"}
-    names = {file: f"{REPOSITORY}/data/raw/{FOLDERS[scenario]}/{file}"
-             for file in ("items_x.txt", "items_y.txt", "userlist.txt", *wanted.values())}
+    names = {
+        file: f"{REPOSITORY}/data/raw/{FOLDERS[scenario]}/{file}"
+        for file in ("items_x.txt", "items_y.txt", "userlist.txt", *wanted.values())
+    }
     paths = {file: _fetch(name) for file, name in names.items()}
 
     title_of, title_files = llmcdsr.titles(scenario) if titles else ({}, {})
@@ -62,13 +66,15 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Sce
     for split, file in wanted.items():
         table, facts[file] = read_sequences(paths[file], split, num_users, num_items_x, num_items)
         tables.append(table)
-    items = pd.DataFrame({
-        "item": np.arange(1, num_items + 1, dtype=np.int32),
-        "domain": ["x"] * len(ids_x) + ["y"] * len(ids_y),
-        "source_id": ids_x + ids_y,
-        "title": pd.Series([title_of.get(asin) for asin in ids_x + ids_y], dtype=object),
-        "image": pd.Series([None] * num_items, dtype=object),
-    })
+    items = pd.DataFrame(
+        {
+            "item": np.arange(1, num_items + 1, dtype=np.int32),
+            "domain": ["x"] * len(ids_x) + ["y"] * len(ids_y),
+            "source_id": ids_x + ids_y,
+            "title": pd.Series([title_of.get(asin) for asin in ids_x + ids_y], dtype=object),
+            "image": pd.Series([None] * num_items, dtype=object),
+        }
+    )
     provenance = {
         "files": {file: files.describe(names[file], path) for file, path in paths.items()} | title_files,
         "lines_not_in_time_order": {file: found["not_in_time_order"] for file, found in facts.items()},
@@ -88,9 +94,14 @@ def several_sequences(scenario: str = "food_kitchen") -> pd.DataFrame:
     Raises:
         InputError: a file can't be had, or is malformed.
     """
-    paths = {file: _fetch(f"{REPOSITORY}/data/raw/{FOLDERS[scenario]}/{file}")
-             for file in ("items_x.txt", "items_y.txt", "userlist.txt", "val_new.txt", "test_new.txt", EARLIER_FILE)}
-    num_users, (num_x, num_y) = read_users(paths["userlist.txt"]), (len(read_items(paths[f"items_{d}.txt"])) for d in "xy")
+    paths = {
+        file: _fetch(f"{REPOSITORY}/data/raw/{FOLDERS[scenario]}/{file}")
+        for file in ("items_x.txt", "items_y.txt", "userlist.txt", "val_new.txt", "test_new.txt", EARLIER_FILE)
+    }
+    num_users, (num_x, num_y) = (
+        read_users(paths["userlist.txt"]),
+        (len(read_items(paths[f"items_{d}.txt"])) for d in "xy"),
+    )
     parts = []
     for file in ("val_new.txt", "test_new.txt", EARLIER_FILE):
         table, found = read_sequences(paths[file], file, num_users, num_x, num_x + num_y)
@@ -135,15 +146,17 @@ def read_users(path: Path) -> int:
     return count
 
 
-def read_sequences(path: Path, split: str, num_users: int, num_items_x: int,
-                   num_items: int) -> tuple[pd.DataFrame, dict]:
+def read_sequences(
+    path: Path, split: str, num_users: int, num_items_x: int, num_items: int
+) -> tuple[pd.DataFrame, dict]:
     """The sequences of one file, each in time order, and what was found: ``not_in_time_order``, ``ids`` (of sequences)."""
     rows, num_unsorted, ids = [], 0, []
     for number, line in files.lines(path):
         match = _SEQUENCE_LINE.fullmatch(line)
         if not match:
-            raise files.malformed(path, number, "'<user> <sequence>' and two or more "
-                                  "'<item>|<unix time>|<date>|', separated by tabs")
+            raise files.malformed(
+                path, number, "'<user> <sequence>' and two or more '<item>|<unix time>|<date>|', separated by tabs"
+            )
         if int(match[1]) >= num_users:
             raise files.malformed(path, number, f"a user from 0 to {num_users - 1}, found {match[1]}")
         items, times = np.array(_INTERACTION.findall(match[3])).astype(np.int64).T  # (length,) each

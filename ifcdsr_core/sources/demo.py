@@ -35,12 +35,20 @@ from ifcdsr_core.paths import data_dir, link_file, new_folder
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 
 VERSION = 1
-OPTIONS = {"seed": 0, "visual_signal": 1.0, "text_signal": 0.375, "cross_domain_signal": 1.0, "missing_pictures": 0.0,
-           "makers": 0}
+OPTIONS = {
+    "seed": 0,
+    "visual_signal": 1.0,
+    "text_signal": 0.375,
+    "cross_domain_signal": 1.0,
+    "missing_pictures": 0.0,
+    "makers": 0,
+}
 
 POPULARITY, COLOUR, PATTERN, KIND, THEME, MAKER, STAGE = 0.4, 3.5, 3.0, 3.0, 4.0, 3.5, 1.5
 NUM_STAGES = 6
-LATE_ITEMS = 0.9  # share of the items that come out on a random day; many of a test case's items are new, as in Amazon's
+LATE_ITEMS = (
+    0.9  # share of the items that come out on a random day; many of a test case's items are new, as in Amazon's
+)
 MIN_LENGTH, MAX_LENGTH, MIN_PER_DOMAIN = 6, 15, 3
 WINDOWS = 2  # sequences per user
 HELD_OUT = 0.36  # share of the sequences, the latest, halved into validation and test
@@ -58,24 +66,91 @@ class _World:
 
 
 _WORLDS = {
-    "food_kitchen": _World((1_040, 1_420), 1_800, 0.60, (
-        "Sunday Baking", "Harbour Picnic", "Night Market", "Slow Breakfast", "Alpine Hut", "Garden Party",
-        "Spice Route", "Farmhouse", "Tea Ceremony", "Campfire", "Little Italy", "Winter Feast")),
-    "movie_book": _World((1_010, 1_480), 1_900, 0.65, (
-        "Deep Space", "Lost Islands", "Old Detectives", "Paper Moon", "Iron Age", "Ghost House",
-        "Northern Lights", "Circus Days", "Silent City", "Desert Trail", "First Love", "Clockwork")),
+    "food_kitchen": _World(
+        (1_040, 1_420),
+        1_800,
+        0.60,
+        (
+            "Sunday Baking",
+            "Harbour Picnic",
+            "Night Market",
+            "Slow Breakfast",
+            "Alpine Hut",
+            "Garden Party",
+            "Spice Route",
+            "Farmhouse",
+            "Tea Ceremony",
+            "Campfire",
+            "Little Italy",
+            "Winter Feast",
+        ),
+    ),
+    "movie_book": _World(
+        (1_010, 1_480),
+        1_900,
+        0.65,
+        (
+            "Deep Space",
+            "Lost Islands",
+            "Old Detectives",
+            "Paper Moon",
+            "Iron Age",
+            "Ghost House",
+            "Northern Lights",
+            "Circus Days",
+            "Silent City",
+            "Desert Trail",
+            "First Love",
+            "Clockwork",
+        ),
+    ),
 }
 SCENARIOS = tuple(_WORLDS)
-_MAKERS = ("Alderby", "Bruntwell", "Calvary", "Dorsten", "Elmroth", "Fenwick", "Gillespie", "Hartnell", "Ibsley", "Jorvik",
-           "Kestrel", "Lindqvist", "Marchetti", "Norwood", "Osterman", "Pemberton", "Quillan", "Rossmore", "Sandoval",
-           "Tremaine", "Ulvaeus", "Vandermeer", "Whitlock", "Yarrow")
+_MAKERS = (
+    "Alderby",
+    "Bruntwell",
+    "Calvary",
+    "Dorsten",
+    "Elmroth",
+    "Fenwick",
+    "Gillespie",
+    "Hartnell",
+    "Ibsley",
+    "Jorvik",
+    "Kestrel",
+    "Lindqvist",
+    "Marchetti",
+    "Norwood",
+    "Osterman",
+    "Pemberton",
+    "Quillan",
+    "Rossmore",
+    "Sandoval",
+    "Tremaine",
+    "Ulvaeus",
+    "Vandermeer",
+    "Whitlock",
+    "Yarrow",
+)
 
 
-def build(scenario: str, folder: Path, seed: int, visual_signal: float, text_signal: float, cross_domain_signal: float,
-          missing_pictures: float, makers: int) -> Scenario:
+def build(
+    scenario: str,
+    folder: Path,
+    seed: int,
+    visual_signal: float,
+    text_signal: float,
+    cross_domain_signal: float,
+    missing_pictures: float,
+    makers: int,
+) -> Scenario:
     """Generate the scenario and draw its pictures into ``folder/images``. Same arguments, same files."""
-    for name, value in (("visual_signal", visual_signal), ("text_signal", text_signal),
-                        ("cross_domain_signal", cross_domain_signal), ("missing_pictures", missing_pictures)):
+    for name, value in (
+        ("visual_signal", visual_signal),
+        ("text_signal", text_signal),
+        ("cross_domain_signal", cross_domain_signal),
+        ("missing_pictures", missing_pictures),
+    ):
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}: it must lie between 0 and 1")
     if not 0 <= makers <= len(_MAKERS):
@@ -89,8 +164,9 @@ def build(scenario: str, folder: Path, seed: int, visual_signal: float, text_sig
     lost = np.random.default_rng([*stream, 3]).random(len(items)) < missing_pictures
     items.loc[lost, "image"] = None
     _draw_pictures(items, scenario, folder, stream)
-    sequences = _behaviour(items, world, np.random.default_rng([*stream, 2]), visual_signal, text_signal,
-                           cross_domain_signal)
+    sequences = _behaviour(
+        items, world, np.random.default_rng([*stream, 2]), visual_signal, text_signal, cross_domain_signal
+    )
     return Scenario(scenario, "demo", items, sequences, {"generated": True})
 
 
@@ -101,15 +177,23 @@ def _catalogue(scenario: str, world: _World, random: np.random.Generator) -> pd.
     parts = []
     for domain, domain_name, count in zip("xy", DOMAIN_NAMES[scenario], world.num_items):
         theme, kind = random.choice(world.themes, count), random.choice(KINDS[domain_name], count)
-        parts.append(pd.DataFrame({
-            "domain": domain,
-            "source_id": [f"demo-{domain_name.lower()}-{number:04d}" for number in range(1, count + 1)],
-            "title": [f"{t} {k}, no. {n}" for t, k, n in zip(theme, kind, random.permutation(count) + 1)],
-            "kind": kind, "colour": random.choice(list(COLOURS), count), "pattern": random.choice(PATTERNS, count),
-            "theme": theme, "stage": random.integers(NUM_STAGES, size=count),
-            "released": FIRST_DAY + DAY * (random.integers(YEARS * 365, size=count) * (random.random(count) < LATE_ITEMS)),
-            "popularity": 1.0 / (1.0 + random.permutation(count)),
-        }))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "domain": domain,
+                    "source_id": [f"demo-{domain_name.lower()}-{number:04d}" for number in range(1, count + 1)],
+                    "title": [f"{t} {k}, no. {n}" for t, k, n in zip(theme, kind, random.permutation(count) + 1)],
+                    "kind": kind,
+                    "colour": random.choice(list(COLOURS), count),
+                    "pattern": random.choice(PATTERNS, count),
+                    "theme": theme,
+                    "stage": random.integers(NUM_STAGES, size=count),
+                    "released": FIRST_DAY
+                    + DAY * (random.integers(YEARS * 365, size=count) * (random.random(count) < LATE_ITEMS)),
+                    "popularity": 1.0 / (1.0 + random.permutation(count)),
+                }
+            )
+        )
     items = pd.concat(parts, ignore_index=True)
     items.insert(0, "item", np.arange(1, len(items) + 1, dtype=np.int32))
     items["image"] = [f"images/{item:05d}.png" for item in items["item"]]
@@ -135,23 +219,37 @@ def _draw_pictures(items: pd.DataFrame, scenario: str, folder: Path, stream: lis
         link_file(store / Path(image).name, folder / image)
 
 
-def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, visual_signal: float,
-               text_signal: float, cross_domain_signal: float) -> pd.DataFrame:
+def _behaviour(
+    items: pd.DataFrame,
+    world: _World,
+    random: np.random.Generator,
+    visual_signal: float,
+    text_signal: float,
+    cross_domain_signal: float,
+) -> pd.DataFrame:
     """Sequences, all of them one step at a time: step t draws the t-th item of every sequence at once."""
     user = np.repeat(np.arange(world.num_users), WINDOWS)  # (S,) user of each sequence
     length, in_y = _domains_in_order(len(user), world.share_y, random)
     attributes = {name: items[name].factorize(sort=True)[0] for name in ("colour", "pattern", "theme")}
-    likes = {name: _preferences(world.num_users, values.max() + 1, cross_domain_signal, random)
-             for name, values in attributes.items()}  # (U, 2) per attribute
+    likes = {
+        name: _preferences(world.num_users, values.max() + 1, cross_domain_signal, random)
+        for name, values in attributes.items()
+    }  # (U, 2) per attribute
     weight = {"colour": visual_signal * COLOUR, "pattern": visual_signal * PATTERN, "theme": text_signal * THEME}
     if "maker" in items:  # last, and from a stream of its own, so that nothing else changes
         attributes["maker"], weight["maker"] = items["maker"].factorize(sort=True)[0], text_signal * MAKER
-        likes["maker"] = _preferences(world.num_users, attributes["maker"].max() + 1, cross_domain_signal,
-                                      np.random.default_rng([world.num_users, len(items)]))
+        likes["maker"] = _preferences(
+            world.num_users,
+            attributes["maker"].max() + 1,
+            cross_domain_signal,
+            np.random.default_rng([world.num_users, len(items)]),
+        )
     base = POPULARITY * np.log(items["popularity"].to_numpy())
     courses = [(visual_signal * KIND, items["kind"]), (STAGE, items["stage"])]
-    courses = [(strength, values.groupby(items["domain"]).transform(lambda v: v.factorize(sort=True)[0]).to_numpy())
-               for strength, values in courses]
+    courses = [
+        (strength, values.groupby(items["domain"]).transform(lambda v: v.factorize(sort=True)[0]).to_numpy())
+        for strength, values in courses
+    ]
 
     times, released = _times(len(user), random), items["released"].to_numpy()
     chosen = np.zeros((len(user), MAX_LENGTH), dtype=np.int64)
@@ -180,15 +278,18 @@ def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, 
 
     end = times[np.arange(len(user)), length - 1]
     target = chosen[np.arange(len(user)), length - 1]
-    held_out = np.argsort(-end, kind="stable")[:round(HELD_OUT * len(user))]
+    held_out = np.argsort(-end, kind="stable")[: round(HELD_OUT * len(user))]
     split = np.full(len(user), "train", dtype=object)
     split[held_out] = np.where(random.permutation(len(held_out)) % 2 == 0, "valid", "test")
-    return pd.DataFrame({
-        "user": [f"u{number:04d}" for number in user], "split": split,
-        "target_domain": np.where(target <= world.num_items[0], "x", "y"),
-        "items": [row[:n].astype(np.int32) for row, n in zip(chosen, length)],
-        "timestamps": [row[:n] for row, n in zip(times, length)],
-    })
+    return pd.DataFrame(
+        {
+            "user": [f"u{number:04d}" for number in user],
+            "split": split,
+            "target_domain": np.where(target <= world.num_items[0], "x", "y"),
+            "items": [row[:n].astype(np.int32) for row, n in zip(chosen, length)],
+            "timestamps": [row[:n] for row, n in zip(times, length)],
+        }
+    )
 
 
 def _domains_in_order(count: int, share_y: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

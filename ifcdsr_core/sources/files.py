@@ -40,8 +40,9 @@ def fetch(name: str, *, base_url: str = BASE_URL, retries: int = 2) -> Path:
     for path in ([mirror / name] if mirror else []) + [stored]:
         if path.is_file():
             if problem := _difference(path, name):
-                raise InputError(f"{path} is not the published file ({problem}): "
-                                 "delete it, or put a good copy in its place")
+                raise InputError(
+                    f"{path} is not the published file ({problem}): delete it, or put a good copy in its place"
+                )
             return path
     return _download(name, stored, base_url, retries)
 
@@ -90,8 +91,10 @@ def mirror_folder() -> Path | None:
     if not named:
         return None
     if not Path(named).is_dir():
-        raise InputError(f"{MIRROR_VARIABLE} names {named}, which is not a folder: "
-                         "name a folder laid out <owner>/<repository>/<commit>/<path>, or unset it to download")
+        raise InputError(
+            f"{MIRROR_VARIABLE} names {named}, which is not a folder: "
+            "name a folder laid out <owner>/<repository>/<commit>/<path>, or unset it to download"
+        )
     return Path(named)
 
 
@@ -128,7 +131,8 @@ def _download(name: str, stored: Path, base_url: str, retries: int) -> Path:
         raise InputError(
             f"published file {stored.name} is {f'not in the mirror {mirror} and ' if mirror else ''}"
             f"not to be had from {base_url + name} ({_reason(error)}): "
-            f"set {MIRROR_VARIABLE} to a folder that holds it, or put the file at {stored}") from error
+            f"set {MIRROR_VARIABLE} to a folder that holds it, or put the file at {stored}"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

@@ -24,12 +24,12 @@ import threading
 import time
 import warnings
 from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Callable, Iterable, Iterator
 from urllib.parse import urljoin
 
 import pandas as pd
@@ -90,10 +90,12 @@ class PictureLimits:
     rate: float = field(default=25.0, metadata={"help": "requests per second to one host"})
     addresses: int = field(default=8, metadata={"help": "addresses of an item that are tried, the first ones"})
     attempts: int = field(default=4, metadata={"help": "requests for an address before it is given up"})
-    wait: float = field(default=1.0, metadata={"help": "seconds before the second of them, doubled for each further "
-                                                       "one"})
-    max_wait: float = field(default=120.0, metadata={"help": "seconds to wait at most, also where a server asks for "
-                                                             "more"})
+    wait: float = field(
+        default=1.0, metadata={"help": "seconds before the second of them, doubled for each further one"}
+    )
+    max_wait: float = field(
+        default=120.0, metadata={"help": "seconds to wait at most, also where a server asks for more"}
+    )
     connect_timeout: float = field(default=10.0, metadata={"help": "seconds to connect"})
     read_timeout: float = field(default=20.0, metadata={"help": "seconds without a byte"})
     total_timeout: float = field(default=60.0, metadata={"help": "seconds for a request in all"})
@@ -102,8 +104,10 @@ class PictureLimits:
     max_frames: int = field(default=1_000, metadata={"help": "frames of an animation, of which the first is used"})
     min_side: int = field(default=16, metadata={"help": "pixels of the shorter side; smaller ones are placeholders"})
     max_redirects: int = field(default=5, metadata={"help": "redirects followed for an address"})
-    host_failures: int = field(default=50, metadata={"help": "requests in a row that do not reach a host before it is "
-                                                             "left alone until the next call"})
+    host_failures: int = field(
+        default=50,
+        metadata={"help": "requests in a row that do not reach a host before it is left alone until the next call"},
+    )
 
     def __post_init__(self) -> None:
         for spec in fields(self):
@@ -112,9 +116,16 @@ class PictureLimits:
                 raise InputError(f"{spec.name} is {getattr(self, spec.name)}: it must be at least {least}")
 
 
-def download_images(items: pd.DataFrame, folder: Path, limits: PictureLimits = PictureLimits(), *,
-                    retry_failures: Iterable[str] = tuple(TEMPORARY), limit: int = 0, allow_private: bool = False,
-                    progress: bool = True) -> pd.DataFrame:
+def download_images(
+    items: pd.DataFrame,
+    folder: Path,
+    limits: PictureLimits = PictureLimits(),
+    *,
+    retry_failures: Iterable[str] = tuple(TEMPORARY),
+    limit: int = 0,
+    allow_private: bool = False,
+    progress: bool = True,
+) -> pd.DataFrame:
     """Download the picture of every item of which the manifest in ``folder`` does not know the outcome.
 
     An item's addresses are tried in order until one gives a picture. Its file is ``<source_id, quoted>.<type>``, as it
@@ -146,13 +157,20 @@ def download_images(items: pd.DataFrame, folder: Path, limits: PictureLimits = P
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _Manifest(folder).writing() as manifest, _ignored_warnings():
+
         def wanted() -> Iterator[_Picture]:
-            unknown = (picture for picture in _pictures(items, limits.addresses)
-                       if manifest.is_wanted(picture, folder, again))
+            unknown = (
+                picture for picture in _pictures(items, limits.addresses) if manifest.is_wanted(picture, folder, again)
+            )
             return itertools.islice(unknown, limit or None)
 
-        with tqdm(total=sum(1 for _ in wanted()), desc="downloading pictures", unit="picture",
-                  disable=None if progress else True) as bar:
+        with tqdm(
+            total=sum(1 for _ in wanted()),
+            desc="downloading pictures",
+            unit="picture",
+            disable=None if progress else True,
+        ) as bar:
+
             def report(line: dict) -> None:
                 manifest.add(line)
                 counts[line["kind"]] += 1
@@ -185,10 +203,16 @@ def summary(folder: Path) -> pd.DataFrame:
     manifest = read_manifest(folder)
     table = manifest.groupby("kind").agg(items=("kind", "size"), megabytes=("bytes", "sum")).reset_index()
     table = table.sort_values(["items", "kind"], ascending=[False, True], ignore_index=True)
-    return pd.DataFrame({
-        "outcome": table["kind"], "meaning": table["kind"].map(KINDS), "items": table["items"],
-        "share": table["items"] / max(len(manifest), 1), "megabytes": table["megabytes"].astype(float) / 1e6,
-        "asked_again": table["kind"].isin(TEMPORARY)})
+    return pd.DataFrame(
+        {
+            "outcome": table["kind"],
+            "meaning": table["kind"].map(KINDS),
+            "items": table["items"],
+            "share": table["items"] / max(len(manifest), 1),
+            "megabytes": table["megabytes"].astype(float) / 1e6,
+            "asked_again": table["kind"].isin(TEMPORARY),
+        }
+    )
 
 
 def repeated(folder: Path, at_least: int = 10) -> pd.DataFrame:
@@ -292,11 +316,21 @@ def _line(picture: _Picture, answer: _Answer) -> dict:
     """An outcome as the manifest has it."""
     address = picture.addresses[picture.place] if picture.addresses else None
     facts = dict.fromkeys(("bytes", "width", "height", "format", "sha256", "file")) | answer.facts
-    tried = [{"address": address, "kind": failed.kind, "status": failed.status, "detail": failed.detail}
-             for address, failed in zip(picture.addresses, picture.failed)]
-    return {"source_id": picture.source_id, "kind": answer.kind, "address": address,
-            "status": answer.status, **facts, "detail": answer.detail, "tried": tried, "asked": picture.asked,
-            "time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+    tried = [
+        {"address": address, "kind": failed.kind, "status": failed.status, "detail": failed.detail}
+        for address, failed in zip(picture.addresses, picture.failed)
+    ]
+    return {
+        "source_id": picture.source_id,
+        "kind": answer.kind,
+        "address": address,
+        "status": answer.status,
+        **facts,
+        "detail": answer.detail,
+        "tried": tried,
+        "asked": picture.asked,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 class _Manifest:
@@ -326,8 +360,10 @@ class _Manifest:
                 raise InputError(f"another process is downloading pictures into {folder}: wait for its end") from None
             for half in folder.glob(".*.*.[0-9]*"):  # see new_file
                 half.unlink()
-            self._known = {source_id: (line["kind"], line.get("asked"), line.get("file"), line.get("bytes"))
-                           for source_id, line in self.read().items()}
+            self._known = {
+                source_id: (line["kind"], line.get("asked"), line.get("file"), line.get("bytes"))
+                for source_id, line in self.read().items()
+            }
             with open(self.path, "a+b", buffering=0) as self._file:
                 if self._file.tell():
                     self._file.seek(-1, os.SEEK_END)
@@ -366,8 +402,9 @@ class _Host:
 class _Schedule:
     """Gives requests to the crew as the limits allow, and decides what an answer means for its picture."""
 
-    def __init__(self, pictures: Iterable[_Picture], limits: PictureLimits, crew: _Crew,
-                 report: Callable[[dict], None]) -> None:
+    def __init__(
+        self, pictures: Iterable[_Picture], limits: PictureLimits, crew: _Crew, report: Callable[[dict], None]
+    ) -> None:
         self.pictures, self.limits, self.crew, self.report = iter(pictures), limits, crew, report
         self.hosts: dict[str, _Host] = {}
         self.later: list[tuple[float, int, _Picture]] = []  # heap of those that wait for another try
@@ -421,8 +458,12 @@ class _Schedule:
         for name, host in list(self.hosts.items()):
             while host.waiting and host.failures >= self.limits.host_failures:
                 self._failed(host.waiting.popleft(), _Answer("host_down"), final=True)
-            while (host.waiting and host.active < self.limits.per_host and self.active < self.limits.workers
-                   and host.free_at <= now):
+            while (
+                host.waiting
+                and host.active < self.limits.per_host
+                and self.active < self.limits.workers
+                and host.free_at <= now
+            ):
                 picture = host.waiting.popleft()
                 host.free_at = max(host.free_at, now - 1 / self.limits.rate) + 1 / self.limits.rate
                 host.active, self.active = host.active + 1, self.active + 1
@@ -441,8 +482,9 @@ class _Schedule:
         if answer.redirect:
             picture.redirects += 1
             if picture.redirects > self.limits.max_redirects:
-                return self._failed(picture, replace(answer, redirect=None, detail="more than "
-                                                     f"{self.limits.max_redirects} redirects"))
+                return self._failed(
+                    picture, replace(answer, redirect=None, detail=f"more than {self.limits.max_redirects} redirects")
+                )
             picture.address = answer.redirect
             return self._enqueue(picture)
         if answer.wait is not None:  # the host asks for quiet, not only this picture
@@ -453,8 +495,11 @@ class _Schedule:
         if answer.kind in TEMPORARY and not final:
             picture.failures += 1
             if picture.failures < self.limits.attempts:
-                wait = 0.0 if answer.wait is not None else back_off(picture.failures, self.limits.wait,
-                                                                    self.limits.max_wait)
+                wait = (
+                    0.0
+                    if answer.wait is not None
+                    else back_off(picture.failures, self.limits.wait, self.limits.max_wait)
+                )
                 return heapq.heappush(self.later, (time.monotonic() + wait, next(self.count), picture))
         picture.failed.append(answer)
         if picture.place + 1 < len(picture.addresses):
@@ -479,8 +524,9 @@ class _Crew:
         from ifcdsr_core.sources.public_web import PublicWeb
 
         self.folder, self.limits, self.answers = folder, limits, queue.SimpleQueue()
-        self.web = PublicWeb(limits.per_host, limits.connect_timeout, limits.read_timeout, limits.total_timeout,
-                             allow_private)
+        self.web = PublicWeb(
+            limits.per_host, limits.connect_timeout, limits.read_timeout, limits.total_timeout, allow_private
+        )
         self.threads = ThreadPoolExecutor(limits.workers, "picture")
         # decoding fills processors and memory, not the line: no more at a time than there are processors
         self.decoding = threading.BoundedSemaphore(os.cpu_count() or 1)
@@ -512,14 +558,18 @@ class _Crew:
             kind, detail, facts = inspect(reply.content, self.limits)
         facts |= {"bytes": len(reply.content)}
         if kind == "ok":
-            facts |= {"sha256": hashlib.sha256(reply.content).hexdigest(),
-                      "file": f"{_file_name(picture.source_id)}.{_SUFFIX[facts['format']]}"}
+            facts |= {
+                "sha256": hashlib.sha256(reply.content).hexdigest(),
+                "file": f"{_file_name(picture.source_id)}.{_SUFFIX[facts['format']]}",
+            }
             try:
                 with new_file(self.folder / facts["file"]) as path:
                     path.write_bytes(reply.content)
             except OSError as error:
-                raise InputError(f"{self.folder / facts['file']} can't be written ({error.strerror}): make room on the "
-                                 "disk; the same call continues") from error
+                raise InputError(
+                    f"{self.folder / facts['file']} can't be written ({error.strerror}): make room on the "
+                    "disk; the same call continues"
+                ) from error
         return _Answer(kind, detail, reply.status, facts=facts)
 
 

@@ -26,8 +26,13 @@ SCENARIOS = tuple(FOLDERS)
 OPTIONS = {}
 TITLE_FILES = ("text_A.pkl", "text_B.pkl")
 ITEM_FILES = ("num.txt", "item_set_A.pkl", "item_set_B.pkl", *TITLE_FILES)
-SEQUENCE_FILES = {"train_A.txt": "train", "train_B.txt": "train", "train_overlap.txt": "train",
-                  "valid.txt": "valid", "test.txt": "test"}
+SEQUENCE_FILES = {
+    "train_A.txt": "train",
+    "train_B.txt": "train",
+    "train_overlap.txt": "train",
+    "valid.txt": "valid",
+    "test.txt": "test",
+}
 
 _LINE = re.compile(r"(\d{1,9})\t(\d{1,9}(?:,\d{1,9})*)", re.ASCII)
 
@@ -49,8 +54,9 @@ def build(scenario: str, folder: Path) -> Scenario:
     items_a = read_items(paths["item_set_A.pkl"], paths["text_A.pkl"], num_a)
     items_b = read_items(paths["item_set_B.pkl"], paths["text_B.pkl"], num_b)
     items = pd.concat([items_a.assign(domain="x"), items_b.assign(domain="y")], ignore_index=True)
-    items = items.assign(item=np.arange(1, num_a + num_b + 1, dtype=np.int32),
-                         image=pd.Series([None] * len(items), dtype=object))
+    items = items.assign(
+        item=np.arange(1, num_a + num_b + 1, dtype=np.int32), image=pd.Series([None] * len(items), dtype=object)
+    )
     tables, counts = [], {}
     for file, split in SEQUENCE_FILES.items():
         table, counts[file] = read_sequences(paths[file], split, num_a, num_a + num_b)

@@ -98,8 +98,15 @@ class Rules:
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
             choose(name, getattr(self, name), known)
-        least = {"min_user": 1, "min_item": 1, "window_days": 0, "min_length": 2, "min_per_domain": 0, "seed": 0,
-                 "max_length": max(self.min_length, 2 * self.min_per_domain)}
+        least = {
+            "min_user": 1,
+            "min_item": 1,
+            "window_days": 0,
+            "min_length": 2,
+            "min_per_domain": 0,
+            "seed": 0,
+            "max_length": max(self.min_length, 2 * self.min_per_domain),
+        }
         for name, minimum in least.items():
             if getattr(self, name) < minimum:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least {minimum}")
@@ -126,7 +133,7 @@ class Log:
     def __len__(self) -> int:
         return len(self.user)
 
-    def of(self, keep: np.ndarray) -> "Log":
+    def of(self, keep: np.ndarray) -> Log:
         return replace(self, user=self.user[keep], item=self.item[keep], time=self.time[keep])
 
     def per_user(self) -> np.ndarray:
@@ -160,11 +167,14 @@ def partition(x: Path, y: Path, rules: Rules) -> tuple[pd.DataFrame, pd.DataFram
     start, stop = windows(log, rules)
     funnel.append({"step": f"windows: {rules.windows}", "sequences": len(start)})
     start, stop = _complete(log, start, stop, rules)
-    funnel.append({"step": "length and both domains", "sequences": len(start),
-                   "users": int(_last_of_each(log.user[start]).sum())})
+    funnel.append(
+        {"step": "length and both domains", "sequences": len(start), "users": int(_last_of_each(log.user[start]).sum())}
+    )
     if len(start) == 0:
-        raise InputError("the rules leave no sequence; what was left after each step: " + "; ".join(
-            ", ".join(f"{key} {value}" for key, value in step.items()) for step in funnel))
+        raise InputError(
+            "the rules leave no sequence; what was left after each step: "
+            + "; ".join(", ".join(f"{key} {value}" for key, value in step.items()) for step in funnel)
+        )
     split = _split(log, start, stop, rules)
     if rules.per_user == "one":
         train = np.flatnonzero(split == 0)
@@ -178,8 +188,10 @@ def partition(x: Path, y: Path, rules: Rules) -> tuple[pd.DataFrame, pd.DataFram
         raise InputError(f"{leaking.sum()} training sequences leak ({found}): set leaks to drop, strict or keep")
     kept = {"drop": ~leaking, "strict": ~(leaking | sharing)}.get(rules.leaks, slice(None))
     sequences = sequences[kept].reset_index(drop=True)
-    funnel.append({"step": f"leaks: {rules.leaks}", "sequences": len(sequences)}
-                  | {name: int((sequences["split"] == name).sum()) for name in SPLITS})
+    funnel.append(
+        {"step": f"leaks: {rules.leaks}", "sequences": len(sequences)}
+        | {name: int((sequences["split"] == name).sum()) for name in SPLITS}
+    )
     items, sequences = _renumbered(log, sequences)
     return items, sequences, {"funnel": funnel, "leakage": found, "leakage_left": leakage(sequences)[0]}
 
@@ -192,8 +204,9 @@ def read_log(paths: dict[str, Path], rules: Rules, funnel: list[dict]) -> Log:
     users, either, _ = _in_both(raw, "user")
     shared, _, number = _in_both(raw, "item")
     rows = sum(table.select(pl.len()).collect().item() for table in raw.values())
-    funnel.append({"step": "read", "interactions": rows, "users": either,
-                   "items_x": number["x"], "items_y": number["y"]})
+    funnel.append(
+        {"step": "read", "interactions": rows, "users": either, "items_x": number["x"], "items_y": number["y"]}
+    )
     if rules.shared_items == "drop" and len(shared):
         raw = {domain: table.join(shared.lazy(), on="item", how="anti") for domain, table in raw.items()}
         users = _in_both(raw, "user")[0]  # some may have been in a domain by such an item alone
@@ -224,8 +237,10 @@ def _in_both(raw: dict[str, pl.LazyFrame], column: str) -> tuple[pl.DataFrame, i
     hashed = {domain: table.select(column, h=pl.col(column).hash()) for domain, table in raw.items()}
     hashes = {domain: table.select("h").unique().collect(engine="streaming") for domain, table in hashed.items()}
     both = hashes["x"].join(hashes["y"], on="h", how="semi")
-    names = [table.join(both.lazy(), on="h", how="semi").select(column).unique().collect(engine="streaming")
-             for table in hashed.values()]
+    names = [
+        table.join(both.lazy(), on="h", how="semi").select(column).unique().collect(engine="streaming")
+        for table in hashed.values()
+    ]
     number = {domain: len(table) for domain, table in hashes.items()}
     return names[0].join(names[1], on=column, how="semi"), sum(number.values()) - len(both), number
 
@@ -233,8 +248,12 @@ def _in_both(raw: dict[str, pl.LazyFrame], column: str) -> tuple[pl.DataFrame, i
 def _left(log: Log) -> dict:
     """What is left, for the funnel."""
     items = np.bincount(log.item, minlength=len(log.source_ids)) > 0
-    return {"interactions": len(log), "users": int((np.bincount(log.user) > 0).sum()),
-            "items_x": int(items[: log.num_items_x].sum()), "items_y": int(items[log.num_items_x:].sum())}
+    return {
+        "interactions": len(log),
+        "users": int((np.bincount(log.user) > 0).sum()),
+        "items_x": int(items[: log.num_items_x].sum()),
+        "items_y": int(items[log.num_items_x :].sum()),
+    }
 
 
 def _overlapping(log: Log, rules: Rules) -> Log:
@@ -302,7 +321,7 @@ def _split(log: Log, start: np.ndarray, stop: np.ndarray, rules: Rules) -> np.nd
     if rules.held_out == "latest":
         held_out = np.flatnonzero(_last_of_each(user))
     else:
-        held_out = np.sort(by_time[len(start) - round(rules.held_out_share * len(start)):])
+        held_out = np.sort(by_time[len(start) - round(rules.held_out_share * len(start)) :])
     if rules.halves == "random":
         order = np.random.default_rng(rules.seed).permutation(held_out)
     else:
@@ -325,24 +344,28 @@ def _sequences(log: Log, start: np.ndarray, stop: np.ndarray, split: np.ndarray)
     length = stop - start
     ends = np.cumsum(length)
     rows = np.arange(ends[-1]) + np.repeat(start - (ends - length), length)
-    return pd.DataFrame({
-        "user": log.users[log.user[start]].to_list(),
-        "split": np.array(SPLITS, dtype=object)[split],
-        "target_domain": np.where(log.item[stop - 1] < log.num_items_x, "x", "y"),
-        "items": np.split(log.item[rows].astype(np.int32), ends[:-1]),
-        "timestamps": np.split(log.time[rows], ends[:-1]),
-    })
+    return pd.DataFrame(
+        {
+            "user": log.users[log.user[start]].to_list(),
+            "split": np.array(SPLITS, dtype=object)[split],
+            "target_domain": np.where(log.item[stop - 1] < log.num_items_x, "x", "y"),
+            "items": np.split(log.item[rows].astype(np.int32), ends[:-1]),
+            "timestamps": np.split(log.time[rows], ends[:-1]),
+        }
+    )
 
 
 def _renumbered(log: Log, sequences: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Number the items that are left from 1, X before Y, by name; the items, and the sequences in these numbers."""
     length = sequences["items"].map(len).to_numpy()
     used, flat = np.unique(np.concatenate([*sequences["items"]]), return_inverse=True)
-    items = pd.DataFrame({
-        "item": np.arange(1, len(used) + 1, dtype=np.int32),
-        "domain": np.where(used < log.num_items_x, "x", "y"),
-        "source_id": log.source_ids[used].to_list(),
-    })
+    items = pd.DataFrame(
+        {
+            "item": np.arange(1, len(used) + 1, dtype=np.int32),
+            "domain": np.where(used < log.num_items_x, "x", "y"),
+            "source_id": log.source_ids[used].to_list(),
+        }
+    )
     return items, sequences.assign(items=np.split((flat + 1).astype(np.int32), np.cumsum(length)[:-1]))
 
 
@@ -382,8 +405,17 @@ def leakage(sequences: pd.DataFrame) -> tuple[dict, np.ndarray, np.ndarray]:
     leaking, sharing = np.zeros(len(sequences), dtype=bool), np.zeros(len(sequences), dtype=bool)
     leaking[row[is_target | is_later]] = True
     sharing[row[is_target | is_history]] = True
-    return {"targets": int(is_target.sum()), "later": int(is_later.sum()), "history": int(is_history.sum()),
-            "training_sequences": int(leaking.sum()), "held_out_sequences": int(held_out.sum())}, leaking, sharing
+    return (
+        {
+            "targets": int(is_target.sum()),
+            "later": int(is_later.sum()),
+            "history": int(is_history.sum()),
+            "training_sequences": int(leaking.sum()),
+            "held_out_sequences": int(held_out.sum()),
+        },
+        leaking,
+        sharing,
+    )
 
 
 def rules_of(options: dict) -> Rules:

@@ -14,9 +14,9 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Callable, Iterator, Mapping
 
 import certifi
 import urllib3
@@ -54,8 +54,14 @@ class PublicWeb:
         allow_private: connect to any address.
     """
 
-    def __init__(self, per_host: int = 8, connect_timeout: float = 10.0, read_timeout: float = 20.0,
-                 total_timeout: float = 60.0, allow_private: bool = False) -> None:
+    def __init__(
+        self,
+        per_host: int = 8,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 20.0,
+        total_timeout: float = 60.0,
+        allow_private: bool = False,
+    ) -> None:
         self.timeout, self.total_timeout = Timeout(connect=connect_timeout, read=read_timeout), total_timeout
         self._watch = _Watch()
         self._watch.start()
@@ -85,8 +91,14 @@ class PublicWeb:
 
     def _get(self, address: Url, max_bytes: int, accept: str, late: Callable[[], bool]) -> Reply:
         response = self._connections.request(
-            "GET", address.url, preload_content=False, redirect=False, retries=False, timeout=self.timeout,
-            headers={"User-Agent": USER_AGENT, "Accept": accept, "Accept-Encoding": "identity"})
+            "GET",
+            address.url,
+            preload_content=False,
+            redirect=False,
+            retries=False,
+            timeout=self.timeout,
+            headers={"User-Agent": USER_AGENT, "Accept": accept, "Accept-Encoding": "identity"},
+        )
         try:
             status, length = response.status, response.length_remaining
             if status != 200:
@@ -119,14 +131,19 @@ def _failed(error: Exception) -> Reply:
         chain = inner[0] if inner else None
     errors = urllib3.exceptions
     named = (
-        ("private_address", PrivateAddress), ("bad_address", (UnicodeError, errors.LocationValueError)),
-        ("unresolved", (socket.gaierror, errors.NameResolutionError)), ("tls", ssl.SSLCertVerificationError),
+        ("private_address", PrivateAddress),
+        ("bad_address", (UnicodeError, errors.LocationValueError)),
+        ("unresolved", (socket.gaierror, errors.NameResolutionError)),
+        ("tls", ssl.SSLCertVerificationError),
         ("unreachable", errors.NewConnectionError),  # which urllib3 counts among the time-outs
-        ("timeout", (errors.TimeoutError, TimeoutError)), ("cut_off", (http.client.IncompleteRead, ssl.SSLEOFError)),
+        ("timeout", (errors.TimeoutError, TimeoutError)),
+        ("cut_off", (http.client.IncompleteRead, ssl.SSLEOFError)),
         ("tls", (ssl.SSLError, errors.SSLError)),
         ("unreachable", ConnectionError),  # also http.client's for a server that hangs up without an answer
         ("damaged", errors.DecodeError),
-        ("no_http", (http.client.HTTPException, errors.InvalidHeader, errors.ProtocolError)), ("unreachable", OSError))
+        ("no_http", (http.client.HTTPException, errors.InvalidHeader, errors.ProtocolError)),
+        ("unreachable", OSError),
+    )
     for kind, types in named:
         if any(isinstance(found, types) for found in causes):
             return Reply(failure=kind, detail=cause(error))
@@ -192,8 +209,9 @@ class _Checked:
             raise PrivateAddress(f"{self._dns_host} is {found[0][4][0]}, which is not of the public internet")
         for place in allowed[:_ADDRESSES]:
             try:
-                connected = create_connection((place[0], place[1]), self.timeout, self.source_address,
-                                              self.socket_options)
+                connected = create_connection(
+                    (place[0], place[1]), self.timeout, self.source_address, self.socket_options
+                )
             except TimeoutError:
                 error = urllib3.exceptions.ConnectTimeoutError(self, f"no connection in {self.timeout} s")
             except OSError as problem:
@@ -218,15 +236,21 @@ class _Checked:
 
 def _connections(watch: _Watch, per_host: int, allow_private: bool) -> urllib3.PoolManager:
     """urllib3's own, which knows neither cookies nor proxies nor .netrc, with our connections."""
+
     def pool(kind: type, connection: type) -> type:
         checked = type("Checked", (_Checked, connection), {"watch": watch, "allow_private": allow_private})
         return type("Pool", (kind,), {"ConnectionCls": checked})
 
-    manager = urllib3.PoolManager(64, maxsize=per_host, cert_reqs="CERT_REQUIRED",
-                                  ca_certs=os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where())
+    manager = urllib3.PoolManager(
+        64,
+        maxsize=per_host,
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=os.environ.get("REQUESTS_CA_BUNDLE") or certifi.where(),
+    )
     manager.pool_classes_by_scheme = {
         "http": pool(urllib3.HTTPConnectionPool, urllib3.connection.HTTPConnection),
-        "https": pool(urllib3.HTTPSConnectionPool, urllib3.connection.HTTPSConnection)}
+        "https": pool(urllib3.HTTPSConnectionPool, urllib3.connection.HTTPSConnection),
+    }
     return manager
 
 

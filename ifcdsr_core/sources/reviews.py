@@ -26,8 +26,8 @@ import os
 import re
 import sys
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable, Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -219,8 +219,9 @@ def _csv_tables(raw: Path, problems: Problems) -> Iterator[pa.Table]:
             lines = [_decoded(line) for line in block.split(b"\n")]
         table = pl.DataFrame({"line": pl.Series(lines, dtype=pl.String).str.strip_suffix("\r")})
         table = table.with_columns(part=line.str.splitn(",", 5)).with_columns(bad=bad).with_row_index("number", number)
-        for kind, count, first in table.drop_nulls("bad").group_by("bad").agg(
-                pl.len(), pl.col("number").min()).sort("bad").iter_rows():
+        for kind, count, first in (
+            table.drop_nulls("bad").group_by("bad").agg(pl.len(), pl.col("number").min()).sort("bad").iter_rows()
+        ):
             problems.note(kind, first, count)
         good = table.filter(pl.col("bad").is_null())
         yield good.select(user=part("field_0"), item=part("field_1"), time=time).to_arrow()

@@ -11,9 +11,9 @@ from __future__ import annotations
 import gzip
 import http.server
 import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,11 +25,24 @@ SHOP = "http://pictures.example/"  # leads nowhere (RFC 2606): see ``shop``
 ONE_DOMAIN, AGAIN = 0.4, 0.04  # users of one domain for each user of both; second ratings for each rating
 IN_BOTH = 12  # items that both categories list
 UNTITLED, UNPICTURED, GONE = 0.05, 0.03, 0.02  # shares of the items: no title, no address, an address of nothing
-_BAD_RATINGS = (b"", b"A0,B0,5.0", b"A0,B0,five,1300000000", b"A0,B0,5.0,yesterday", b"A0,B0,5.0,1300000000000",
-                b"A\xff,B0,5.0,1300000000", b"<html><title>503 Service Unavailable</title></html>")
-_BAD_ITEMS = (b"", b"{'asin': 'B0', 'title': 'cut o", b"{'asin': __import__('os').getlogin()}", b"['B0', 'a list']",
-              b"{'title': 'of nothing'}", b"{'asin': " + b"[" * 30
-              + b"]" * 30 + b"}", b"<html><title>503 Service Unavailable</title></html>")
+_BAD_RATINGS = (
+    b"",
+    b"A0,B0,5.0",
+    b"A0,B0,five,1300000000",
+    b"A0,B0,5.0,yesterday",
+    b"A0,B0,5.0,1300000000000",
+    b"A\xff,B0,5.0,1300000000",
+    b"<html><title>503 Service Unavailable</title></html>",
+)
+_BAD_ITEMS = (
+    b"",
+    b"{'asin': 'B0', 'title': 'cut o",
+    b"{'asin': __import__('os').getlogin()}",
+    b"['B0', 'a list']",
+    b"{'title': 'of nothing'}",
+    b"{'asin': " + b"[" * 30 + b"]" * 30 + b"}",
+    b"<html><title>503 Service Unavailable</title></html>",
+)
 
 
 def write(paths: Sequence[Path], scenario: str) -> None:
@@ -47,8 +60,11 @@ def write(paths: Sequence[Path], scenario: str) -> None:
     for domain, ratings, metadata in zip("xy", paths[:2], paths[2:]):
         listed = items[(items["domain"] == domain) | items["item"].isin(both)]
         part = log[log["item"].isin(listed["item"])].sort_values(["item", "time", "user"])
-        _write(ratings, [f"{row.user},{_asin(scenario, row.item)},5.0,{row.time}".encode() for row in part.itertuples()],
-               _BAD_RATINGS)
+        _write(
+            ratings,
+            [f"{row.user},{_asin(scenario, row.item)},5.0,{row.time}".encode() for row in part.itertuples()],
+            _BAD_RATINGS,
+        )
         _write(metadata, listed["line"].tolist(), _BAD_ITEMS)
 
 
@@ -61,8 +77,10 @@ def shop(items: pd.DataFrame, scenario: str) -> Iterator[pd.DataFrame]:
     from ifcdsr_core.sources import prepare
 
     world = prepare("demo", scenario)
-    files = {f"/{_asin(scenario, item)}.png": world.folder / image
-             for item, image in zip(world.items["item"], world.items["image"])}
+    files = {
+        f"/{_asin(scenario, item)}.png": world.folder / image
+        for item, image in zip(world.items["item"], world.items["image"])
+    }
 
     class Counter(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -71,7 +89,9 @@ def shop(items: pd.DataFrame, scenario: str) -> Iterator[pd.DataFrame]:
         def do_GET(self) -> None:
             there = self.path in files
             page = there and int(self.path[2:11]) % 50 == 0
-            content = b"<!DOCTYPE html><title>Sorry</title>" if page else files[self.path].read_bytes() if there else b""
+            content = (
+                b"<!DOCTYPE html><title>Sorry</title>" if page else files[self.path].read_bytes() if there else b""
+            )
             self.send_response(200 if there else 404)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -92,9 +112,13 @@ def shop(items: pd.DataFrame, scenario: str) -> Iterator[pd.DataFrame]:
 def _log(world: Scenario, random: np.random.Generator) -> pd.DataFrame:
     """All ratings: ``user``, ``item``, ``time``."""
     sequences = world.sequences
-    log = pd.DataFrame({"user": np.repeat(sequences["user"], sequences["items"].map(len)),
-                        "item": np.concatenate([*sequences["items"]]),
-                        "time": np.concatenate([*sequences["timestamps"]])}).drop_duplicates()
+    log = pd.DataFrame(
+        {
+            "user": np.repeat(sequences["user"], sequences["items"].map(len)),
+            "item": np.concatenate([*sequences["items"]]),
+            "time": np.concatenate([*sequences["timestamps"]]),
+        }
+    ).drop_duplicates()
     users = np.sort(log["user"].unique())
     likes_of = random.choice(users, round(ONE_DOMAIN * len(users)), replace=False)
     stays_in_y = dict(zip(likes_of, random.random(len(likes_of)) < 0.5))
@@ -102,8 +126,14 @@ def _log(world: Scenario, random: np.random.Generator) -> pd.DataFrame:
     alike = alike[alike["user"].map(stays_in_y) == (alike["item"] > world.num_items_x)]
     again = log.sample(frac=AGAIN, random_state=0)
     again = again.assign(time=again["time"] + 86_400 * random.integers(1, 30, len(again)))
-    return pd.concat([log.assign(user="A" + log["user"].str.upper()), again.assign(user="A" + again["user"].str.upper()),
-                      alike.assign(user="AONLY" + alike["user"].str.upper())], ignore_index=True)
+    return pd.concat(
+        [
+            log.assign(user="A" + log["user"].str.upper()),
+            again.assign(user="A" + again["user"].str.upper()),
+            alike.assign(user="AONLY" + alike["user"].str.upper()),
+        ],
+        ignore_index=True,
+    )
 
 
 def _described(world: Scenario, random: np.random.Generator) -> pd.DataFrame:
@@ -115,8 +145,18 @@ def _described(world: Scenario, random: np.random.Generator) -> pd.DataFrame:
         title = {} if no_title else {"title": row.title.replace("Night", "Night &amp; Day")}
         asin = _asin(world.name, row.item)
         address = {} if no_picture else {"imUrl": f"{SHOP}{'gone-' if is_gone else ''}{asin}.png"}
-        lines.append(repr({"asin": asin, **title, "price": 9.5, **address, "related": {"also_viewed": ["B0"]},
-                           "salesRank": {row.kind: row.item}}).encode())
+        lines.append(
+            repr(
+                {
+                    "asin": asin,
+                    **title,
+                    "price": 9.5,
+                    **address,
+                    "related": {"also_viewed": ["B0"]},
+                    "salesRank": {row.kind: row.item},
+                }
+            ).encode()
+        )
     return items.assign(line=lines)
 
 

@@ -17,9 +17,10 @@ import random
 import re
 import shutil
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, BinaryIO
 
 from tqdm import tqdm
 
@@ -45,9 +46,20 @@ class _Broken(Exception):
         self.wait = wait
 
 
-def fetch(url: str, path: Path, *, bytes: int | None = None, sha256: str | None = None, md5: str | None = None,
-          session: requests.Session | None = None, attempts: int = 6, wait: float = 1.0, max_wait: float = 300.0,
-          timeout: tuple[float, float] = (10.0, 60.0), progress: bool = True) -> Path:
+def fetch(
+    url: str,
+    path: Path,
+    *,
+    bytes: int | None = None,
+    sha256: str | None = None,
+    md5: str | None = None,
+    session: requests.Session | None = None,
+    attempts: int = 6,
+    wait: float = 1.0,
+    max_wait: float = 300.0,
+    timeout: tuple[float, float] = (10.0, 60.0),
+    progress: bool = True,
+) -> Path:
     """Return ``path`` with the content of ``url``, transferring only what is missing of it.
 
     A file that is there is verified and not asked for. A part is continued if the server vouches that it is of the same
@@ -92,8 +104,15 @@ def fetch(url: str, path: Path, *, bytes: int | None = None, sha256: str | None 
     return path
 
 
-def fetch_all(files: Iterable[tuple[str, str, int | None, str | None]], folder: Path, *, elsewhere: Path | None = None,
-              dry_run: bool = False, report: Callable[[str], None] = print, **options) -> list[Path]:
+def fetch_all(
+    files: Iterable[tuple[str, str, int | None, str | None]],
+    folder: Path,
+    *,
+    elsewhere: Path | None = None,
+    dry_run: bool = False,
+    report: Callable[[str], None] = print,
+    **options,
+) -> list[Path]:
     """Fetch a table of files into a folder, one after the other.
 
     Args:
@@ -112,22 +131,31 @@ def fetch_all(files: Iterable[tuple[str, str, int | None, str | None]], folder: 
         path = (elsewhere if there else folder) / name
         have = path.stat().st_size if path.is_file() else _part(path).stat().st_size if _part(path).is_file() else 0
         state = "there" if path.is_file() else f"{have / 1e6:.1f} MB there" if have else "missing"
-        report(f"{path}: {state}; {'size not recorded' if size is None else f'{size / 1e6:.1f} MB'}, "
-               f"{'checked by SHA-256' if sha256 else 'no checksum known'}, from {url}")
+        report(
+            f"{path}: {state}; {'size not recorded' if size is None else f'{size / 1e6:.1f} MB'}, "
+            f"{'checked by SHA-256' if sha256 else 'no checksum known'}, from {url}"
+        )
         paths.append((path, url, size, sha256, there))
         if not path.is_file():
             missing, unknown = missing + max((size or 0) - have, 0), unknown + (size is None)
     above = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     free = shutil.disk_usage(above).free
-    report(f"to transfer: {missing / 1e9:.2f} GB" + (f" and {unknown} files of unknown size" if unknown else "")
-           + f"; {free / 1e9:.2f} GB are free")
+    report(
+        f"to transfer: {missing / 1e9:.2f} GB"
+        + (f" and {unknown} files of unknown size" if unknown else "")
+        + f"; {free / 1e9:.2f} GB are free"
+    )
     if missing and missing + _SPARE > free:
-        raise InputError(f"{folder} needs {(missing + _SPARE) / 1e9:.2f} GB, {free / 1e9:.2f} GB are free: make room, "
-                         "or set IFCDSR_DATA to a folder on another disk")
+        raise InputError(
+            f"{folder} needs {(missing + _SPARE) / 1e9:.2f} GB, {free / 1e9:.2f} GB are free: make room, "
+            "or set IFCDSR_DATA to a folder on another disk"
+        )
     if dry_run:
         return []
-    return [path if there else fetch(url, path, bytes=size, sha256=sha256, **options)
-            for path, url, size, sha256, there in paths]
+    return [
+        path if there else fetch(url, path, bytes=size, sha256=sha256, **options)
+        for path, url, size, sha256, there in paths
+    ]
 
 
 def retry_after(value: str | None, at_most: float) -> float | None:
@@ -272,8 +300,14 @@ class _Transfer:
 
         begun = have > 0
         # disable=None: a bar in a terminal only
-        with tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=self.path.name,
-                  disable=None if self.progress else True) as bar:
+        with tqdm(
+            total=total,
+            initial=have,
+            unit="B",
+            unit_scale=True,
+            desc=self.path.name,
+            disable=None if self.progress else True,
+        ) as bar:
             try:
                 for chunk in raw.stream(_CHUNK, decode_content=False):
                     if not begun:  # only now is it sure that the answer is worth more than the part
@@ -286,7 +320,7 @@ class _Transfer:
                         raise self.failed(f"the server sends more than the {total} bytes of the file")
                     rest = memoryview(chunk)
                     while rest:  # an unbuffered write may take less than it is given
-                        rest = rest[self.part.write(rest):]
+                        rest = rest[self.part.write(rest) :]
                     have, self.received = have + len(chunk), self.received + len(chunk)
                     bar.update(len(chunk))
             except HTTPError as error:  # urllib3's, as the stream is read below requests
@@ -300,15 +334,17 @@ class _Transfer:
         """Refuse an error page with status 200, by its content: headers are often wrong about files."""
         expected = _BEGINNINGS.get(self.path.suffix, b"")
         page = chunk.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and b"<html" in chunk[:2000].lower()
-        if chunk[:len(expected)] != expected[:len(chunk)] or page and self.path.suffix not in (".html", ".htm"):
+        if chunk[: len(expected)] != expected[: len(chunk)] or page and self.path.suffix not in (".html", ".htm"):
             raise self.failed("the server sends " + (f"no {self.path.suffix} file" if expected else "a web page"))
 
     def _need(self, total: int | None, have: int) -> None:
         free = shutil.disk_usage(self.path.parent).free
         if total is not None and total - have + _SPARE > free:
-            raise InputError(f"{self.path.name} needs {(total - have + _SPARE) / 1e9:.2f} GB more in "
-                             f"{self.path.parent}, {free / 1e9:.2f} GB are free: make room, or set IFCDSR_DATA to a "
-                             "folder on another disk")
+            raise InputError(
+                f"{self.path.name} needs {(total - have + _SPARE) / 1e9:.2f} GB more in "
+                f"{self.path.parent}, {free / 1e9:.2f} GB are free: make room, or set IFCDSR_DATA to a "
+                "folder on another disk"
+            )
 
 
 def _part(path: Path) -> Path:
