@@ -1,7 +1,7 @@
 """A run: one configuration, trained, selected on validation, tested once, and left as a folder that explains itself.
 
     config.json          every setting, defaults spelled out
-    provenance.json      code version, fingerprints of code, data and features, device, versions, what was trained on
+    provenance.json      versions of the code, fingerprints of data and features, device, versions, what was trained on
     history.csv          one row an epoch
     ranks.parquet        the rank of the target of every test case under both protocols
     metrics.csv          what follows from the ranks
@@ -12,14 +12,12 @@ The folder's name ends in a hash of the configuration and of the fingerprints: a
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
 import json
 import platform
 import shutil
 import subprocess
-import sys
 import time
 import typing
 from dataclasses import dataclass, field
@@ -41,14 +39,13 @@ from ifcdsr_core.metrics import PROTOCOLS, summarise
 from ifcdsr_core.models import MODELS, ModelInputs, SequenceModel
 from ifcdsr_core.paths import ROOT, data_dir, new_folder, results_dir
 from ifcdsr_core.protocol import rank_cases
+from ifcdsr_core.runs.versions import code_versions
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import complete_options, prepare
 from ifcdsr_core.train import best_epoch, fit
 
 if TYPE_CHECKING:
     from ifcdsr_core.features import Features
-
-_COMPUTING = ("batches", "loss", "metrics", "protocol", "train")  # with the model's own, what a number depends on
 
 
 def _setting(default, text: str, **more):
@@ -214,7 +211,7 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
     if not force and (finished := find(config, fingerprints)) is not None:
         say(f"found: {finished.folder}")
         return finished
-    folder = runs_dir() / _folder_name(config, fingerprints)
+    folder = runs_dir() / folder_name(config, fingerprints)
     unfinished = runs_dir() / ".unfinished" / folder.name
     if force and parallel.rank() == 0:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -285,13 +282,13 @@ def find(config: RunConfig, fingerprints: dict, shipped: bool = False) -> Run | 
     """The finished run of a configuration, or None.
 
     Args:
-        fingerprints: of data, features and code, as ``assemble`` gives them.
+        fingerprints: of data and features, and the versions of the code, as ``assemble`` gives them.
         shipped: look among the runs shipped with the checkout, too.
 
     Raises:
         InputError: its folder is damaged.
     """
-    name = _folder_name(config, fingerprints)
+    name = folder_name(config, fingerprints)
     for parent in (runs_dir(), shipped_dir())[: 1 + shipped]:
         if (parent / name).is_dir():
             finished = Run.load(parent / name)
@@ -381,14 +378,14 @@ def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch]
                 f"{embedded.matrix.shape[1]}"
             )
         if shuffle := {"image": config.shuffle_pictures, "text": config.shuffle_texts}[modality]:
-            features[modality] = features[modality][_dealt_out(scenario, embedded.missing, shuffle)]
+            features[modality] = features[modality][deal_out(scenario, embedded.missing, shuffle)]
     inputs = ModelInputs(
         scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"], config.train_negatives
     )
     fingerprints = {
         "scenario_fingerprint": scenario.fingerprint,
         "features_fingerprint": "+".join(made_of) or None,
-        "code_fingerprint": code_fingerprint(config.model),
+        "code_versions": code_versions(MODELS[config.model]),
     }
     return scenario, inputs, cases, fingerprints
 
@@ -404,7 +401,7 @@ def _embedded(scenario: Scenario, config: RunConfig, modality: str) -> Features:
     return embed_texts(scenario, config.text, config.text_encoder, device=config.device)
 
 
-def _dealt_out(scenario: Scenario, missing: np.ndarray, seed: int) -> Tensor:
+def deal_out(scenario: Scenario, missing: np.ndarray, seed: int) -> Tensor:
     """A random order of the items within each domain, (V,) rows; those that have nothing of their own keep their places.
 
     So who has a picture or a text stays as it is, and only whose it is changes.
@@ -440,28 +437,6 @@ def build_model(config: RunConfig, inputs: ModelInputs) -> SequenceModel:
     return MODELS[config.model](model_config(config.model, config.model_options), inputs)
 
 
-@cache
-def code_fingerprint(model: str) -> str:
-    """SHA-256 of the code that the numbers of a model depend on: what all share, its file, and those it imports.
-
-    Comments and docstrings are left out: editing those repeats no run, and nor does adding another model.
-    """
-    parsed: dict[str, str] = {}
-    waiting = [f"ifcdsr_core.{name}" for name in _COMPUTING] + [MODELS[model].__module__]
-    while waiting:
-        name = waiting.pop()
-        if name in parsed:
-            continue
-        tree = ast.parse(Path(sys.modules[name].__file__).read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ifcdsr_core.models."):
-                waiting.append(node.module)
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-        parsed[name] = ast.unparse(tree)
-    return hashlib.sha256(json.dumps(parsed, sort_keys=True).encode()).hexdigest()
-
-
 def device_name(device: str) -> str:
     """What the last digits of a number depend on: the GPU, or the processor's kind and the instructions torch uses."""
     if device == "cuda":
@@ -479,11 +454,11 @@ def code_version() -> dict[str, str]:
         changed = subprocess.run([*git, "status", "--porcelain", "--", "ifcdsr_core"], capture_output=True, text=True)
         commit += "+changes" if changed.stdout.strip() else ""
     except (OSError, subprocess.CalledProcessError):
-        pass  # a copy without git still runs; the code fingerprint identifies it
+        pass  # a copy without git still runs; the versions of its code identify it
     return {"package_version": ifcdsr_core.__version__, "commit": commit}
 
 
-def _folder_name(config: RunConfig, fingerprints: dict) -> str:
+def folder_name(config: RunConfig, fingerprints: dict) -> str:
     """Source, scenario, model, seed, and a hash of the fingerprints and of what is not left at its default.
 
     So a setting, an option or a dial that is added later changes no name.

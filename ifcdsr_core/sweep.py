@@ -23,7 +23,8 @@ from tqdm import tqdm
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import processors
-from ifcdsr_core.run import Run, RunConfig, assemble, code_fingerprint, find, model_config, run
+from ifcdsr_core.run import Run, RunConfig, assemble, find, model_config, run
+from ifcdsr_core.runs.versions import code_versions
 
 # Left to itself, glibc gives big buffers back to the system after every step and asks for them anew, page by page.
 _KEEP_BUFFERS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000", "MALLOC_TOP_PAD_": "1000000"}
@@ -150,7 +151,7 @@ def _gather(
 
 
 def _fingerprints(configs: Sequence[RunConfig]) -> list[dict]:
-    """Fingerprints of data, features and code of each configuration; scenarios and features are made here, once."""
+    """What the runs of each configuration are identified by; scenarios and features are made here, once."""
     known: dict[str, dict] = {}
     result = []
     for config in configs:
@@ -168,7 +169,7 @@ def _fingerprints(configs: Sequence[RunConfig]) -> list[dict]:
         )
         if key not in known:
             known[key] = assemble(config)[-1]
-        result.append(known[key] | {"code_fingerprint": code_fingerprint(config.model)})
+        result.append(known[key] | {"code_versions": code_versions(MODELS[config.model])})
     return result
 
 

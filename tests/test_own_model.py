@@ -1,4 +1,4 @@
-"""The page "Add your own model", run as it stands: its file and its line in a copy of the checkout, then its commands."""
+"""The page "Add your own model", run as it stands: file and line in a copy of the checkout, then its commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def blocks() -> dict[str, str]:
 
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    """A copy of the package with what the page adds; its demo data are the tiny world, so that training takes seconds."""
+    """A copy of the package with what the page adds; its demo data are the tiny world: training takes seconds."""
     shutil.copytree(ROOT / "ifcdsr_core", tmp_path / "ifcdsr_core", ignore=shutil.ignore_patterns("__pycache__"))
     code = blocks()
     file, line = "ifcdsr_core/models/fading_mean.py", "ifcdsr_core/models/__init__.py"
@@ -60,17 +60,18 @@ def test_the_commands_of_the_page_work(checkout):
 def test_the_model_is_a_row_of_the_comparison_and_others_stay_valid(checkout):
     code = """
 from ifcdsr_core import comparisons, experiments
-from ifcdsr_core.run import code_fingerprint
+from ifcdsr_core.models import MODELS
+from ifcdsr_core.runs.versions import code_versions
 rows = experiments.comparison("food_kitchen", [0], models=["popularity", "fading_mean"], epochs=2)
 runs = experiments.run_all(rows, jobs=1)
 print(*comparisons.with_intervals(runs, ("Food", "Kitchen"), "full")["Model"], sep="|")
-print(code_fingerprint("sasrec"))
+print(code_versions(MODELS["sasrec"]), code_versions(MODELS["fading_mean"]), sep="\n")
 """
-    (checkout / "try.py").write_text("if __name__ == '__main__':\n" + "\n".join("    " + l for l in code.splitlines()))
+    (checkout / "try.py").write_text(
+        "if __name__ == '__main__':\n" + "\n".join("    " + line for line in code.splitlines())
+    )
     done = python(checkout, "try.py")
     assert done.returncode == 0, done.stderr
-    models, fingerprint = done.stdout.splitlines()
+    models, other, own = done.stdout.splitlines()
     assert models == "Popularity|Fading mean|Popularity|Fading mean"
-    from ifcdsr_core.run import code_fingerprint
-
-    assert fingerprint == code_fingerprint("sasrec")
+    assert other == str(code_versions(MODELS["sasrec"])) and "'FadingMean': 'source " in own

@@ -76,7 +76,7 @@ def test_a_new_default_or_setting_never_passes_off_an_old_run(monkeypatch):
 
 def test_the_names_of_runs_tell_all_settings_apart():
     names = [
-        run_module._folder_name(one, {})
+        run_module.folder_name(one, {})
         for one in (
             config(),
             config(patience=3),
@@ -192,15 +192,15 @@ def test_heads_that_do_not_divide_the_width_of_features_are_refused(tmp_path):
     ]
 
 
-def test_pictures_are_dealt_out_anew_within_each_domain():
+def test_pictures_aredeal_out_anew_within_each_domain():
     scenario = tiny()
     border, missing = scenario.num_items_x, np.zeros(scenario.num_items, dtype=bool)
-    order = run_module._dealt_out(scenario, missing, seed=1).numpy()
+    order = run_module.deal_out(scenario, missing, seed=1).numpy()
     assert sorted(order) == list(range(scenario.num_items)) and (order[:border] < border).all()
     assert (order != np.arange(len(order))).mean() > 0.7
-    assert not np.array_equal(order, run_module._dealt_out(scenario, missing, seed=2).numpy())
+    assert not np.array_equal(order, run_module.deal_out(scenario, missing, seed=2).numpy())
     missing[::3] = True  # who has none keeps that
-    order = run_module._dealt_out(scenario, missing, seed=1).numpy()
+    order = run_module.deal_out(scenario, missing, seed=1).numpy()
     assert (order[missing] == np.flatnonzero(missing)).all() and (
         order[~missing] != np.flatnonzero(~missing)
     ).mean() > 0.6

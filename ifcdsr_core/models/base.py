@@ -74,11 +74,14 @@ def require(holds: bool, name: str, value: Any, right: str) -> None:
 class SequenceModel(nn.Module):
     """Base of all models. ``Config`` is a frozen dataclass of the model's own hyperparameters.
 
-    ``title`` is what pages and the papers' tables call it, the name of the class unless said otherwise.
+    ``title`` is what pages and the papers' tables call it, the name of the class unless said otherwise. ``version`` is
+    raised by one when the model's numbers change; a model that has none yet is identified by the text of its file
+    (``runs/versions.py``).
     """
 
     Config: ClassVar[type]
     title: ClassVar[str]
+    version: ClassVar[int]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -43,6 +43,8 @@ X, Y, XY = "x", "y", "xy"
 
 
 class C2DSR(SequenceModel):
+    version = 1
+
     @dataclass(frozen=True)
     class Config(AttentionConfig):
         """Sizes as for IFCDSR.

@@ -18,6 +18,7 @@ from ifcdsr_core.models.popularity import NoOptions, item_counts
 
 
 class CoOccurrence(SequenceModel):
+    version = 1
     Config = NoOptions
     title = "Co-occurrence"
 

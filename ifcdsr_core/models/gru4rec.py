@@ -12,6 +12,7 @@ from ifcdsr_core.models.sasrec import MergedSequenceModel
 
 
 class GRU4Rec(MergedSequenceModel):
+    version = 1
     Config = ModelConfig
 
     def __init__(self, config: ModelConfig, inputs: ModelInputs) -> None:

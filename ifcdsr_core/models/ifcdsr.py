@@ -29,6 +29,8 @@ class IFCDSR(SequenceModel):
     sub-sequence.
     """
 
+    version = 1
+
     @dataclass(frozen=True)
     class Config(AttentionConfig):
         """Hyperparameters; hidden_size, dropout, alpha, lambda_1 and lambda_2 default to the paper's values.

@@ -25,6 +25,7 @@ from ifcdsr_core.models.ifcdsr import IFCDSR
 class LLMEMF(IFCDSR):
     """IFCDSR over any of: ID, ID and image, ID and text, ID and image and text."""
 
+    version = 1
     title = "LLM-EMF"
 
     @dataclass(frozen=True)

@@ -55,6 +55,8 @@ WINDOW = 8  # newest items of the history whose neighbours make the subgraph
 
 
 class MIFN(SequenceModel):
+    version = 1
+
     @dataclass(frozen=True)
     class Config(ModelConfig):
         """Sizes as for GRU4Rec.

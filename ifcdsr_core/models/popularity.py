@@ -20,6 +20,7 @@ class NoOptions:
 
 
 class Popularity(SequenceModel):
+    version = 1
     Config = NoOptions
 
     def __init__(self, config: NoOptions, inputs: ModelInputs) -> None:

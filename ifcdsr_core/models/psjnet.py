@@ -41,6 +41,8 @@ DOMAINS = 0, 1
 
 
 class PSJNet(SequenceModel):
+    version = 1
+
     @dataclass(frozen=True)
     class Config(ModelConfig):
         """Sizes as for GRU4Rec.

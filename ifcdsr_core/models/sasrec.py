@@ -17,6 +17,8 @@ from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, ini
 class MergedSequenceModel(SequenceModel):
     """A next-item model of S^{X+Y} alone: item embedding, an encoder, inner products with the same embedding."""
 
+    version = 1
+
     def __init__(self, config: ModelConfig, inputs: ModelInputs, encoder: nn.Module) -> None:
         super().__init__(config, inputs)
         self.item_embedding = nn.Embedding(inputs.num_items + 1, config.hidden_size, padding_idx=0)
@@ -36,6 +38,7 @@ class MergedSequenceModel(SequenceModel):
 
 
 class SASRec(MergedSequenceModel):
+    version = 1
     Config = AttentionConfig  # sizes as for IFCDSR, so that the two differ only in what the paper says they differ in
 
     def __init__(self, config: AttentionConfig, inputs: ModelInputs) -> None:

@@ -32,6 +32,7 @@ from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, ini
 class SRGNN(SequenceModel):
     """``num_layers`` is the number of times that messages are passed."""
 
+    version = 1
     Config = ModelConfig
     title = "SR-GNN"
 

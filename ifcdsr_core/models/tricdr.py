@@ -53,6 +53,7 @@ INNER_SIZES = 80, 40  # of the attention network
 
 
 class TriCDR(SequenceModel):
+    version = 1
     title = "Tri-CDR"
 
     @dataclass(frozen=True)
