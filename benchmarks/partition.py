@@ -55,7 +55,7 @@ def run_pandas(paths: list[Path], work: Path) -> tuple[dict, list]:
     begin = time.perf_counter()
     x, y = (
         pd.read_csv(path, names=["user", "item", "rating", "time"]).assign(domain=domain)
-        for path, domain in zip(paths, "xy")
+        for path, domain in zip(paths, "xy", strict=True)
     )
     log = pd.concat([x[x["user"].isin(y["user"])], y[y["user"].isin(x["user"])]])
     log = log.sort_values(["user", "time", "domain", "item"]).drop_duplicates(["user", "domain", "item"])

@@ -343,8 +343,8 @@ def _enhance(options) -> None:
     scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
     titles, untitled = titles_of(scenario)
     print(
-        f"{endpoint.model} at {endpoint.place}: {len(titles)} different titles; {untitled} of {scenario.num_items} items "
-        "have none",
+        f"{endpoint.model} at {endpoint.place}: {len(titles)} different titles; {untitled} of {scenario.num_items} "
+        "items have none",
         flush=True,
     )
     chosen = {"limit": options.limit, "retry_failures": options.retry_failures}

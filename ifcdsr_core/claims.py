@@ -1,13 +1,14 @@
 """What the papers claim, claim by claim, and what this book's runs say of it.
 
-A verdict is made of numbers by the rule beside it; no verdict is written by hand. *Reproduced* says where: the demo shows
-that the mechanism works where it is planted, the paper's data whether it does there.
+A verdict is made of numbers by the rule beside it; no verdict is written by hand. *Reproduced* says where: the demo
+shows that the mechanism works where it is planted, the paper's data whether it does there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -38,7 +39,7 @@ Experiment = Mapping[str, Sequence[Run]]
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim of a paper in our words, where it is made, a verdict and on what data, its evidence, the page with details."""
+    """A paper's claim in our words, where it is made, a verdict and on what data, its evidence, a page with details."""
 
     claim: str
     said_in: str
@@ -51,8 +52,8 @@ class Judgement:
 def images(gains: pd.DataFrame) -> Judgement:
     """Do pictures improve recommendation? By the image control, ``comparisons.control_gains``.
 
-    Reproduced if in both domains the item's own pictures beat those of other items where pictures explain behaviour, and
-    do not where they explain nothing.
+    Reproduced if in both domains the item's own pictures beat those of other items where pictures explain behaviour,
+    and do not where they explain nothing.
     """
     over = gains[gains["compared"] == IMAGE_STEPS[2][0]]
     full, none = over[over["signal"] == 1], over[over["signal"] == 0]
@@ -63,9 +64,9 @@ def images(gains: pd.DataFrame) -> Judgement:
         "abstract; Table 4, second column",
         verdict,
         "on the demo",
-        f"Where pictures explain behaviour, an item's own picture beats that of another item by {with_noise(full)} points of "
-        f"MRR; where they explain nothing, by {with_noise(none)}. On Amazon's data it cannot be checked here: that takes the "
-        "items' pictures and CLIP's published weights.",
+        f"Where pictures explain behaviour, an item's own picture beats that of another item by {with_noise(full)} "
+        f"points of MRR; where they explain nothing, by {with_noise(none)}. On Amazon's data it cannot be checked "
+        "here: that takes the items' pictures and CLIP's published weights.",
         "05_ablation",
     )
 
@@ -96,14 +97,14 @@ def attention(gains: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgement:
         verdict,
         "on the demo" + (" and the paper's data" if steps else ""),
         f"On the demo it brings {with_noise(full)} points over the merged sequence alone. {measured}"
-        f" Where the domains have nothing in common it still brings {with_noise(none)}: what is gained there is owed to keeping "
-        "the domains apart, and not to anything carried over.",
+        f" Where the domains have nothing in common it still brings {with_noise(none)}: what is gained there is owed "
+        "to keeping the domains apart, and not to anything carried over.",
         "05_ablation",
     )
 
 
 def crossing(gains: pd.DataFrame) -> Judgement:
-    """Does the model profit from the other domain? By how the gain over each domain alone grows with what they share."""
+    """Does the model profit from the other domain? By how the gain over each domain alone grows with what is shared."""
     alone = gains[gains["compared"] == DOMAIN_STEPS[1][0]]
     none, full = alone[alone["signal"] == 0].set_index("domain"), alone[alone["signal"] == 1].set_index("domain")
     rise = full["gain"] - none["gain"]
@@ -116,16 +117,17 @@ def crossing(gains: pd.DataFrame) -> Judgement:
         verdict,
         "on the demo",
         f"Beside an encoder for each domain alone, the other domain and the merged sequence bring "
-        f"{with_noise(full.reset_index())} points where all tastes carry over and {with_noise(none.reset_index())} where none "
-        f"does: a rise by {rises}.",
+        f"{with_noise(full.reset_index())} points where all tastes carry over and {with_noise(none.reset_index())} "
+        f"where none does: a rise by {rises}.",
         "05_ablation",
     )
 
 
 def balance(gains: pd.DataFrame, larger: str) -> Judgement:
-    """Does separate attention keep the domain with more behaviour from dominating? The smaller one should gain more by it.
+    """Does separate attention keep the domain with more behaviour from dominating? The smaller should gain more by it.
 
-    Reproduced if it does both where the domains have nothing in common and where all tastes carry over; in part if in one.
+    Reproduced if it does both where the domains have nothing in common and where all tastes carry over; in part if in
+    one.
 
     Args:
         larger: the domain with more interactions.
@@ -200,7 +202,8 @@ def partition(counted: pd.DataFrame) -> Judgement:
     """Were the data partitioned anew? By Table 1 against the files released by C2DSR's authors.
 
     Args:
-        counted: ``table1_against_paper`` of both scenarios; what can't be counted without the training file is left out.
+        counted: ``table1_against_paper`` of both scenarios; what can't be counted without the training file is left
+            out.
     """
     known = counted[counted["ours"].notna() & (counted["quantity"] != "avg_length")]
     same = int((known["ours"] == known["paper"]).sum())
@@ -209,19 +212,19 @@ def partition(counted: pd.DataFrame) -> Judgement:
         "abstract",
         NOT if same == len(known) else PARTLY,
         "",
-        f"{same} of {len(known)} numbers of the paper's Table 1 that can be counted in C2DSR's released files are equal to the "
-        "digit: the partition is that of C2DSR (2022).",
+        f"{same} of {len(known)} numbers of the paper's Table 1 that can be counted in C2DSR's released files are "
+        "equal to the digit: the partition is that of C2DSR (2022).",
         "01_data_statistics",
     )
 
 
 def table4(ablation: Experiment, scenario: str) -> Judgement:
-    """Are both steps of Table 4 gains? On the demo, beyond noise, in both domains; the printed sizes cannot be checked."""
+    """Are both steps of Table 4 gains? On the demo, beyond noise, in both domains; printed sizes cannot be checked."""
     steps = step_gains(ablation, DOMAIN_NAMES[scenario])
     count = int((steps["verdict"] == "a gain").sum())
     verdict = REPRODUCED if count == len(steps) else PARTLY if count else NOT
     printed = PAPER_TABLE4.select_dtypes("number").to_numpy().ravel()
-    sizes = " and ".join(f"{after - before:.2f}" for before, after in zip(printed, printed[1:]))
+    sizes = " and ".join(f"{after - before:.2f}" for before, after in pairwise(printed))
     shown = "; ".join(f"{escape(step)}: {with_noise(part)}" for step, part in steps.groupby("step", sort=False))
     return Judgement(
         f"Each of the two parts adds to the original framework; for Movie {sizes} points of MRR.",
@@ -243,7 +246,8 @@ def successor(control: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgemen
     over = control[control["compared"] == TEXT_STEPS[2][0]]
     parts = [
         f"On {escape(name)} titles bring "
-        f"{with_noise(gains(runs['ID + text'], runs['ID'], DOMAIN_NAMES[runs['ID'][0].config['scenario']]))} over IDs alone."
+        f"{with_noise(gains(runs['ID + text'], runs['ID'], DOMAIN_NAMES[runs['ID'][0].config['scenario']]))} over IDs "
+        "alone."
         for name, runs in real.items()
         if {"ID", "ID + text"} <= set(runs)
     ]
@@ -252,8 +256,9 @@ def successor(control: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgemen
         "abstract of the successor",
         UNCHECKED,
         "",
-        "It takes a language model's texts, the items' pictures and CLIP's published weights. Plain titles, embedded by their "
-        f"words, were tried. On the demo, where titles explain behaviour, an item's own beats that of another item by "
+        "It takes a language model's texts, the items' pictures and CLIP's published weights. Plain titles, embedded "
+        "by their words, were tried. On the demo, where titles explain behaviour, an item's own beats that of another "
+        "item by "
         f"{with_noise(over[over['signal'] == 1])} points of MRR; where they explain nothing, by "
         f"{with_noise(over[over['signal'] == 0])}. {' '.join(parts)}",
         "06_llm_emf",

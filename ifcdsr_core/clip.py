@@ -87,7 +87,7 @@ class TextTower:
         import torch
 
         framed = torch.zeros(len(chunks), self.context_length, dtype=torch.long)
-        for row, ids in zip(framed, chunks):
+        for row, ids in zip(framed, chunks, strict=True):
             row[: len(ids) + 2] = torch.tensor([self.start, *ids, self.end])
         return framed
 

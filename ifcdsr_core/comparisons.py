@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -126,7 +127,7 @@ def with_intervals(experiment: Mapping[str, Sequence[Run]], names: tuple[str, st
     _check_same_cases([run for runs in experiment.values() for run in runs])
     table = over_seeds(experiment, names, protocol)
     intervals = []
-    for name, code in zip(names, "xy"):
+    for name, code in zip(names, "xy", strict=True):
         cases = {
             metric: {
                 label: case_means(runs, protocol, metric)[is_target(runs[0], code)]
@@ -179,7 +180,7 @@ def inventory(results: Mapping[str, Mapping[str, Sequence[Run]]]) -> Markdown:
 
 
 def origin(runs: Iterable[Run], *commands: str) -> Markdown:
-    """Where runs come from: shipped with the checkout or made here, by which code, and the commands that make them anew.
+    """Where runs come from: shipped with the checkout or made here, by which code, and the commands to make them anew.
 
     Args:
         runs: any, some perhaps twice.
@@ -208,7 +209,7 @@ def training_data(run: Run) -> str:
 
 
 def beside_paper(experiment: Mapping[str, Sequence[Run]], printed: pd.DataFrame) -> pd.DataFrame:
-    """MRR of the models that are also in a printed table, printed values beside ours: only for the paper's own test set.
+    """MRR of the models that a printed table has too, printed values beside ours: only for the paper's own test set.
 
     IFCDSR without images is none of the paper's models and is left out.
 
@@ -266,7 +267,7 @@ def grid_best(grid: pd.DataFrame) -> pd.DataFrame:
 
 
 def exact_runs(source: str, scenario: str) -> dict[str, list[Run]]:
-    """The committed runs of the comparison's models that were trained with the exact loss, whatever their other settings.
+    """The committed runs of the comparison's models, trained with the exact loss, whatever their other settings.
 
     Raises:
         InputError: a run folder is damaged.
@@ -304,14 +305,15 @@ def against_rivals(
     The reciprocal rank of a case is averaged over seeds first, and cases are paired, since all runs rank the same ones.
 
     Returns:
-        One row a domain and rival: ``Target``, ``Rival``, the ``Difference`` (95 % bootstrap interval over test cases) in
-        points, the p-value of a paired permutation test, ``Holm``'s correction of it for all rows, and a ``Verdict``.
+        One row a domain and rival: ``Target``, ``Rival``, the ``Difference`` (95 % bootstrap interval over test cases)
+        in points, the p-value of a paired permutation test, ``Holm``'s correction of it for all rows, and a
+        ``Verdict``.
 
     Raises:
         InputError: the runs were tested on different cases.
     """
     rows = []
-    for name, code in zip(names, "xy"):
+    for name, code in zip(names, "xy", strict=True):
         chosen = is_target(experiment[reference][0], code)
         for label in (label for label in experiment if label != reference):
             _check_same_cases([*experiment[reference], *experiment[label]])
@@ -325,7 +327,7 @@ def against_rivals(
     corrected = holm(table["p"])
     verdicts = [
         "undecided" if p >= LEVEL else "better" if difference.value > 0 else "worse"
-        for p, difference in zip(corrected, table["Difference"])
+        for p, difference in zip(corrected, table["Difference"], strict=True)
     ]
     return table.assign(p=table["p"].map(PValue), Holm=[PValue(p) for p in corrected], Verdict=verdicts)
 
@@ -351,7 +353,7 @@ def exact_against_sampled(
         cases) and the p-value of a paired permutation test.
     """
     rows = []
-    for name, code in zip(names, "xy"):
+    for name, code in zip(names, "xy", strict=True):
         for label in (label for label in exact if label in sampled and exact[label][0].config["model"] not in COUNTING):
             _check_same_cases([*exact[label], *sampled[label]])
             one, other = (
@@ -421,10 +423,10 @@ def expected_reciprocal_rank(rank: np.ndarray, num_items: int, num_negatives: in
 def over_candidates(
     experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], num_items: tuple[int, int], points: int = 25
 ) -> pd.DataFrame:
-    """Expected MRR by the number of negatives, from 9 to all: ``label``, ``domain``, ``negatives``, ``MRR`` (percent)."""
+    """Expected MRR by number of negatives, from 9 to all: ``label``, ``domain``, ``negatives``, ``MRR`` (percent)."""
     rows = []
     for label, runs in experiment.items():
-        for name, code, count in zip(names, "xy", num_items):
+        for name, code, count in zip(names, "xy", num_items, strict=True):
             chosen = is_target(runs[0], code)
             for negatives in np.unique(np.geomspace(9, count - 1, points).round().astype(int)):
                 values = [
@@ -493,9 +495,12 @@ def gains(
     _check_same_cases([*after, *before])
     domain = after[0].ranks["target_domain"].to_numpy()
     rows = []
-    for name, code in zip(names, "xy"):
+    for name, code in zip(names, "xy", strict=True):
         differences = np.stack(
-            [case_means([a], protocol, metric) - case_means([b], protocol, metric) for a, b in zip(after, before)]
+            [
+                case_means([a], protocol, metric) - case_means([b], protocol, metric)
+                for a, b in zip(after, before, strict=True)
+            ]
         )[:, domain == code]  # (seeds, cases)
         of_seed, of_case = differences.mean(axis=1), differences.mean(axis=0)
         seed_error = Measured.of(of_seed).std / math.sqrt(len(of_seed))
@@ -524,10 +529,10 @@ def of_seeds(runs: Sequence[Run], like: Sequence[Run]) -> list[Run]:
 def step_gains(
     experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str = "sampled_999"
 ) -> pd.DataFrame:
-    """Gains from each label of an experiment to the next, of the seeds that both have, with the column ``step`` in front."""
+    """Gains from each label of an experiment to the next, of the seeds that both have; the column ``step`` in front."""
     parts = [
         gains(of_seeds(after, before), of_seeds(before, after), names, protocol).assign(step=label)
-        for before, (label, after) in zip(experiment.values(), list(experiment.items())[1:])
+        for (_, before), (label, after) in pairwise(experiment.items())
     ]
     return first_columns(pd.concat(parts, ignore_index=True), "step")
 
@@ -573,7 +578,7 @@ def control_table(table: pd.DataFrame) -> pd.DataFrame:
     """``control_gains`` for a page: a column for each position of the dial, gain ± noise in its cells."""
     texts = [f"{signed(row.gain)} ± {row.noise:.2f}".replace(" ", "\u00a0") for row in table.itertuples()]
     cells = table.assign(cell=texts, signal=table["signal"].map("{:g}".format))
-    order = list(dict.fromkeys(zip(cells["compared"], cells["domain"])))
+    order = list(dict.fromkeys(zip(cells["compared"], cells["domain"], strict=True)))
     wide = cells.pivot(index=["compared", "domain"], columns="signal", values="cell").loc[order]
     return (
         wide.reset_index().rename(columns={"compared": "What is gained", "domain": "Target"}).rename_axis(columns=None)
@@ -581,7 +586,7 @@ def control_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def modality_verdict(table: pd.DataFrame, steps: Sequence[tuple[str, str, str]], things: str) -> str:
-    """What ``control_gains`` of a modality says: do the controls hold, and how much of the gain is owed to what it shows?
+    """What ``control_gains`` of a modality says: do the controls hold, and how much gain is owed to what it shows?
 
     Args:
         steps: ``IMAGE_STEPS`` or ``TEXT_STEPS``.

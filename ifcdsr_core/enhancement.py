@@ -404,18 +404,20 @@ class Outcome:
 
 def titles_of(scenario: Scenario) -> tuple[list[Key], int]:
     """The different (domain name, title) pairs of a scenario in item order, and the number of items without a title."""
-    names = dict(zip("xy", scenario.domain_names))
-    pairs = [(names[domain], title) for domain, title in zip(scenario.items["domain"], scenario.items["title"])]
+    names = dict(zip("xy", scenario.domain_names, strict=True))
+    pairs = [
+        (names[domain], title) for domain, title in zip(scenario.items["domain"], scenario.items["title"], strict=True)
+    ]
     titled = [(name, title) for name, title in pairs if isinstance(title, str) and title.strip()]
     return list(dict.fromkeys(titled)), len(pairs) - len(titled)
 
 
 def estimate(
-    titles: list[Key], model: str, limits: Limits = Limits(), *, limit: int = 0, retry_failures: bool = False
+    titles: list[Key], model: str, limits: Limits | None = None, *, limit: int = 0, retry_failures: bool = False
 ) -> Estimate:
     """What ``enhance`` with the same arguments will probably take. Asks nobody and needs no key."""
     kept = Cache(model)
-    return _estimate(_to_ask(titles, kept, limit, retry_failures), kept, limits)
+    return _estimate(_to_ask(titles, kept, limit, retry_failures), kept, limits or Limits())
 
 
 def keep_estimate(expected: Estimate, scenario: Scenario, untitled: int) -> Path:
@@ -450,7 +452,7 @@ def keep_estimate(expected: Estimate, scenario: Scenario, untitled: int) -> Path
 def enhance(
     titles: list[Key],
     endpoint: Endpoint,
-    limits: Limits = Limits(),
+    limits: Limits | None = None,
     *,
     limit: int = 0,
     retry_failures: bool = False,
@@ -462,7 +464,8 @@ def enhance(
     Args:
         titles: (domain name, title) pairs, such as ``titles_of`` gives.
         endpoint: whom to ask.
-        limits: how fast, how often, for how much. Both caps are on all answers in the cache file together.
+        limits: how fast, how often, for how much; None: the defaults of ``Limits``. Both caps are on all answers in the
+            cache file together.
         limit: ask for at most so many items, 0 for all.
         retry_failures: ask again for items that were given up.
         report: gets lines for the user: estimate, damage, what it took.
@@ -472,6 +475,7 @@ def enhance(
         InputError: the estimate exceeds a cap (before the first call); the endpoint can't go on (answers in flight are
             kept); another process is asking this model.
     """
+    limits = limits or Limits()
     with Cache(endpoint.model).writing() as kept:
         if kept.damage:
             report(kept.damage)
@@ -733,8 +737,8 @@ def by_rules(items: pd.DataFrame, domain_names: tuple[str, str]) -> list[Enhance
             "these items have no theme and kind of the demo, and only the demo's can be enhanced by "
             "rules: use source=demo, or an LLM"
         )
-    names, made = dict(zip("xy", domain_names)), []
-    for domain, theme, kind in zip(items["domain"], items["theme"], items["kind"]):
+    names, made = dict(zip("xy", domain_names, strict=True)), []
+    for domain, theme, kind in zip(items["domain"], items["theme"], items["kind"], strict=True):
         terms, interests = (tuple(text.split(", ")) for text in _THEMES[theme])
         summary = f"{kind.capitalize()} from the {theme} range, {names[domain]} department"
         made.append(Enhancement((*terms, _KINDS[kind]), summary, interests))

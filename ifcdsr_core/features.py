@@ -230,7 +230,7 @@ def _mapped(path: Path, name: str) -> np.ndarray:
 def contents_sha256(scenario: Scenario, contents: Iterable[bytes | None]) -> str:
     """SHA-256 of source ids and of the bytes of each item's picture or text, a missing one told from an empty one."""
     digest = hashlib.sha256()
-    for source_id, content in zip(scenario.items["source_id"], contents):
+    for source_id, content in zip(scenario.items["source_id"], contents, strict=True):
         digest.update(f"{source_id}\x1f{'-' if content is None else len(content)}\n".encode() + (content or b""))
     return digest.hexdigest()
 

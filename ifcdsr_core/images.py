@@ -1,7 +1,7 @@
 """Pictures of a scenario's items to frozen features: any number of them, on any number of processes.
 
-While a GPU works, processes decode and prepare the next pictures. What is done is kept shard by shard, so a run that was
-killed goes on behind its last whole shard, to the same bytes; and several processes share the shards:
+While a GPU works, processes decode and prepare the next pictures. What is done is kept shard by shard, so a run that
+was killed goes on behind its last whole shard, to the same bytes; and several processes share the shards:
 
     torchrun --nproc-per-node 4 -m ifcdsr_core embed --source amazon --device cuda --precision float16
 
@@ -160,8 +160,9 @@ def _embed_shards(
     ):
         for number in own:
             features, usable = [np.zeros((0, 0), dtype=np.float32)], []
-            for batch, (there, pixels) in zip(shards[number], batches):  # in this order: zip asks for no batch too many
-                usable += [row for row, is_there in zip(batch, there) if is_there]
+            # in this order: zip asks for no batch too many
+            for batch, (there, pixels) in zip(shards[number], batches, strict=False):
+                usable += [row for row, is_there in zip(batch, there, strict=True) if is_there]
                 if pixels is not None:
                     with autocast:
                         features.append(tower.encode(pixels).float().cpu().numpy())  # (B, e)
@@ -218,7 +219,7 @@ def _whole(path: Path) -> bool:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Make the folder, and wait until no other process works in it. The lock goes with the process, however that ends."""
+    """Make the folder, and wait until no other process works in it. The lock goes with the process, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

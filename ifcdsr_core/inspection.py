@@ -96,7 +96,9 @@ def examples_table(chosen: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
             "Target": [scenario.domain_names["xy".index(code)] for code in chosen["target_domain"]],
             "User": test["user"].astype(str).to_numpy()[chosen["case"]],
             "Bought next": scenario.items["title"].to_numpy()[np.array(target, dtype=int) - 1],
-            "Rank": [rank_text(rank, sizes[code]) for rank, code in zip(chosen["rank"], chosen["target_domain"])],
+            "Rank": [
+                rank_text(rank, sizes[code]) for rank, code in zip(chosen["rank"], chosen["target_domain"], strict=True)
+            ],
         }
     )
 
@@ -143,7 +145,7 @@ def attention(model: IFCDSR, cases: Batch, batch_size: int = 256) -> pd.DataFram
             length = (item_seq != PAD_ID).sum(dim=1)  # (B,)
             row, place = torch.nonzero(item_seq != PAD_ID, as_tuple=True)
             _, position = torch.nonzero(members[branch], as_tuple=True)  # the same items in the same order
-            for modality, matrix in zip(model.modalities, matrices):
+            for modality, matrix in zip(model.modalities, matrices, strict=True):
                 weights = model.encoders[f"{branch}_{modality}"].attention(F.embedding(item_seq, matrix)).mean(dim=1)
                 newest = weights[torch.arange(len(batch), device=length.device), (length - 1).clamp(min=0)]  # (B, L)
                 columns = {
@@ -362,7 +364,7 @@ class Part(SequenceModel):
             item_seq = sequences[branch]
             queries = model.queries([last(h, item_seq) for h in model.encode(item_seq, branch, matrices)])
             start, size = (1, model.inputs.num_items) if branch == XY else (first, count)
-            for modality, q, u, log_mixing in zip(model.modalities, queries, unit, model.log_mixing):
+            for modality, q, u, log_mixing in zip(model.modalities, queries, unit, model.log_mixing, strict=True):
                 if (_role(branch, domain), modality) in self.parts:
                     log_p = (q @ u[start : start + size].T).log_softmax(dim=-1)[
                         :, first - start : first - start + count
@@ -429,7 +431,7 @@ def scorer_table(ranks: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
         (p of its paired permutation test, with Holm's correction for all rows; NaN for all).
     """
     rows = []
-    for name, code in zip(names, "xy"):
+    for name, code in zip(names, "xy", strict=True):
         cases = ranks[ranks["", "target_domain"] == code].drop(columns=[("", "target_domain")])
         values = {column: 100 * reciprocal_rank(cases[column].to_numpy(dtype=float)) for column in cases}
         whole = next(value for (_, label), value in values.items() if label == ALL)
@@ -562,7 +564,8 @@ def views(model: IFCDSR, scenario: Scenario, cases: Batch, chosen: pd.DataFrame,
         count = model.inputs.item_range(domain)[1]
         found.setdefault(row.place, []).append(
             View(
-                f"User {users[row.case]}, next item in {scenario.domain_names[domain]}: rank {rank_text(row.rank, count)}",
+                f"User {users[row.case]}, next item in {scenario.domain_names[domain]}: "
+                f"rank {rank_text(row.rank, count)}",
                 part.item_seq[number, :length].cpu().numpy(),
                 int(part.target_item[number]),
                 weights,

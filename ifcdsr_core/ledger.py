@@ -141,8 +141,8 @@ GAPS = (
         "LLM-EMF's prompt and weights",
         "The successor adds texts written by a language model. Neither its prompt nor the weights of the three "
         "modalities are given.",
-        "A prompt of our own, its version recorded with every answer. The ID keeps IFCDSR's 0.7; image and text share the "
-        "rest evenly. Where nobody asks a language model, the texts are plain titles.",
+        "A prompt of our own, its version recorded with every answer. The ID keeps IFCDSR's 0.7; image and text share "
+        "the rest evenly. Where nobody asks a language model, the texts are plain titles.",
         "What a language model's texts add to plain titles takes such a model, and CLIP's published weights.",
     ),
     Gap(
@@ -185,8 +185,8 @@ def effects(
         rivals: of ``experiments.comparison`` on the same data; C2DSR's and a counting baseline's are used.
 
     Returns:
-        One row a reading: ``gap``, ``reading``, ``data`` (the source, in words), and for each target domain by its name a
-        ``Difference`` in points with its interval (for gap 13 a standard deviation).
+        One row a reading: ``gap``, ``reading``, ``data`` (the source, in words), and for each target domain by its name
+        a ``Difference`` in points with its interval (for gap 13 a standard deviation).
 
     Raises:
         InputError: runs that do not belong together.
@@ -247,7 +247,10 @@ def _protocols(
                     (
                         f"the target {where} its equals{who}",
                         _rescored(
-                            group, lambda run, code: run.ranks["sampled_999"] + sign * run.ranks["sampled_999_ties"] / 2
+                            group,
+                            lambda run, code, sign=sign: (
+                                run.ranks["sampled_999"] + sign * run.ranks["sampled_999_ties"] / 2
+                            ),
                         ),
                     )
                 )
@@ -354,7 +357,7 @@ PARAMETER_NAMES = {
 def sensitivity_table(runs: Mapping[float, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
     """MRR by the value of a hyperparameter: ``value``, ``domain``, ``mean``, ``std`` over seeds, in percent."""
     table = over_seeds({str(value): group for value, group in runs.items()}, names, "sampled_999", ("MRR",))
-    mean, std = (table["MRR"].map(lambda cell: getattr(cell, part)) for part in ("mean", "std"))
+    mean, std = (table["MRR"].map(lambda cell, part=part: getattr(cell, part)) for part in ("mean", "std"))
     return pd.DataFrame({"value": table["Model"].map(float), "domain": table["Target"], "mean": mean, "std": std})
 
 
@@ -363,7 +366,8 @@ def best_values(
 ) -> pd.DataFrame:
     """For each hyperparameter and domain: the value used here, the best one tried, and what it would bring.
 
-    The best value is chosen by what it is then measured by, the test MRR: a bound on what tuning could bring, no result.
+    The best value is chosen by what it is then measured by, the test MRR: a bound on what tuning could bring, no
+    result.
     """
     rows = []
     for parameter, groups in runs.items():

@@ -99,7 +99,7 @@ def by_title(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names
     """
     parts = []
     for arm, runs in experiment.items():
-        for name, code in zip(names, "xy") if arm != BASE else ():
+        for name, code in zip(names, "xy", strict=True) if arm != BASE else ():
             part = gain_by_group(table, runs, of_seeds(experiment[BASE], runs), "titled", domain=code)
             parts.append(
                 pd.DataFrame(
@@ -127,7 +127,7 @@ def gain_panels(
         )
         for arm, runs in experiment.items()
         if arm != BASE
-        for name, code in zip(names, "xy")
+        for name, code in zip(names, "xy", strict=True)
     }
 
 

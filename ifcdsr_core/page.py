@@ -74,7 +74,7 @@ def escape(text: str) -> str:
 
 
 def code(text: str, language: str = "text", width: int = 0) -> Markdown:
-    """``text`` word for word in a box, its lines folded at ``width`` characters (0: not); no line of it can end the box."""
+    """``text`` word for word in a box, lines folded at ``width`` characters (0: not); no line of it can end the box."""
     from IPython.display import Markdown
 
     if width:

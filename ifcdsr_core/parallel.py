@@ -3,8 +3,9 @@
     torchrun --nproc-per-node 4 -m ifcdsr_core train --scenario movie_book --device cuda
 
 The global batch stays ``batch_size``, so that a run's configuration and its steps are those of one process; without
-dropout and with the exact loss, so are its numbers, but for the order of sums. Every process holds the whole model and ranks
-the validation cases; the first one alone writes the run. torchrun tells each process its place in the environment.
+dropout and with the exact loss, so are its numbers, but for the order of sums. Every process holds the whole model and
+ranks the validation cases; the first one alone writes the run. torchrun tells each process its place in the
+environment.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def wait() -> None:
 
 @contextmanager
 def shared(model: SequenceModel) -> Iterator[None]:
-    """Within the block, ``model.loss`` works on this process's rows of a batch, and an optimiser's step uses all gradients.
+    """Within the block, ``model.loss`` works on this process's rows of a batch, and optimiser steps use all gradients.
 
     ``loss`` returns the value for the whole batch. It has to be a mean over the predicted positions of the merged
     sequence, as those of IFCDSR, SASRec and GRU4Rec are; what others add per sequence is weighted likewise. Nothing
@@ -120,7 +121,7 @@ def _add_up(optimiser: torch.optim.Optimizer, args, kwargs) -> None:
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     known = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
     dist.all_reduce(known)
-    for parameter, count in zip(parameters, known.tolist()):
+    for parameter, count in zip(parameters, known.tolist(), strict=True):
         if count:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)

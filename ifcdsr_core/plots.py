@@ -94,7 +94,7 @@ def _percent(axis) -> None:
 def lengths(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     """Share of sequences of each length, per split; ``numbers`` as for ``tables.data_table``."""
     fig, axes = _panels(len(numbers), sharey=True)
-    for ax, (title, tables) in zip(axes, numbers.items()):
+    for ax, (title, tables) in zip(axes, numbers.items(), strict=True):
         for split, part in tables["length_distribution"].groupby("split", sort=False):
             share = 100 * part["sequences"] / part["sequences"].sum()
             ax.plot(part["length"], share, marker="o", color=SPLIT_COLOURS[split], label=split)
@@ -111,8 +111,10 @@ def lengths(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
 def popularity(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     """Interactions of an item against its rank by popularity, both on logarithmic axes."""
     fig, axes = _panels(len(numbers))
-    for ax, (title, tables) in zip(axes, numbers.items()):
-        for colour, (domain, part) in zip(DOMAIN_COLOURS, tables["popularity"].groupby("domain", sort=False)):
+    for ax, (title, tables) in zip(axes, numbers.items(), strict=True):
+        for colour, (domain, part) in zip(
+            DOMAIN_COLOURS, tables["popularity"].groupby("domain", sort=False), strict=True
+        ):
             touched = part[part["interactions"] > 0].sort_values("interactions", ascending=False)
             last = touched["items"].cumsum().to_numpy()  # rank of the last item with so many interactions
             rank = np.column_stack([last - touched["items"] + 1, last]).ravel()
@@ -163,7 +165,7 @@ def order_ties(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     tests = {title: table[table["split"] == "test"] for title, table in tables.items() if len(table)}
     fig, (ax,) = _panels(1, height=2.9)
     width = 0.8 / max(1, len(tests))
-    for number, (colour, (title, test)) in enumerate(zip((BLUE, ORANGE, GREEN, PURPLE), tests.items())):
+    for number, (colour, (title, test)) in enumerate(zip((BLUE, ORANGE, GREEN, PURPLE), tests.items(), strict=False)):
         at = np.arange(len(kinds)) + width * (number - (len(tests) - 1) / 2)
         bars = ax.bar(at, [100 * test[kind].iloc[0] for kind in kinds], width * 0.92, color=colour, label=title)
         ax.bar_label(bars, fmt="%.0f %%", padding=2, color="#4B5563", fontsize=8.5)
@@ -183,7 +185,7 @@ def funnel(table: pd.DataFrame) -> Figure:
     fig, axes = plt.subplots(
         2, 1, figsize=(WIDTH, 0.9 + 0.32 * sum(map(len, parts))), height_ratios=[max(2, len(part)) for part in parts]
     )
-    for ax, part, what, colour in zip(axes, parts, ("Interactions", "Sequences"), (GREY, PLUM)):
+    for ax, part, what, colour in zip(axes, parts, ("Interactions", "Sequences"), (GREY, PLUM), strict=True):
         counts = part[what].astype(int).to_numpy()
         bars = ax.barh(part["After"], counts, color=colour, height=0.66)
         ax.bar_label(bars, [f"{count:,}" for count in counts], padding=4, fontsize=8.5)
@@ -199,10 +201,10 @@ def gallery(scenario: Scenario, count: int = 8, seed: int = 0) -> Figure:
     random = np.random.default_rng(seed)
     with_picture = scenario.items[scenario.items["image"].notna()]
     fig, axes = plt.subplots(2, count, figsize=(WIDTH, 2 * (WIDTH / count + 0.5)), squeeze=False)
-    for row, (_, part) in zip(axes, with_picture.groupby("domain", sort=True)):
+    for row, (_, part) in zip(axes, with_picture.groupby("domain", sort=True), strict=False):
         for ax in row:
             ax.set_axis_off()
-        for ax, item in zip(row, part.iloc[np.sort(random.permutation(len(part))[:count])].itertuples()):
+        for ax, item in zip(row, part.iloc[np.sort(random.permutation(len(part))[:count])].itertuples(), strict=False):
             _picture(ax, scenario, item.Index, textwrap.fill(item.title or item.source_id, 15))
     return fig
 
@@ -242,8 +244,8 @@ def neighbours(
             ax.set_axis_off()
         _picture(row[0], scenario, queries[number], "query")
         first = 2
-        for group, heading in zip(found, headings):
-            for ax, item in zip(row[first:], group[number]):
+        for group, heading in zip(found, headings, strict=True):
+            for ax, item in zip(row[first:], group[number], strict=False):
                 _picture(ax, scenario, item, f"{matrix[queries[number]] @ matrix[item]:.2f}")
             if number == 0:
                 row[first].set_title(heading, pad=5)
@@ -263,7 +265,7 @@ def picture_map(scenario: Scenario, points: np.ndarray, rows: np.ndarray, size: 
     in_y = scenario.items["domain"].to_numpy()[rows] == "y"
     for domain, name in enumerate(scenario.domain_names):  # for the legend, hidden by the pictures
         ax.scatter(*points[in_y == domain].T, s=60, marker="s", color=DOMAIN_COLOURS[domain], label=name)
-    for (x, y), row, of_y in zip(points, rows, in_y):
+    for (x, y), row, of_y in zip(points, rows, in_y, strict=True):
         frame = {"edgecolor": DOMAIN_COLOURS[int(of_y)], "linewidth": 1.1}
         picture = OffsetImage(_pixels(scenario, row), zoom=size)
         ax.add_artist(AnnotationBbox(picture, (x, y), pad=0.08, bboxprops=frame))
@@ -295,7 +297,7 @@ def training(history: pd.DataFrame, best_epoch: int, names: tuple[str, str], tit
     fig, (left, right) = _panels(2, height=2.8)
     left.plot(history["epoch"], history["loss"], marker="o", color=GREY)
     left.set(title=title, ylabel="training loss per position (nats)")
-    for name, domain, colour in zip(names, "xy", DOMAIN_COLOURS):
+    for name, domain, colour in zip(names, "xy", DOMAIN_COLOURS, strict=True):
         right.plot(history["epoch"], 100 * history[f"sampled_999_mrr_{domain}"], marker="o", color=colour, label=name)
     right.set(ylabel="validation MRR, 999 negatives")
     _percent(right.yaxis)
@@ -316,8 +318,8 @@ def ranks(ranks: pd.DataFrame, names: tuple[str, str], num_items: tuple[int, int
         num_items: items of each domain, the number of candidates under ``full``.
     """
     fig, axes = _panels(2, height=2.9, sharey=True)
-    for ax, protocol, candidates in zip(axes, ("sampled_999", "full"), ((1000, 1000), num_items)):
-        for name, domain, colour, count in zip(names, "xy", DOMAIN_COLOURS, candidates):
+    for ax, protocol, candidates in zip(axes, ("sampled_999", "full"), ((1000, 1000), num_items), strict=True):
+        for name, domain, colour, count in zip(names, "xy", DOMAIN_COLOURS, candidates, strict=True):
             values = np.sort(ranks.loc[ranks["target_domain"] == domain, protocol])
             ax.step(values, 100 * np.arange(1, len(values) + 1) / len(values), where="post", color=colour, label=name)
             k = np.unique(np.geomspace(1, count, 100).round())
@@ -347,7 +349,7 @@ def models(
     fig, axes = _panels(max(1, len(panels)), height=0.27 * lines + 0.8 if panels else 0.2)
     if not panels:
         _nothing(axes[0])
-    for number, (ax, (title, domain, part)) in enumerate(zip(axes, panels)):
+    for number, (ax, (title, domain, part)) in enumerate(zip(axes, panels, strict=False)):
         labels = list(part["label"].unique())
         for position, label in enumerate(labels):
             scores = part.loc[part["label"] == label, metric].to_numpy()
@@ -408,10 +410,10 @@ def models(
 
 
 def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
-    """Expected MRR by the number of negatives, a curve a model, as a multiple of the models' geometric mean at each number.
+    """Expected MRR by the number of negatives, a curve a model, as a multiple of the models' geometric mean at each.
 
-    All fall by factors of ten as candidates are added: only beside each other can it be seen which fall faster. A panel a
-    data set and domain.
+    All fall by factors of ten as candidates are added: only beside each other can it be seen which fall faster. A panel
+    a data set and domain.
 
     Args:
         values: ``comparisons.over_candidates`` under the title of each data set.
@@ -422,9 +424,9 @@ def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
     fig, axes = _panels(max(1, len(panels)), height=3.0 if panels else 0.2)
     if not panels:
         _nothing(axes[0])
-    for ax, (title, domain, part) in zip(axes, panels):
+    for ax, (title, domain, part) in zip(axes, panels, strict=False):
         labels = list(part["label"].unique())
-        for label, colour in zip(labels, sns.color_palette("colorblind", len(labels))):
+        for label, colour in zip(labels, sns.color_palette("colorblind", len(labels)), strict=True):
             curve = part[part["label"] == label]
             mean = np.exp(np.log(part["MRR"]).groupby(part["negatives"]).mean())
             counted = label in ("Popularity", "Co-occurrence")
@@ -464,7 +466,7 @@ def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
         (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
     ]
     fig, axes = _panels(len(panels), height=2.5)
-    for ax, (title, domain, part) in zip(axes, panels):
+    for ax, (title, domain, part) in zip(axes, panels, strict=True):
         labels = list(part["label"].unique())
         for position, label in enumerate(labels):
             scores = part.loc[part["label"] == label, metric].to_numpy()
@@ -495,10 +497,10 @@ def control_curves(table: pd.DataFrame, dial: str) -> Figure:
     domains = list(table["domain"].unique())
     fig, axes = _panels(len(domains), height=3.1, sharey=True)
     styles = [(BLUE, "o", "-"), (GREY, "s", "--"), (GREEN, "^", ":")]
-    for ax, domain in zip(axes, domains):
+    for ax, domain in zip(axes, domains, strict=True):
         ax.axhline(0, color="#111827", linewidth=1)
         for (colour, marker, line), (label, part) in zip(
-            styles, table[table["domain"] == domain].groupby("compared", sort=False)
+            styles, table[table["domain"] == domain].groupby("compared", sort=False), strict=False
         ):
             ax.fill_between(
                 part["signal"],
@@ -524,10 +526,12 @@ def sensitivity(values: Mapping[str, pd.DataFrame], names: Mapping[str, str], ma
         names: how the axis calls each; marked: the paper's value, where it is one number.
     """
     fig, axes = _panels(len(values), height=2.5)
-    for ax, (parameter, table) in zip(axes, values.items()):
+    for ax, (parameter, table) in zip(axes, values.items(), strict=True):
         points = sorted(table["value"].unique())
         places = {value: place for place, value in enumerate(points)}
-        for colour, marker, (domain, part) in zip(DOMAIN_COLOURS, "os", table.groupby("domain", sort=False)):
+        for colour, marker, (domain, part) in zip(
+            DOMAIN_COLOURS, "os", table.groupby("domain", sort=False), strict=True
+        ):
             ax.errorbar(
                 part["value"].map(places),
                 part["mean"],
@@ -568,10 +572,10 @@ def attention_views(scenario: Scenario, views: Sequence[View]) -> Figure:
     side = min(0.5, (WIDTH - label - gap - 0.05) / (longest + 1))
     heights = [line + side + 0.22 + row * len(view.attention) + 0.25 for view in views]
     ax = _sheet(sum(heights))
-    for name, colour, x in zip(scenario.domain_names, DOMAIN_COLOURS, (WIDTH - 1.3, WIDTH - 0.65)):
+    for name, colour, x in zip(scenario.domain_names, DOMAIN_COLOURS, (WIDTH - 1.3, WIDTH - 0.65), strict=True):
         ax.text(x, line / 2, f"\u25a0 {name}", fontsize=8, color=colour, va="center")
     top = 0.0
-    for view, height in zip(views, heights):
+    for view, height in zip(views, heights, strict=True):
         ax.text(0, top + line / 2, view.title, fontsize=9.5, fontweight="bold", va="center")
         start, under = label + side * (longest - len(view.items)), top + line + side + 0.2
         for number, item in enumerate(view.items):
@@ -631,7 +635,7 @@ def top_views(scenario: Scenario, views: Sequence[View]) -> Figure:
     heights = [line + side * len(view.top) + 0.25 for view in views]
     ax = _sheet(sum(heights))
     top = 0.0
-    for view, height in zip(views, heights):
+    for view, height in zip(views, heights, strict=True):
         ax.text(0, top + line / 2, view.title, fontsize=9.5, fontweight="bold", va="center")
         for number, (scorer, items) in enumerate(view.top.iterrows()):
             y = top + line + side * number
@@ -691,7 +695,7 @@ def attention_by_lag(lags: pd.DataFrame, words: Mapping[str, str]) -> Figure:
     """
     branches = list(dict.fromkeys(encoder.rpartition("_")[0] for encoder in lags["encoder"]))
     fig, axes = _panels(len(branches), columns=3, height=2.5, sharey=True)
-    for ax, branch in zip(axes, branches):
+    for ax, branch in zip(axes, branches, strict=True):
         for modality, label, colour in (("id", "ID", SLATE), ("image", "image", VIOLET)):
             part = lags[lags["encoder"] == f"{branch}_{modality}"]
             ax.plot(part["lag"], 100 * part["weight"], marker="o", color=colour, label=label)
@@ -721,8 +725,8 @@ def attention_sharing(table: pd.DataFrame, words: Mapping[str, str]) -> Figure:
         sharex="row",
         squeeze=False,
     )
-    for row, reference in zip(axes, references):
-        for ax, attribute in zip(row, attributes):
+    for row, reference in zip(axes, references, strict=True):
+        for ax, attribute in zip(row, attributes, strict=True):
             part = table[(table["reference"] == reference) & (table["attribute"] == attribute)].set_index("encoder")
             for y, encoder in enumerate(encoders):
                 cell, colour = part.loc[encoder], VIOLET if encoder.endswith("image") else SLATE
@@ -775,11 +779,11 @@ def scorers(table: pd.DataFrame) -> Figure:
     domains = list(table["domain"].unique())
     count = table["scorer"].nunique()
     fig, axes = _panels(len(domains), height=0.21 * count + 0.9, sharey=True)
-    for ax, domain in zip(axes, domains):
+    for ax, domain in zip(axes, domains, strict=True):
         part = table[table["domain"] == domain].reset_index(drop=True)
         group = part["group"].ne(part["group"].shift()).cumsum() - 1
         at = part.index + 0.6 * group  # groups apart
-        for y, row in zip(at, part.itertuples()):
+        for y, row in zip(at, part.itertuples(), strict=True):
             colour = VIOLET if row.scorer.endswith("by image") else SLATE if row.scorer.endswith("by ID") else _BLACK
             ax.errorbar(
                 row.MRR,
@@ -815,7 +819,7 @@ def gains_by_group(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
         panels: ``subgroups.gain_by_group`` by the title of a panel and what its axis shows.
     """
     fig, axes = _panels(len(panels), height=2.7, sharey=True)
-    for number, (ax, ((title, along), table)) in enumerate(zip(axes, panels.items())):
+    for number, (ax, ((title, along), table)) in enumerate(zip(axes, panels.items(), strict=True)):
         ax.axhline(0, color="#111827", linewidth=1)
         ax.errorbar(
             range(len(table)),
@@ -839,10 +843,10 @@ def mrr_by_group(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
         panels: ``subgroups.mrr_by_group`` by the title of a panel and what its axis shows.
     """
     fig, axes = _panels(len(panels), height=2.7, sharey=True)
-    for ax, ((title, along), table) in zip(axes, panels.items()):
+    for ax, ((title, along), table) in zip(axes, panels.items(), strict=True):
         of_label = list(table.groupby("label", sort=False))
         for number, ((label, part), colour, line) in enumerate(
-            zip(of_label, (ORANGE, GREY, BLUE, GREEN), ("-", "--", "-.", ":"))
+            zip(of_label, (ORANGE, GREY, BLUE, GREEN), ("-", "--", "-.", ":"), strict=False)
         ):
             at = np.arange(len(part)) + 0.08 * (number - (len(of_label) - 1) / 2)  # so that no whisker hides another
             ax.errorbar(
@@ -879,7 +883,7 @@ def models_by_group(panels: Mapping[tuple[str, str], pd.DataFrame], chance: floa
     if not panels:
         _nothing(axes[0])
         return fig
-    for number, (ax, ((title, along), table)) in enumerate(zip(axes, panels.items())):
+    for number, (ax, ((title, along), table)) in enumerate(zip(axes, panels.items(), strict=True)):
         for label, part in table.groupby("label", sort=False):
             colour, line = counted.get(label, (ORANGE, "-") if label.startswith("IFCDSR") else ("#B6BCC6", "-"))
             told = colour != "#B6BCC6"
@@ -899,14 +903,14 @@ def models_by_group(panels: Mapping[tuple[str, str], pd.DataFrame], chance: floa
         _percent(ax.yaxis)
         if number % 2 == 0:
             ax.set_ylabel("MRR, logarithmic" if logarithmic else "MRR")
-    handles = dict(zip(*reversed(axes[0].get_legend_handles_labels())))
+    handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
     fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
     return fig
 
 
 def _group_axis(ax, groups: Sequence[str], counts: Sequence[str], title: str, along: str) -> None:
     ax.set(title=title, xticks=range(len(counts)), xlim=(-0.4, len(counts) - 0.6), xlabel=textwrap.fill(along, 46))
-    ax.set_xticklabels([f"{group}\n{count}" for group, count in zip(groups, counts)], fontsize=7.5)
+    ax.set_xticklabels([f"{group}\n{count}" for group, count in zip(groups, counts, strict=True)], fontsize=7.5)
     ax.grid(False, axis="x")
 
 
@@ -914,16 +918,16 @@ def _group_axis(ax, groups: Sequence[str], counts: Sequence[str], title: str, al
 
 
 def world_gains(table: pd.DataFrame) -> Figure:
-    """What every arm adds to the ID alone, by what explains behaviour in a world: a panel a domain, whiskers of the noise.
+    """What every arm adds to the ID alone, by what explains behaviour in a world: a panel a domain, whiskers of noise.
 
     Args:
         table: of ``modalities.planted_gains``.
     """
     domains, worlds, arms = (list(table[name].unique()) for name in ("domain", "world", "arm"))
     fig, axes = _panels(len(domains), height=3.1, sharey=True)
-    for ax, domain in zip(axes, domains):
+    for ax, domain in zip(axes, domains, strict=True):
         ax.axhline(0, color="#111827", linewidth=1)
-        for number, (arm, colour, marker) in enumerate(zip(arms, (BLUE, ORANGE, PLUM), "os^")):
+        for number, (arm, colour, marker) in enumerate(zip(arms, (BLUE, ORANGE, PLUM), "os^", strict=False)):
             part = table[(table["domain"] == domain) & (table["arm"] == arm)].set_index("world").loc[worlds]
             places = np.arange(len(worlds)) + 0.2 * (number - (len(arms) - 1) / 2)
             ax.errorbar(
@@ -961,8 +965,8 @@ def text_map(places: np.ndarray, groups: Sequence[str], in_x: np.ndarray, names:
     fig, ax = plt.subplots(figsize=(WIDTH, 4.6))
     groups = np.asarray(groups)
     labels = sorted(set(groups))
-    for label, colour in zip(labels, sns.husl_palette(len(labels), l=0.55)):
-        for domain, marker, inside in ((names[0], "o", in_x), (names[1], "x", ~in_x)):
+    for label, colour in zip(labels, sns.husl_palette(len(labels), l=0.55), strict=True):
+        for marker, inside in (("o", in_x), ("x", ~in_x)):
             chosen = (groups == label) & inside
             ax.scatter(*places[chosen].T, color=[colour], marker=marker, s=16, linewidth=1.0, alpha=0.8)
         centre = np.median(places[groups == label], axis=0)
@@ -977,7 +981,8 @@ def text_map(places: np.ndarray, groups: Sequence[str], in_x: np.ndarray, names:
         )
     ax.legend(
         handles=[
-            plt.Line2D([], [], marker=marker, color=GREY, linestyle="", label=name) for name, marker in zip(names, "ox")
+            plt.Line2D([], [], marker=marker, color=GREY, linestyle="", label=name)
+            for name, marker in zip(names, "ox", strict=True)
         ],
         loc="upper right",
     )

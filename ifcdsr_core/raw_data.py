@@ -1,4 +1,4 @@
-"""From Amazon's raw files to Table 1: what was in them, what each rule left, what other rules would leave, what it costs.
+"""From Amazon's raw files to Table 1: what was in them, what each rule left, what others would leave, what it costs.
 
 Functions take a scenario of the source ``amazon`` and return small tables for a page.
 """
@@ -76,7 +76,7 @@ def rules(scenario: Scenario) -> pd.DataFrame:
 
 def funnel(scenario: Scenario) -> pd.DataFrame:
     """What is left after every step."""
-    names = dict(zip(("items_x", "items_y"), (f"{name} items" for name in scenario.domain_names)))
+    names = dict(zip(("items_x", "items_y"), (f"{name} items" for name in scenario.domain_names), strict=True))
     table = pd.DataFrame(_account(scenario)["funnel"]).rename(columns=names | {"step": "After"})
     table = table.reindex(columns=["After", "interactions", "users", *names.values(), "sequences"])
     for column in table.columns[1:]:
@@ -174,7 +174,7 @@ def shown_rebuilt() -> pd.DataFrame:
 
 
 def rebuilt_from(released: pd.DataFrame, num_items_x: int) -> pd.DataFrame:
-    """The same for any sequences of whole users: ``user``, ``items``, ``timestamps``; items up to num_items_x are of X."""
+    """The same for sequences of whole users: ``user``, ``items``, ``timestamps``; items up to num_items_x are of X."""
     log = released.explode(["items", "timestamps"]).drop_duplicates()
     log = pd.DataFrame(
         {
@@ -188,13 +188,13 @@ def rebuilt_from(released: pd.DataFrame, num_items_x: int) -> pd.DataFrame:
     def of_users(sequences: pd.DataFrame) -> dict[str, set]:
         found = defaultdict(set)
         for row in sequences.itertuples():
-            found[str(row.user)].add(frozenset(zip(row.items, row.timestamps)))
+            found[str(row.user)].add(frozenset(zip(row.items, row.timestamps, strict=True)))
         return found
 
     expected, rows = of_users(released), []
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("x.parquet", "y.parquet")]
-        for path, part in zip(paths, (log[log["in_x"]], log[~log["in_x"]])):
+        for path, part in zip(paths, (log[log["in_x"]], log[~log["in_x"]]), strict=True):
             part[["user", "item", "time"]].to_parquet(path, index=False)
         for windows in CHOICES["windows"]:
             items, sequences, _ = partition(*paths, Rules(min_user=1, min_item=1, windows=windows, leaks="keep"))

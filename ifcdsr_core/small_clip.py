@@ -66,7 +66,7 @@ class Words:
         """Token ids (number of texts, CONTEXT_LENGTH); words beyond the context are dropped."""
         texts = [texts] if isinstance(texts, str) else texts
         tokens = torch.zeros(len(texts), CONTEXT_LENGTH, dtype=torch.long)
-        for row, text in zip(tokens, texts):
+        for row, text in zip(tokens, texts, strict=True):
             ids = [1, *[self._ids.get(word, 2) for word in _words(text)[: CONTEXT_LENGTH - 2]], self.vocab_size - 1]
             row[: len(ids)] = torch.tensor(ids)
         return tokens
@@ -188,7 +188,7 @@ def _shifted(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return torch.stack(
         [
             one[:, down : down + IMAGE_SIZE, right : right + IMAGE_SIZE]
-            for one, (down, right) in zip(padded, rng.integers(7, size=(len(images), 2)))
+            for one, (down, right) in zip(padded, rng.integers(7, size=(len(images), 2)), strict=True)
         ]
     )
 

@@ -41,7 +41,9 @@ def table1(scenario: Scenario) -> pd.DataFrame:
             "test": int(counts.get(("test", domain), 0)),
             "avg_length": scenario.flat_items[1].mean(),
         }
-        for domain, name, num_items in zip("xy", scenario.domain_names, (scenario.num_items_x, scenario.num_items_y))
+        for domain, name, num_items in zip(
+            "xy", scenario.domain_names, (scenario.num_items_x, scenario.num_items_y), strict=True
+        )
     ]
     return pd.DataFrame(rows)
 

@@ -302,7 +302,7 @@ def groups(
     ends = [*bounds[1:], known.max(initial=-np.inf)]
     labels = [
         _label(part.min(), part.max() if whole else end, whole) if number == 0 or whole else _label(bound, end, whole)
-        for number, (part, bound, end) in enumerate(zip(parts, bounds, ends))
+        for number, (part, bound, end) in enumerate(zip(parts, bounds, ends, strict=False))
     ]
     return pd.Categorical.from_codes(codes, labels, ordered=True)
 
@@ -571,7 +571,7 @@ def trends(
         apart = ends_apart(case_mrr(after, protocol) - case_mrr(before, protocol), values, strata)
         of_seed = [
             trend(case_mrr([a], protocol) - case_mrr([b], protocol), values, strata, samples=0)[0]
-            for a, b in zip(after, before)
+            for a, b in zip(after, before, strict=True)
         ]
         same = sum(bool(one * rho > 0) for one in of_seed)
         rows.append(
@@ -584,7 +584,7 @@ def trends(
     return result.assign(
         Verdict=[
             _verdict(claim.expected, rho, p, apart.value)
-            for claim, rho, p, apart in zip(claims, result["ρ"], corrected, result["Ends apart"])
+            for claim, rho, p, apart in zip(claims, result["ρ"], corrected, result["Ends apart"], strict=True)
         ]
     )
 
@@ -682,7 +682,7 @@ def domain_panels(
             cases[name], runs, along, domain=code
         )
         for name, runs in results.items()
-        for domain, code in zip(DOMAIN_NAMES[name], "xy")
+        for domain, code in zip(DOMAIN_NAMES[name], "xy", strict=True)
     }
 
 
@@ -706,7 +706,7 @@ def against_best(
         InputError: no such model, or no other.
     """
     ours, parts = _label_of(reference, experiment), []
-    for domain, code in zip(DOMAIN_NAMES[table.attrs["scenario"]], "xy"):
+    for domain, code in zip(DOMAIN_NAMES[table.attrs["scenario"]], "xy", strict=True):
         inside = (table["target_domain"] == code).to_numpy()
         rival = max(
             (label for label in experiment if label != ours),
@@ -746,7 +746,7 @@ def popularity_verdict(table: pd.DataFrame, experiment: Mapping[str, Sequence[Ru
     """
     lead, chance, lines = against_best(table, experiment, "popularity", reference), random_mrr(), []
     ours = escape(_label_of(reference, experiment))
-    for (domain, part), code in zip(lead.groupby("Target", sort=False), "xy"):
+    for (domain, part), code in zip(lead.groupby("Target", sort=False), "xy", strict=True):
         inside = (table["target_domain"] == code).to_numpy()
         unseen = inside & (table["popularity"] == 0).to_numpy()
         total, rival = part["Part"].sum(), escape(part["Rival"].iloc[0])

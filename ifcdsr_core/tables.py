@@ -47,7 +47,7 @@ def run_metrics(run: Run, names: tuple[str, str]) -> pd.DataFrame:
     table = run.metrics.copy()
     table[list(METRICS)] *= 100
     table["protocol"] = table["protocol"].map({"sampled_999": "999 negatives", "full": "all items"})
-    table["domain"] = table["domain"].map(dict(zip("xy", names)))
+    table["domain"] = table["domain"].map(dict(zip("xy", names, strict=True)))
     return table.rename(columns={"protocol": "Ranked among", "domain": "Target", "cases": "Cases"})
 
 
@@ -187,7 +187,7 @@ def feature_counts(scenario: Scenario, missing: np.ndarray) -> pd.DataFrame:
     in_y = scenario.items["domain"].to_numpy() == "y"
     rows = [
         (name, int(mask.sum()), int((mask & ~missing).sum()), int((mask & missing).sum()))
-        for name, mask in zip(scenario.domain_names, (~in_y, in_y))
+        for name, mask in zip(scenario.domain_names, (~in_y, in_y), strict=True)
     ]
     return pd.DataFrame(rows, columns=["Domain", "Items", "With picture", "Without (fallback)"])
 
@@ -248,7 +248,7 @@ def enhancement_costs() -> pd.DataFrame:
 
 
 def enhanced_examples(scenario: Scenario, count: int = 2, seed: int = 0) -> pd.DataFrame:
-    """Some titles of each domain of the demo, and the texts that rules make of them: ``Domain``, ``Title``, ``Text``."""
+    """Some titles of each domain of the demo, and the texts rules make of them: ``Domain``, ``Title``, ``Text``."""
     from ifcdsr_core.texts import item_texts
 
     enhanced, domain = item_texts(scenario, "rules"), scenario.items["domain"].to_numpy()

@@ -53,7 +53,7 @@ def item_texts(scenario: Scenario, text: str = "title") -> list[str | None]:
     """
     return [
         enhancement.text(title) if title and enhancement else title
-        for title, enhancement in zip(_titles(scenario), _enhancements(scenario, text))
+        for title, enhancement in zip(_titles(scenario), _enhancements(scenario, text), strict=True)
     ]
 
 
@@ -66,7 +66,7 @@ def text_counts(scenario: Scenario, text: str = "title") -> pd.DataFrame:
     titled = np.array([title is not None for title in _titles(scenario)])
     enhanced = titled & np.array([enhancement is not None for enhancement in _enhancements(scenario, text)])
     rows = []
-    for domain, name in zip(DOMAINS, scenario.domain_names):
+    for domain, name in zip(DOMAINS, scenario.domain_names, strict=True):
         here = (scenario.items["domain"] == domain).to_numpy()
         rows.append((name, *(int((here & part).sum()) for part in (here, enhanced, titled & ~enhanced, ~titled))))
     return pd.DataFrame(rows, columns=["Domain", "Items", "Enhanced", "Plain title", "None"])
@@ -89,8 +89,11 @@ def _enhancements(scenario: Scenario, text: str) -> list[Enhancement | None]:
         raise InputError(f"unknown text {text!r}: choose title, rules, or llm:<model>")
     from ifcdsr_core.enhancement import stored
 
-    known, names = stored(model), dict(zip(DOMAINS, scenario.domain_names))
-    found = [known.get((names[domain], title)) for domain, title in zip(scenario.items["domain"], _titles(scenario))]
+    known, names = stored(model), dict(zip(DOMAINS, scenario.domain_names, strict=True))
+    found = [
+        known.get((names[domain], title))
+        for domain, title in zip(scenario.items["domain"], _titles(scenario), strict=True)
+    ]
     if not any(found):
         raise InputError(
             f"{model} has enhanced no title of {scenario.source}/{scenario.name} yet: ask it with "

@@ -66,7 +66,7 @@ _BYTES = {
 def FILES(
     release: str, scenario: str, reviews: str = "ratings"
 ) -> list[tuple[str, str | None, int | None, str | None]]:
-    """The raw files of a scenario: name, public address (None: made up here), bytes and SHA-256 (None: nobody recorded).
+    """The raw files of a scenario: name, public address (None: made up here), bytes and SHA-256 (None: not recorded).
 
     In this order: reviews of X, reviews of Y, metadata of X, metadata of Y.
 
@@ -141,7 +141,7 @@ def converted(scenario: str, release: str, reviews: str) -> tuple[list[Path], di
         raw = [_find(release, scenario, name, url) for name, url, *_ in published]
     parquet, files = [], {}
     for (name, url, _, sha256), path, convert in zip(
-        published, raw, [raw_reviews.interactions] * 2 + [raw_reviews.items] * 2
+        published, raw, [raw_reviews.interactions] * 2 + [raw_reviews.items] * 2, strict=True
     ):
         table, facts = convert(path, data_dir() / "amazon" / release)
         parquet.append(table)
@@ -168,7 +168,7 @@ def _described(items: pd.DataFrame, metadata: list[Path]) -> pd.DataFrame:
     import polars as pl
 
     parts = []
-    for domain, path in zip("xy", metadata):
+    for domain, path in zip("xy", metadata, strict=True):
         part = pl.DataFrame({"source_id": items.loc[items["domain"] == domain, "source_id"].tolist()})
         known = pl.scan_parquet(path).join(part.lazy(), on="source_id", how="semi").collect(engine="streaming")
         parts.append(part.join(known, on="source_id", how="left", maintain_order="left"))

@@ -87,9 +87,9 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Sce
 def several_sequences(scenario: str = "food_kitchen") -> pd.DataFrame:
     """All sequences of the users who have several and none out of sight: ``user``, ``items``, ``timestamps``.
 
-    The files number the sequences user by user, and the validation and test files have the last one of each user, so that
-    it is known how many there are. Earlier ones are in the training file, which can't always be had, and some in an
-    earlier validation file.
+    The files number the sequences user by user, and the validation and test files have the last one of each user, so
+    that it is known how many there are. Earlier ones are in the training file, which can't always be had, and some in
+    an earlier validation file.
 
     Raises:
         InputError: a file can't be had, or is malformed.
@@ -149,7 +149,7 @@ def read_users(path: Path) -> int:
 def read_sequences(
     path: Path, split: str, num_users: int, num_items_x: int, num_items: int
 ) -> tuple[pd.DataFrame, dict]:
-    """The sequences of one file, each in time order, and what was found: ``not_in_time_order``, ``ids`` (of sequences)."""
+    """The sequences of a file, each in time order, and what was found: ``not_in_time_order``, ``ids`` of sequences."""
     rows, num_unsorted, ids = [], 0, []
     for number, line in files.lines(path):
         match = _SEQUENCE_LINE.fullmatch(line)

@@ -3,7 +3,7 @@
 Every item has a look (kind, colour, pattern), which its picture shows; a theme, which its title names; and a stage,
 which nothing shows. A user has a visual taste (a colour and a pattern) and a theme per domain. In each domain kinds and
 stages follow one another in a cycle. Some items are there from the first day, the others come over the years. The
-chance of item j as the next item of its domain, among those that are out and not yet in the sequence, is proportional to
+chance of item j as the next item of its domain, among those out and not yet in the sequence, is proportional to
 
     popularity_j ** POPULARITY
     * exp(visual_signal * (COLOUR [colour_j is the user's] + PATTERN [pattern_j is the user's]
@@ -13,10 +13,10 @@ chance of item j as the next item of its domain, among those that are out and no
 
 - ``visual_signal`` (0 to 1) scales what pictures explain. At 0 behaviour does not depend on anything a picture shows,
   so image fusion must not help.
-- ``text_signal`` (0 to 1) scales what titles alone explain, theme and maker. At 0 these play no part. Titles name the kind,
-  too, which pictures show: where titles are to explain nothing at all, ``visual_signal`` has to be 0 as well.
-- ``makers`` (0 to 24) is the number of makers, whom titles name. A dozen themes hardly tell an item from others; with makers
-  titles tell as much as pictures do. By default there are none.
+- ``text_signal`` (0 to 1) scales what titles alone explain, theme and maker. At 0 these play no part. Titles name the
+  kind, too, which pictures show: where titles are to explain nothing at all, ``visual_signal`` has to be 0 as well.
+- ``makers`` (0 to 24) is the number of makers, whom titles name. A dozen themes hardly tell an item from others; with
+  makers titles tell as much as pictures do. By default there are none.
 - ``cross_domain_signal`` (0 to 1) is the share of users whose taste and theme in Y are those they have in X; the others
   draw both anew. At 0 the history in one domain tells nothing about the other.
 - ``missing_pictures`` (0 to 1) is the share of items that have no picture, as for many of Amazon's; behaviour stays.
@@ -175,14 +175,16 @@ def _catalogue(scenario: str, world: _World, random: np.random.Generator) -> pd.
     from ifcdsr_core.pictures import COLOURS, KINDS, PATTERNS
 
     parts = []
-    for domain, domain_name, count in zip("xy", DOMAIN_NAMES[scenario], world.num_items):
+    for domain, domain_name, count in zip("xy", DOMAIN_NAMES[scenario], world.num_items, strict=True):
         theme, kind = random.choice(world.themes, count), random.choice(KINDS[domain_name], count)
         parts.append(
             pd.DataFrame(
                 {
                     "domain": domain,
                     "source_id": [f"demo-{domain_name.lower()}-{number:04d}" for number in range(1, count + 1)],
-                    "title": [f"{t} {k}, no. {n}" for t, k, n in zip(theme, kind, random.permutation(count) + 1)],
+                    "title": [
+                        f"{t} {k}, no. {n}" for t, k, n in zip(theme, kind, random.permutation(count) + 1, strict=True)
+                    ],
                     "kind": kind,
                     "colour": random.choice(list(COLOURS), count),
                     "pattern": random.choice(PATTERNS, count),
@@ -208,7 +210,7 @@ def _draw_pictures(items: pd.DataFrame, scenario: str, folder: Path, stream: lis
     from ifcdsr_core.pictures import Look, draw
 
     store = data_dir() / "pictures" / f"demo-{scenario}-seed{stream[0]}-{VERSION}"
-    names = dict(zip("xy", DOMAIN_NAMES[scenario]))
+    names = dict(zip("xy", DOMAIN_NAMES[scenario], strict=True))
     if not store.is_dir():
         with new_folder(store) as staging:
             for row in items.itertuples():
@@ -262,7 +264,7 @@ def _behaviour(
             utility = np.broadcast_to(base[span], (len(rows), world.num_items[domain])).copy()
             for name, values in attributes.items():
                 utility += weight[name] * (values[span] == likes[name][user[rows], domain, None])
-            for (strength, values), before in zip(courses, last):
+            for (strength, values), before in zip(courses, last, strict=True):
                 cycle = values[span].max() + 1
                 utility += strength * (values[span] == (before[rows, domain, None] + 1) % cycle)
             utility[released[span] > times[rows, :1]] = -np.inf
@@ -273,7 +275,7 @@ def _behaviour(
                 utility[np.flatnonzero(inside), seen[inside]] = -np.inf
             drawn = utility.argmax(axis=1) + offsets[domain]
             chosen[rows, step] = drawn + 1
-            for (_, values), before in zip(courses, last):
+            for (_, values), before in zip(courses, last, strict=True):
                 before[rows, domain] = values[drawn]
 
     end = times[np.arange(len(user)), length - 1]
@@ -286,8 +288,8 @@ def _behaviour(
             "user": [f"u{number:04d}" for number in user],
             "split": split,
             "target_domain": np.where(target <= world.num_items[0], "x", "y"),
-            "items": [row[:n].astype(np.int32) for row, n in zip(chosen, length)],
-            "timestamps": [row[:n] for row, n in zip(times, length)],
+            "items": [row[:n].astype(np.int32) for row, n in zip(chosen, length, strict=True)],
+            "timestamps": [row[:n] for row, n in zip(times, length, strict=True)],
         }
     )
 

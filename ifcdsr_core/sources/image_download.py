@@ -248,7 +248,7 @@ def link_images(items: pd.DataFrame, store: Path, folder: Path, placeholders: It
     known = {line.source_id: line for line in read_manifest(store).itertuples()}
     left_out, images = set(placeholders), []
     (folder / "images").mkdir(exist_ok=True)
-    for source_id, image in zip(items["source_id"].map(str), items["image"]):
+    for source_id, image in zip(items["source_id"].map(str), items["image"], strict=True):
         if line := known.get(source_id):
             image = None
             if line.kind == "ok" and line.sha256 not in left_out and _is_there(store, line.file, line.bytes):
@@ -291,7 +291,7 @@ class _Answer:
 
 
 def _pictures(items: pd.DataFrame, most: int) -> Iterator[_Picture]:
-    for source_id, addresses in zip(items["source_id"], items["image_urls"]):
+    for source_id, addresses in zip(items["source_id"], items["image_urls"], strict=True):
         several = addresses is not None and not isinstance(addresses, (str, float))
         listed = list(addresses) if several else [addresses] if isinstance(addresses, str) else []
         given = dict.fromkeys(address.strip() for address in listed if isinstance(address, str) and address.strip())
@@ -318,7 +318,7 @@ def _line(picture: _Picture, answer: _Answer) -> dict:
     facts = dict.fromkeys(("bytes", "width", "height", "format", "sha256", "file")) | answer.facts
     tried = [
         {"address": address, "kind": failed.kind, "status": failed.status, "detail": failed.detail}
-        for address, failed in zip(picture.addresses, picture.failed)
+        for address, failed in zip(picture.addresses, picture.failed, strict=False)
     ]
     return {
         "source_id": picture.source_id,

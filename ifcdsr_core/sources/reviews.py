@@ -240,15 +240,15 @@ def _decoded(line: bytes) -> str | None:
 def _tables(raw: Path, schema: pa.Schema, problems: Problems, read: Callable) -> Iterator[pa.Table]:
     """Arrow tables of what ``read(text, note)`` returns for each line; what it refuses is noted."""
     rows = []
-    for number, block in _blocks(raw):
-        for number, line in enumerate(block.split(b"\n"), start=number):
+    for first, block in _blocks(raw):
+        for number, line in enumerate(block.split(b"\n"), start=first):
             try:
-                rows.append(read(_text(line), lambda kind: problems.note(kind, number)))
+                rows.append(read(_text(line), lambda kind, number=number: problems.note(kind, number)))
             except _Bad as error:
                 problems.note(str(error), number)
         while rows:
             batch, rows = rows[:_BATCH], rows[_BATCH:]
-            yield pa.table(list(map(list, zip(*batch))), schema=schema)
+            yield pa.table(list(map(list, zip(*batch, strict=True))), schema=schema)
 
 
 def _text(line: bytes) -> str:

@@ -1,9 +1,9 @@
 """A small sample of raw files as the 2014 release has them, made up, and a shop for its pictures.
 
-It is the demo's world, logged as Amazon logged: a rating a line, items by name, days; metadata that are Python literals.
-With it comes what makes raw files raw: users of one domain only, second ratings of the same item, items that stand in
-both categories, items without a title or picture, and lines that are damaged. So the way from raw files to a trained
-model can be gone, and looked at, without a download.
+It is the demo's world, logged as Amazon logged: a rating a line, items by name, days; metadata that are Python
+literals. With it comes what makes raw files raw: users of one domain only, second ratings of the same item, items that
+stand in both categories, items without a title or picture, and lines that are damaged. So the way from raw files to a
+trained model can be gone, and looked at, without a download.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def write(paths: Sequence[Path], scenario: str) -> None:
     log = _log(world, random)
     both = random.permutation(np.flatnonzero(world.items["domain"] == "x"))[:IN_BOTH] + 1
     items = _described(world, random)
-    for domain, ratings, metadata in zip("xy", paths[:2], paths[2:]):
+    for domain, ratings, metadata in zip("xy", paths[:2], paths[2:], strict=True):
         listed = items[(items["domain"] == domain) | items["item"].isin(both)]
         part = log[log["item"].isin(listed["item"])].sort_values(["item", "time", "user"])
         _write(
@@ -79,7 +79,7 @@ def shop(items: pd.DataFrame, scenario: str) -> Iterator[pd.DataFrame]:
     world = prepare("demo", scenario)
     files = {
         f"/{_asin(scenario, item)}.png": world.folder / image
-        for item, image in zip(world.items["item"], world.items["image"])
+        for item, image in zip(world.items["item"], world.items["image"], strict=True)
     }
 
     class Counter(http.server.BaseHTTPRequestHandler):
@@ -121,7 +121,7 @@ def _log(world: Scenario, random: np.random.Generator) -> pd.DataFrame:
     ).drop_duplicates()
     users = np.sort(log["user"].unique())
     likes_of = random.choice(users, round(ONE_DOMAIN * len(users)), replace=False)
-    stays_in_y = dict(zip(likes_of, random.random(len(likes_of)) < 0.5))
+    stays_in_y = dict(zip(likes_of, random.random(len(likes_of)) < 0.5, strict=True))
     alike = log[log["user"].isin(likes_of)]
     alike = alike[alike["user"].map(stays_in_y) == (alike["item"] > world.num_items_x)]
     again = log.sample(frac=AGAIN, random_state=0)
@@ -141,7 +141,7 @@ def _described(world: Scenario, random: np.random.Generator) -> pd.DataFrame:
     items = world.items
     untitled, unpictured, gone = (random.random(len(items)) < share for share in (UNTITLED, UNPICTURED, GONE))
     lines = []
-    for row, no_title, no_picture, is_gone in zip(items.itertuples(), untitled, unpictured, gone):
+    for row, no_title, no_picture, is_gone in zip(items.itertuples(), untitled, unpictured, gone, strict=True):
         title = {} if no_title else {"title": row.title.replace("Night", "Night &amp; Day")}
         asin = _asin(world.name, row.item)
         address = {} if no_picture else {"imUrl": f"{SHOP}{'gone-' if is_gone else ''}{asin}.png"}
