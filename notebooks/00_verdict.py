@@ -16,12 +16,12 @@
 # %% [markdown]
 # # The verdict
 #
-# What the papers claim, claim by claim, and what the runs of this book say of it. No verdict is written by hand: each is
-# made from run files by a stated rule (`ifcdsr_core/claims.py`), with its number beside it.
+# What the papers claim, claim by claim, and what the runs of this book say of it. No verdict is written by hand: each
+# is made from run files by a stated rule (`ifcdsr_core/claims.py`), with its number beside it.
 #
 # *Reproduced on the demo* means that the mechanism works where it was planted, and does not where it was not: the idea
-# and this implementation are sound. It does not mean that it works on Amazon's data. *Cannot be checked here* says what it
-# would take. The numbers are MRRs against 999 negatives in percent, differences of them in percentage points; what
+# and this implementation are sound. It does not mean that it works on Amazon's data. *Cannot be checked here* says what
+# it would take. The numbers are MRRs against 999 negatives in percent, differences of them in percentage points; what
 # follows a ± is twice the root of the squared standard errors over seeds and over test cases.
 
 # %% tags=["parameters"]

@@ -100,8 +100,8 @@ page.show(
 
 # %% [markdown]
 # Where the table shows a dash or a difference, this is what the files themselves say. The three files number their
-# sequences jointly, so the numbers that the files at hand leave out belong to the missing one; and from the printed average
-# follows the one that its sequences would have to have.
+# sequences jointly, so the numbers that the files at hand leave out belong to the missing one; and from the printed
+# average follows the one that its sequences would have to have.
 
 # %%
 tables.paper_remarks(paper)

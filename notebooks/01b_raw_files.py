@@ -16,9 +16,9 @@
 # %% [markdown]
 # # From raw files to Table 1
 #
-# "We re-partitioned four e-commerce datasets": with this sentence the papers' data begin, and nobody published the step.
-# This page goes the whole way, from the files that Amazon's reviews are published in to sequences, pictures, CLIP vectors
-# and a trained model, and counts what each step leaves.
+# "We re-partitioned four e-commerce datasets": with this sentence the papers' data begin, and nobody published the
+# step. This page goes the whole way, from the files that Amazon's reviews are published in to sequences, pictures, CLIP
+# vectors and a trained model, and counts what each step leaves.
 #
 # It runs on a **sample that is made up**: the demo's world, written in the format of the 2014 release, with the faults
 # that such files have. Its numbers say nothing about Amazon. With the real files at hand
@@ -61,16 +61,16 @@ page.show(raw_data.bad_lines(world), "Lines that could not be used.", "tab-bad-l
 # ## The rules
 #
 # The papers name some of the rules, and for few of them in which order or how they count. Each is a parameter here
-# (`--source-option windows=pieces`), and the defaults are those that the released files of C2DSR {cite:p}`c2dsr` bear out:
-# their sequences, for instance, are *sliding* windows, which overlap. `ifcdsr_core/sources/partition.py` explains each rule
-# and what was seen in those files.
+# (`--source-option windows=pieces`), and the defaults are those that the released files of C2DSR {cite:p}`c2dsr` bear
+# out: their sequences, for instance, are *sliding* windows, which overlap. `ifcdsr_core/sources/partition.py` explains
+# each rule and what was seen in those files.
 
 # %% mystnb={"markdown_format": "myst"} tags=["hide-output"]
 page.show(raw_data.rules(world), "The rules of the re-partition.", "tab-rules")
 
 # %% [markdown]
-# How is it known that the windows slide? For Food-Kitchen users all of whose several sequences are in released files, the
-# rule is applied to what these hold together, and should give the same sequences back:
+# How is it known that the windows slide? For Food-Kitchen users all of whose several sequences are in released files,
+# the rule is applied to what these hold together, and should give the same sequences back:
 
 # %% mystnb={"markdown_format": "myst"}
 page.show(
@@ -97,8 +97,9 @@ plots.save_figure(plots.funnel(funnel), f"01b_{release}_{scenario}")
 # ## Does training know the answers?
 #
 # A user's latest sequence is held out, and its last item is the target. Sequences overlap, so the items *before* the
-# target can well be in a training sequence of the same user. What may not be there is the target itself, or anything the user
-# did later. As long as it is the latest sequence that is held out there can be no such thing; it is counted all the same.
+# target can well be in a training sequence of the same user. What may not be there is the target itself, or anything
+# the user did later. As long as it is the latest sequence that is held out there can be no such thing; it is counted
+# all the same.
 
 # %% mystnb={"markdown_format": "myst"}
 page.show(raw_data.leaks(world), f"{title}: what training knows of what is held out.", "tab-leaks")
@@ -126,9 +127,9 @@ page.show(
 # %% [markdown]
 # ## Pictures
 #
-# The metadata tell where each picture is. The sample's shop is opened for this page, on this machine, and answers as shops
-# do: with pictures, with "not found", with a web page that calls itself a picture. Every item ends with a picture or with
-# a named reason, and what was once asked is not asked again.
+# The metadata tell where each picture is. The sample's shop is opened for this page, on this machine, and answers as
+# shops do: with pictures, with "not found", with a web page that calls itself a picture. Every item ends with a picture
+# or with a named reason, and what was once asked is not asked again.
 
 # %% mystnb={"markdown_format": "myst"}
 world, outcomes = raw_data.fetch_pictures(world)
@@ -148,8 +149,8 @@ page.show(
 # %% [markdown]
 # ## A model
 #
-# And that is all a model needs. A short training of IFCDSR shows that the chain holds; {doc}`04_comparison` has the long ones.
-# (The sample has fewer than a thousand items in each domain, so that both protocols rank among the same.)
+# And that is all a model needs. A short training of IFCDSR shows that the chain holds; {doc}`04_comparison` has the
+# long ones. (The sample has fewer than a thousand items in each domain, so that both protocols rank among the same.)
 
 # %%
 (config,) = experiments.configurations(
@@ -189,8 +190,8 @@ page.show(
 #
 # Each can be killed and continues where it stopped; `embed` and `train` also run under `torchrun`, on several GPUs. The
 # last table says what they have to move, from the published numbers of ratings, the recorded sizes of files and the
-# paper's numbers of items; and how long that takes at the speeds of `benchmarks/`, measured on two processors, without a
-# GPU. **The real files could not be had where this book was made**, so that these times were never seen as a whole.
+# paper's numbers of items; and how long that takes at the speeds of `benchmarks/`, measured on two processors, without
+# a GPU. **The real files could not be had where this book was made**, so that these times were never seen as a whole.
 
 # %% mystnb={"markdown_format": "myst"}
 page.show(
@@ -200,9 +201,9 @@ page.show(
 )
 
 # %% [markdown]
-# The re-partition streams, so that its memory does not grow with the files as that of a plain version does. Of the time of the
-# large CLIP most is the model's own (on two processors, without a GPU), so that little is to be gained around it; decoding
-# alone is many times as fast (`data/results/benchmarks/embedding.json`), and a GPU is what it waits for.
+# The re-partition streams, so that its memory does not grow with the files as that of a plain version does. Of the time
+# of the large CLIP most is the model's own (on two processors, without a GPU), so that little is to be gained around
+# it; decoding alone is many times as fast (`data/results/benchmarks/embedding.json`), and a GPU is what it waits for.
 
 # %% mystnb={"markdown_format": "myst"}
 page.show(

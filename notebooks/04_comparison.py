@@ -21,11 +21,11 @@
 # that everybody can run; its numbers say something about the models and nothing about the paper's numbers.
 #
 # All models run in one harness: the same sequences, the same 999 negatives for every case (drawn once, from a named
-# seed), the same early stopping, the same grid of learning rate and L2 where one was searched. In the
-# tables stand the rivals of the paper; C2DSR {cite:p}`c2dsr`, whose data and protocol the paper uses without comparing
-# with it; IFCDSR's sequel LLM-EMF, with plain titles for texts ({doc}`06_llm_emf`); and two that learn nothing. *Popularity* offers everyone what is bought most; *Co-occurrence* what was bought
-# together with the items of the history {cite:p}`sarwar2001`. Whoever does not beat these has learned nothing about the
-# order of a history, or about users.
+# seed), the same early stopping, the same grid of learning rate and L2 where one was searched. In the tables stand the
+# rivals of the paper; C2DSR {cite:p}`c2dsr`, whose data and protocol the paper uses without comparing with it; IFCDSR's
+# sequel LLM-EMF, with plain titles for texts ({doc}`06_llm_emf`); and two that learn nothing. *Popularity* offers
+# everyone what is bought most; *Co-occurrence* what was bought together with the items of the history
+# {cite:p}`sarwar2001`. Whoever does not beat these has learned nothing about the order of a history, or about users.
 
 # %% tags=["parameters"]
 source = "demo"  # of the runs made on this page
@@ -166,8 +166,8 @@ for name, runs in shipped.items():
 #
 # Training stops when a few epochs bring no better validation MRR. On Movie-Book that happened early: there, the first
 # epochs teach a model what is popular, and what comes after is not seen within the patience given. A model whose best
-# epoch is one of the first stands in the tables as hardly trained; a longer budget for all is needed before it is called
-# worse than another.
+# epoch is one of the first stands in the tables as hardly trained; a longer budget for all is needed before it is
+# called worse than another.
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
@@ -203,9 +203,9 @@ for name, runs in shipped.items():
 # ### LLMCDSR's data
 #
 # The same domains, cut by other authors, complete with their training files. Most users of these have a history in one
-# domain only, and the users to test on are few; no number of the paper belongs here. Training sequences are many, so that
-# training was cut to two epochs, and histories to their newest items (`max_seq_len` in each run's `config.json`); where the
-# second epoch is the best, as the last table says, more would have helped.
+# domain only, and the users to test on are few; no number of the paper belongs here. Training sequences are many, so
+# that training was cut to two epochs, and histories to their newest items (`max_seq_len` in each run's `config.json`);
+# where the second epoch is the best, as the last table says, more would have helped.
 
 # %% mystnb={"markdown_format": "myst"}
 other = experiments.shipped_comparison("llmcdsr", "food_kitchen")
@@ -236,8 +236,8 @@ else:
 # %% [markdown]
 # ## On the demo
 #
-# All models share data, loss, training and candidates, and differ only in what makes them this model. IFCDSR and LLM-EMF
-# alone see the pictures, and in this world pictures explain a good part of what people buy: that it wins here
+# All models share data, loss, training and candidates, and differ only in what makes them this model. IFCDSR and
+# LLM-EMF alone see the pictures, and in this world pictures explain a good part of what people buy: that it wins here
 # says that the software finds what was planted, and not that it would win elsewhere. Runs that are shipped with the
 # book are taken from there; `python -m ifcdsr_core sweep comparison --recompute` makes them anew. In a domain with
 # fewer than a thousand items there are fewer than 999 negatives: both protocols then rank all items, and agree.
@@ -280,10 +280,10 @@ for name, runs in results.items():
 #
 # Learning rate and L2 of the demo come from a grid like the paper's, searched for each model with seed 0 and chosen by
 # validation MRR alone; all else is the same for all. The demo has a hundredth of the paper's training steps, so its
-# learning rates are ten times the paper's; how many of the nine points were searched, the table says. A scenario without
-# a table here takes what was found on the other. The real runs
-# above were not tuned: all have the same learning rate and L2, from the paper's grid. The constants of the demo's world
-# were settled while looking at test MRRs of seed 0: its numbers illustrate, and are no evidence about unseen data.
+# learning rates are ten times the paper's; how many of the nine points were searched, the table says. A scenario
+# without a table here takes what was found on the other. The real runs above were not tuned: all have the same learning
+# rate and L2, from the paper's grid. The constants of the demo's world were settled while looking at test MRRs of seed
+# 0: its numbers illustrate, and are no evidence about unseen data.
 
 # %% mystnb={"markdown_format": "myst"}
 for name in names:

@@ -18,8 +18,8 @@
 #
 # What does each part of IFCDSR contribute? The paper answers with three columns: the *original framework* uses IDs and
 # the merged sequence alone; *+ image fusion* adds the image vectors; *+ multiple attention* adds separate attention for
-# each domain. This page repeats them on the demo, and then asks the questions that only a generated world can answer: is
-# a gain owed to pictures, and to the other domain, or would anything of that size have brought it?
+# each domain. This page repeats them on the demo, and then asks the questions that only a generated world can answer:
+# is a gain owed to pictures, and to the other domain, or would anything of that size have brought it?
 
 # %% tags=["parameters"]
 source = "demo"  # of the ablation; it needs pictures
@@ -116,9 +116,9 @@ for name in names:
 # That a score rises when images are added is no proof that the images did it: the model has also become larger, and has
 # a second opinion of every item. The demo can tell, in two ways.
 #
-# - *The dial.* `visual_signal` sets how much of behaviour pictures explain. At 1 users choose by colour and pattern: image
-#   fusion should help. At 0 behaviour does not depend on anything a picture shows, while pictures and model stay the
-#   same: image fusion must not help.
+# - *The dial.* `visual_signal` sets how much of behaviour pictures explain. At 1 users choose by colour and pattern:
+#   image fusion should help. At 0 behaviour does not depend on anything a picture shows, while pictures and model stay
+#   the same: image fusion must not help.
 # - *The placebo.* Each item gets the picture of another item of its domain, drawn at random. The model is as large, the
 #   vectors are as many and as different, but they say nothing about their item. What is gained all the same is not owed
 #   to pictures, but to a second opinion of every item.
@@ -154,11 +154,11 @@ for name, gains in visual_gains.items():
 # ## Is the gain of multiple attention owed to the other domain?
 #
 # Multiple attention gives each domain an encoder of its own beside that of the merged sequence. It can help for two
-# reasons: because it *keeps the domains apart*, so that a domain with more behaviour does not drown the other; or because
-# it *carries over* what one domain says about the other. The dial `cross_domain_signal` tells them apart. At 0 a user's
-# taste in Y is drawn anew and has nothing to do with that in X: there is nothing to carry over, and what is gained over
-# the merged sequence alone is owed to keeping apart. The second curve compares with an encoder for each domain alone
-# (λ1 = λ2 = 0): what the other domain and the merged sequence add to it.
+# reasons: because it *keeps the domains apart*, so that a domain with more behaviour does not drown the other; or
+# because it *carries over* what one domain says about the other. The dial `cross_domain_signal` tells them apart. At 0
+# a user's taste in Y is drawn anew and has nothing to do with that in X: there is nothing to carry over, and what is
+# gained over the merged sequence alone is owed to keeping apart. The second curve compares with an encoder for each
+# domain alone (λ1 = λ2 = 0): what the other domain and the merged sequence add to it.
 #
 # Strictly, then, a gain over the merged sequence at 0 is no sign of a broken implementation; a gain that does not grow
 # with the dial would be a sign that nothing is carried over.

@@ -126,14 +126,14 @@ Markdown(inspection.lag_verdict(lags, words))
 # doesn't. If an encoder looks for one of these, items that share it should get more attention than others. Share it
 # with what? Two answers.
 #
-# - **With the target.** A reader who knows the end of the story would look at the items that point to it. The model does
-#   not know it, so a ratio above 1 would mean that it can tell which items are telling.
+# - **With the target.** A reader who knows the end of the story would look at the items that point to it. The model
+#   does not know it, so a ratio above 1 would mean that it can tell which items are telling.
 # - **With the newest item**, the one that asks. Attention compares it with each earlier item, so this is what the
 #   mechanism can do most directly. The newest item itself is left out of the count.
 #
 # The figure shows the attention on sharing items as a multiple of what is expected. Hollow: expected is their share of
-# the history. That can mislead, since position matters, too: kinds follow one another in a cycle, so the kind that comes
-# next is rarely that of the last few items. Filled: expected is what the same positions of equally long histories
+# the history. That can mislead, since position matters, too: kinds follow one another in a cycle, so the kind that
+# comes next is rarely that of the last few items. Filled: expected is what the same positions of equally long histories
 # usually get from that encoder. At 1 the attribute plays no part.
 #
 # Expected of image encoders would be ratios away from 1 for what pictures show, and at 1 for theme and stage, of

@@ -27,9 +27,9 @@
 # image and text. {doc}`05b_ledger` tells what other weights do. In code it is IFCDSR with one more entry in its list of
 # modalities (`ifcdsr_core/models/llm_emf.py`), and any of them can be left out.
 #
-# **No language model wrote anything on this page.** Asking one takes an endpoint and a key. What is measured here is what
-# plain titles do, and on the demo what texts made of titles by rules do; how to have them written by a language model,
-# and what that costs, is told below.
+# **No language model wrote anything on this page.** Asking one takes an endpoint and a key. What is measured here is
+# what plain titles do, and on the demo what texts made of titles by rules do; how to have them written by a language
+# model, and what that costs, is told below.
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
@@ -83,8 +83,8 @@ page.show(
 # ## What it would cost
 #
 # Before the first call the number of tokens is estimated: those of the prompts by counting them with DeepSeek's own
-# tokenizer, those of the answers from earlier answers, or from an assumption where there are none. Prices are DeepSeek-R1's
-# at its launch and change; a budget stops the calls before it is overdrawn.
+# tokenizer, those of the answers from earlier answers, or from an assumption where there are none. Prices are
+# DeepSeek-R1's at its launch and change; a budget stops the calls before it is overdrawn.
 
 # %% mystnb={"markdown_format": "myst"}
 page.show(
@@ -106,11 +106,11 @@ page.show(
 #
 # ## Vectors of texts
 #
-# Two encoders make vectors of texts. CLIP's text tower, as in the paper; a text longer than its 77 tokens is cut into pieces
-# whose vectors are averaged. And a *lexical* one, which knows nothing but the words of this catalogue (TF-IDF, reduced by a
-# singular value decomposition to at most 512 dimensions): it needs no weights, and shows what plain words are worth. An
-# item without a text gets the mean vector of its domain, as an item without a picture does. All results below are by the
-# lexical encoder.
+# Two encoders make vectors of texts. CLIP's text tower, as in the paper; a text longer than its 77 tokens is cut into
+# pieces whose vectors are averaged. And a *lexical* one, which knows nothing but the words of this catalogue (TF-IDF,
+# reduced by a singular value decomposition to at most 512 dimensions): it needs no weights, and shows what plain words
+# are worth. An item without a text gets the mean vector of its domain, as an item without a picture does. All results
+# below are by the lexical encoder.
 
 # %% mystnb={"figure": {"caption": "A t-SNE map of the lexical vectors of the demo's titles; colours and labels are the themes that titles name.", "name": "fig-text-map"}}
 features = texts.embed_texts(world, "title", "lexical")
@@ -124,10 +124,10 @@ plots.save_figure(
 # %% [markdown]
 # ## Do texts help where they explain behaviour?
 #
-# As for pictures in {doc}`05_ablation`, the demo has a dial: `text_signal` sets how much of behaviour an item's theme and
-# maker explain, which its title names. (The demo of the other pages has no makers: a dozen themes alone hardly tell an item
-# from others.) Pictures explain nothing in these worlds, and no arm has them. At 0 titles must not help; at 1 they should.
-# The placebo gives each item the title of another item of its domain.
+# As for pictures in {doc}`05_ablation`, the demo has a dial: `text_signal` sets how much of behaviour an item's theme
+# and maker explain, which its title names. (The demo of the other pages has no makers: a dozen themes alone hardly tell
+# an item from others.) Pictures explain nothing in these worlds, and no arm has them. At 0 titles must not help; at 1
+# they should. The placebo gives each item the title of another item of its domain.
 
 # %%
 controls = {
@@ -154,8 +154,8 @@ page.show(
 # ## Which modality wins where?
 #
 # Four worlds: pictures, titles, both or neither explain behaviour. Four models, trained alike: ID alone, ID with image
-# (IFCDSR), ID with text, and all three (LLM-EMF). A sound fusion should take up what explains, and not be harmed by what
-# does not. Titles also name an item's kind, which pictures show and which counts where pictures explain behaviour.
+# (IFCDSR), ID with text, and all three (LLM-EMF). A sound fusion should take up what explains, and not be harmed by
+# what does not. Titles also name an item's kind, which pictures show and which counts where pictures explain behaviour.
 
 # %%
 worlds = {
@@ -200,9 +200,9 @@ for name, runs in results.items():
 # %% [markdown]
 # ## Real titles
 #
-# On real data there are titles, and no pictures: ID against ID with text. LLMCDSR's files bring titles for all but a few
-# items. The paper's data have none; theirs are joined from LLMCDSR's by Amazon's item number, so that about half of the
-# items have one, and the others get the mean vector of their domain. The placebo is as above.
+# On real data there are titles, and no pictures: ID against ID with text. LLMCDSR's files bring titles for all but a
+# few items. The paper's data have none; theirs are joined from LLMCDSR's by Amazon's item number, so that about half of
+# the items have one, and the others get the mean vector of their domain. The placebo is as above.
 
 # %%
 real = {}
@@ -224,8 +224,8 @@ for source, runs in real.items():
     display(Markdown(f"{page.title(source, 'food_kitchen')}. " + modalities.modalities_verdict(gained)))
 
 # %% [markdown]
-# One caution: training stopped where three epochs in a row brought nothing better, judged by a tenth of the validation file.
-# A seed that stopped early is a large part of the spread:
+# One caution: training stopped where three epochs in a row brought nothing better, judged by a tenth of the validation
+# file. A seed that stopped early is a large part of the spread:
 
 # %% mystnb={"markdown_format": "myst"}
 for source, runs in real.items():

@@ -88,10 +88,26 @@ class ChatServer:
 
     def _answer(self, handler) -> None:
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
-        try:
-            item = json.loads(body["messages"][-1]["content"])
-        except ValueError:
-            item = {"title": "?", "domain": "?"}
+        item = _asked_about(body)
+        entry, nth = self._record(handler, body, item)
+        for option, complaint in self.refuse.items():
+            if option in body:
+                return self._send(handler, entry, 400, {"error": {"message": complaint}})
+        what, _, number = self.behave(item["title"], nth).partition(":")
+        time.sleep(self.delay(item["title"]))
+        if what in ("400", "401", "404", "429", "500"):
+            return self._send_error(handler, entry, int(what), number)
+        if what == "sleep":
+            time.sleep(float(number))
+        if what == "page":
+            return self._send(handler, entry, 200, "<html>welcome</html>")
+        reply = self._reply(entry, body, item, what)
+        if what == "drop":
+            return _send_half(handler, reply)
+        self._send(handler, entry, 200, reply)
+
+    def _record(self, handler, body: dict, item: dict) -> tuple[dict, int]:
+        """The log's new entry, and which request for this title it is."""
         with self._lock:
             nth = 1 + sum(entry["title"] == item["title"] for entry in self.log)
             entry = {
@@ -106,24 +122,20 @@ class ChatServer:
                 "answer": 0,
             }
             self.log.append(entry)
-        for option, complaint in self.refuse.items():
-            if option in body:
-                return self._send(handler, entry, 400, {"error": {"message": complaint}})
-        what, _, number = self.behave(item["title"], nth).partition(":")
-        time.sleep(self.delay(item["title"]))
-        if what == "429":
-            return self._send(handler, entry, 429, {"error": {"message": "slow down"}}, {"Retry-After": number})
-        if what == "401":
+        return entry, nth
+
+    def _send_error(self, handler, entry: dict, status: int, wait: str) -> None:
+        if status == 429:
+            return self._send(handler, entry, 429, {"error": {"message": "slow down"}}, {"Retry-After": wait})
+        if status == 401:
             key = handler.headers["Authorization"].removeprefix("Bearer ")
             words = f"Incorrect API key provided: {key}, also seen as {key[:10]}*** and ***{key[-9:]}"
-            return self._send(handler, entry, 401, {"error": {"message": words}})
-        if what in ("500", "400", "404"):
-            key = handler.headers["Authorization"]
-            return self._send(handler, entry, int(what), {"error": {"message": f"no luck with {key}"}})
-        if what == "sleep":
-            time.sleep(float(number))
-        if what == "page":
-            return self._send(handler, entry, 200, "<html>welcome</html>")
+        else:
+            words = f"no luck with {handler.headers['Authorization']}"
+        self._send(handler, entry, status, {"error": {"message": words}})
+
+    def _reply(self, entry: dict, body: dict, item: dict, what: str) -> dict:
+        """A chat completion; what it costs is written into ``entry``."""
         content, reason = self._content(item, what)
         entry["prompt"] = TEMPLATE_TOKENS + sum(count(message["content"]) for message in body["messages"])
         entry["answer"] = count(content)
@@ -141,23 +153,14 @@ class ChatServer:
         }
         if what != "nousage":
             reply["usage"] = dict.fromkeys(usage, 0) if what == "zerousage" else usage
-        if what == "drop":  # half the body, then the end of the connection
-            text = json.dumps(reply).encode()
-            handler.send_response(200)
-            handler.send_header("Content-Type", "application/json")
-            handler.send_header("Content-Length", str(len(text)))
-            handler.end_headers()
-            handler.wfile.write(text[: len(text) // 2])
-            handler.close_connection = True
-            return
-        self._send(handler, entry, 200, reply)
+        return reply
 
-    def _send(self, handler, entry: dict, status: int, body, headers: dict = {}) -> None:
+    def _send(self, handler, entry: dict, status: int, body, headers: dict | None = None) -> None:
         text = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         handler.send_response(status)
         handler.send_header("Content-Type", "text/html" if isinstance(body, str) else "application/json")
         handler.send_header("Content-Length", str(len(text)))
-        for name, value in headers.items():
+        for name, value in (headers or {}).items():
             handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(text)
@@ -190,3 +193,22 @@ class ChatServer:
         if what == "around":
             return f"Sure! Here {{it}} is:\n```json\n{told}\n```\nAnything else?", "stop"
         return f'<think>{thought} {{"key_terms"}}</think>\n\n{told}', "stop"
+
+
+def _asked_about(body: dict) -> dict:
+    """Title and domain that a request names."""
+    try:
+        return json.loads(body["messages"][-1]["content"])
+    except ValueError:
+        return {"title": "?", "domain": "?"}
+
+
+def _send_half(handler, reply: dict) -> None:
+    """Half the body, then the end of the connection."""
+    text = json.dumps(reply).encode()
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", str(len(text)))
+    handler.end_headers()
+    handler.wfile.write(text[: len(text) // 2])
+    handler.close_connection = True

@@ -85,7 +85,7 @@ class Planted:
         self, user: str, names: list[str], expected: list[list[str]], days: list[int] | None = None, total: int = 10
     ) -> None:
         """A user with these items, one a day from day 4,000 on, and ``total`` by earlier ones of X alone."""
-        for name, day in zip(names, days or range(len(names))):
+        for name, day in zip(names, days or range(len(names)), strict=True):
             self.add(user, name, 4_000 + day)
         for number in range(total - len(names)):
             self.add(user, f"X{39 - number}", 3_000)
@@ -98,23 +98,23 @@ class Planted:
 def write_raw(
     folder: Path,
     scenario: str,
-    x: list[Interaction],
-    y: list[Interaction],
+    interactions: tuple[list[Interaction], list[Interaction]],
+    form: tuple[str, str] = ("2014", "ratings"),
     *,
-    release: str = "2014",
-    reviews: str = "ratings",
     titles: dict[str, str] | None = None,
     web: str = "http://ecx.images-amazon.com/",
 ) -> list[Path]:
     """Write the four raw files of a scenario (reviews of X and Y, metadata of X and Y) and return their paths.
 
     Args:
+        interactions: those of X and those of Y.
+        form: the release, and which of its files of reviews: ``ratings`` or ``5core``.
         titles: item -> title; an item with a title gets a picture address, too. None: those of all items.
         web: where the pictures of the 2014 release are.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, rows in zip(NAMES[scenario], (x, y)):
+    (release, reviews), paths = form, []
+    for name, rows in zip(NAMES[scenario], interactions, strict=True):
         if release == "2023":
             lines = [
                 json.dumps(
@@ -147,7 +147,7 @@ def write_raw(
             paths.append(_write(folder / f"reviews_{name}_5.json.gz", lines))
         else:
             paths.append(_write(folder / f"ratings_{name}.csv", [f"{u},{i},5.0,{t}" for u, i, t in rows]))
-    for name, rows in zip(NAMES[scenario], (x, y)):
+    for name, rows in zip(NAMES[scenario], interactions, strict=True):
         known = sorted({item for _, item, _ in rows})
         table = {
             item: (titles or {}).get(item, f"Title of {item}") for item in known if titles is None or item in titles

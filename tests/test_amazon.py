@@ -57,10 +57,8 @@ def test_the_planted_world_is_recovered_from_raw_files(release, kind, own_data):
     write_raw(
         own_data / "amazon" / release,
         "food_kitchen",
-        WORLD.x,
-        WORLD.y,
-        release=release,
-        reviews=kind,
+        (WORLD.x, WORLD.y),
+        (release, kind),
         titles={"X00": "Salt &amp; <b>Caf&amp;eacute;</b>\n 1", "Y39": "Not in a sequence"},
     )
     scenario = prepare("amazon", "food_kitchen", release=release, reviews=kind)
@@ -89,7 +87,7 @@ def test_the_planted_world_is_recovered_from_raw_files(release, kind, own_data):
 
 
 def test_rules_are_options(own_data):
-    write_raw(own_data / "amazon" / "2014", "food_kitchen", WORLD.x, WORLD.y)
+    write_raw(own_data / "amazon" / "2014", "food_kitchen", (WORLD.x, WORLD.y))
     scenario = prepare("amazon", "food_kitchen", windows="pieces", min_user=9)
     assert scenario.provenance["rules"]["windows"] == "pieces"
     assert {"NINE"} < set(scenario.sequences["user"])
@@ -104,12 +102,12 @@ def test_rules_are_options(own_data):
 
 
 def test_movie_book_has_the_papers_window(own_data):
-    write_raw(own_data / "amazon" / "2014", "movie_book", WORLD.x, WORLD.y)
+    write_raw(own_data / "amazon" / "2014", "movie_book", (WORLD.x, WORLD.y))
     assert prepare("amazon", "movie_book").provenance["rules"]["window_days"] == 30
 
 
 def test_raw_files_of_a_mirror_are_read_in_place(tmp_path, own_data, monkeypatch):
-    paths = write_raw(tmp_path / "mirror" / "amazon" / "2014", "food_kitchen", WORLD.x, WORLD.y)
+    paths = write_raw(tmp_path / "mirror" / "amazon" / "2014", "food_kitchen", (WORLD.x, WORLD.y))
     monkeypatch.setenv("IFCDSR_MIRROR", str(tmp_path / "mirror"))
     assert isinstance(prepare("amazon", "food_kitchen"), Scenario)
     assert sorted(paths) == sorted((tmp_path / "mirror").rglob("*.*"))
@@ -144,7 +142,7 @@ def test_pictures_outlive_a_new_build_and_serve_other_rules(own_data):
         }
 
     with WebServer() as web:
-        write_raw(own_data / "amazon" / "2014", "food_kitchen", WORLD.x, WORLD.y, web=web.url("/"))
+        write_raw(own_data / "amazon" / "2014", "food_kitchen", (WORLD.x, WORLD.y), web=web.url("/"))
         content = {}
         for number, name in enumerate(sorted({name for _, name, _ in WORLD.x + WORLD.y})):
             file = io.BytesIO()
@@ -174,13 +172,13 @@ def test_pictures_outlive_a_new_build_and_serve_other_rules(own_data):
         assert more.items.loc[more.items["source_id"] == "XBOTH", "image"].notna().sum() == 2
         assert (own_data / "pictures" / "amazon-2014").is_dir()
 
-        write_raw(own_data / "amazon" / "2023", "food_kitchen", WORLD.x, WORLD.y, release="2023")
+        write_raw(own_data / "amazon" / "2023", "food_kitchen", (WORLD.x, WORLD.y), ("2023", "ratings"))
         assert set(shown(prepare("amazon", "food_kitchen", release="2023")).values()) == {None}  # a store of its own
 
 
 @pytest.mark.parametrize("release, kind", FORMATS)
 def test_a_missing_file_says_where_it_is_from(release, kind, own_data):
-    paths = write_raw(own_data / "amazon" / release, "movie_book", WORLD.x, WORLD.y, release=release, reviews=kind)
+    paths = write_raw(own_data / "amazon" / release, "movie_book", (WORLD.x, WORLD.y), (release, kind))
     paths[3].unlink()
     with pytest.raises(InputError) as caught:
         prepare("amazon", "movie_book", release=release, reviews=kind)
@@ -300,7 +298,9 @@ BAD_META_2023 = {
     b'{"parent_asin": "\\ud800"}': "parent_asin is malformed",
     b'{"parent_asin": "I", "images": {"large": []}}': "images are not a list of dicts (item kept)",
     b'{"parent_asin": "J", "images": ["http://a"]}': "images are not a list of dicts (item kept)",
-    b'{"parent_asin": "K", "images": [{"large": "file:///etc/passwd"}, {"large": ["x"]}]}': "picture address is not one (item kept)",
+    b'{"parent_asin": "K", "images": [{"large": "file:///etc/passwd"}, {"large": ["x"]}]}': (
+        "picture address is not one (item kept)"
+    ),
     b'{"parent_asin": "L", "title": 3}': "title is not text (item kept)",
 }
 

@@ -46,7 +46,7 @@ def test_days_are_shuffled_within_and_the_target_stays():
     sequences["timestamps"] = [day * 86_400 + 5 for day in days]
     mixed = shuffle_days(sequences, seed=1)
     moved = 0
-    for day, before, after in zip(days, sequences["items"], mixed["items"]):
+    for day, before, after in zip(days, sequences["items"], mixed["items"], strict=True):
         assert after[-1] == before[-1] and len(after) == len(before)
         for one in range(3):
             assert sorted(np.asarray(after)[:-1][day[:-1] == one]) == sorted(np.asarray(before)[:-1][day[:-1] == one])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -28,7 +30,7 @@ def vectors(model, branch):
         edge
         for history, target in histories()
         for path in [walk(history + [target], branch)]
-        for edge in zip(path, path[1:])
+        for edge in itertools.pairwise(path)
     ]
     layer = total = {item: own[item] for item in range(1, NUM_X + NUM_Y + 1)}
     for _ in range(model.config.graph_layers):
@@ -71,7 +73,7 @@ def test_an_item_gets_the_mean_of_its_successors(graph_layers, branch):
 
 
 def test_the_graph_weighs_an_edge_by_how_often_it_occurs():
-    edges = [edge for history, target in histories() for edge in zip(history + [target], (history + [target])[1:])]
+    edges = [edge for history, target in histories() for edge in itertools.pairwise(history + [target])]
     assert len(set(edges)) < len(edges)  # otherwise the test above would not tell
     graph = make("c2dsr", {}).graphs["xy"]
     successors, offsets = graph(torch.tensor([5, 0, 17]))

@@ -107,8 +107,8 @@ def test_comparison_says_what_it_is(experiment):
     text = comparisons.comparison(experiment, "demo", "food_kitchen", "sampled_999", "tab-x").data
     caption = (
         "Food-Kitchen (demo), test metrics in percent against 999 sampled negatives: means over "
-        "seeds 0, 1, the MRR ± standard deviation; interval of the MRR over test cases; bold where better than all others by a "
-        "paired test. Trained on training sequences: 10."
+        "seeds 0, 1, the MRR ± standard deviation; interval of the MRR over test cases; bold where better than all "
+        "others by a paired test. Trained on training sequences: 10."
     )
     assert text.startswith(f":::{{table}} {caption}\n:name: tab-x\n")
     assert "| Food | SASRec | 62.50\u00a0±\u00a017.68 | 50.00\u00a0to\u00a075.00 |" in text
@@ -235,7 +235,7 @@ def test_a_difference_beyond_chance_is_told_with_its_direction_and_corrected_for
         ("Food", "alike"): "undecided",
         **{("Kitchen", name): "undecided" for name in ("weak", "strong", "alike")},
     }
-    assert all(adjusted.value >= p.value for adjusted, p in zip(table["Holm"], table["p"]))
+    assert all(adjusted.value >= p.value for adjusted, p in zip(table["Holm"], table["p"], strict=True))
     text = comparisons.rivals_verdict(table, "Ours")
     assert text.startswith("**Food**: Ours is better than weak; worse than strong; not told apart from alike.")
     assert "**Kitchen**: Ours is not told apart from weak, strong and alike." in text
@@ -315,7 +315,7 @@ def test_gains_of_a_control_by_its_dial():
     table = comparisons.control_gains(controls(), comparisons.IMAGE_STEPS, NAMES)
     assert len(table) == 3 * 2 * 2
     chosen = table[(table["signal"] == 1) & (table["domain"] == "Kitchen")]
-    assert dict(zip(chosen["compared"], chosen["gain"])) == {
+    assert dict(zip(chosen["compared"], chosen["gain"], strict=True)) == {
         "images": 50.0,
         "other items' images": 0.0,
         "images over those of other items": 50.0,

@@ -35,7 +35,7 @@ def agreement(scenario, attribute, across):
 def test_the_world_has_the_promised_shape(build, name):
     scenario = build(name)
     domain = scenario.items["domain"].to_numpy()
-    for items, times in zip(scenario.sequences["items"], scenario.sequences["timestamps"]):
+    for items, times in zip(scenario.sequences["items"], scenario.sequences["timestamps"], strict=True):
         in_y = int((domain[np.asarray(items) - 1] == "y").sum())
         assert 6 <= len(items) <= 15 and min(in_y, len(items) - in_y) >= 3
         assert len(set(items)) == len(items) and (np.diff(times) >= 0).all()
@@ -52,7 +52,7 @@ def test_no_item_is_taken_before_it_is_out(build):
     released = scenario.items["released"].to_numpy()
     assert all(
         (released[np.asarray(items) - 1] <= times[0]).all()
-        for items, times in zip(scenario.sequences["items"], scenario.sequences["timestamps"])
+        for items, times in zip(scenario.sequences["items"], scenario.sequences["timestamps"], strict=True)
     )
 
 
@@ -76,7 +76,9 @@ def test_titles_explain_behaviour_only_if_the_dial_says_so(build):
     scenario = build()
     assert all(
         theme in title and kind in title
-        for theme, kind, title in zip(scenario.items["theme"], scenario.items["kind"], scenario.items["title"])
+        for theme, kind, title in zip(
+            scenario.items["theme"], scenario.items["kind"], scenario.items["title"], strict=True
+        )
     )
 
 
@@ -84,7 +86,7 @@ def test_makers_are_named_by_titles_and_preferred_as_the_dial_says_and_change_no
     plain, made, off = build(), build(makers=24, text_signal=1.0, visual_signal=0.0), build(makers=24, text_signal=0.0)
     assert all(
         title == f"{maker} {old}"
-        for title, maker, old in zip(made.items["title"], made.items["maker"], plain.items["title"])
+        for title, maker, old in zip(made.items["title"], made.items["maker"], plain.items["title"], strict=True)
     )
     assert made.items.drop(columns=["title", "maker"]).equals(plain.items.drop(columns="title"))
     assert agreement(made, "maker", across=False) > 0.12 and agreement(made, "maker", across=True) > 0.12

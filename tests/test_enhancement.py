@@ -167,6 +167,10 @@ def wait_for(condition, seconds: float = 60.0) -> None:
         time.sleep(0.002)
 
 
+def wait_for_requests(server: ChatServer, number: int) -> None:
+    wait_for(lambda: len(server.log) >= number)
+
+
 # ---------------------------------------------------------------------------- nothing paid is lost or paid twice
 
 
@@ -178,8 +182,7 @@ def test_kills_lose_no_answer_that_had_arrived(server, own_data):
     for kill in range(kills):
         kept, before = arrived(own_data), len(server.log)
         running = process(server, own_data, ITEMS, concurrency=concurrency)
-        asked = chance.randint(1, 8)
-        wait_for(lambda: len(server.log) >= before + asked)
+        wait_for_requests(server, before + chance.randint(1, 8))
         time.sleep(chance.uniform(0, 0.1))
         running.send_signal(signal.SIGKILL)
         running.communicate()
@@ -266,7 +269,7 @@ def test_a_full_disk_stops_the_run_and_leaves_no_half_line(server, own_data, mon
 
 def test_the_estimate_is_near_what_the_server_counts(server, own_data):
     for behaviour in ("ok", "plain"):  # the right answer_tokens, known beforehand
-        with ChatServer(lambda title, nth: behaviour) as other:
+        with ChatServer(lambda title, nth, behaviour=behaviour: behaviour) as other:
             enhance(ITEMS[::4], at(other, f"a look at {behaviour}"), FAST)
             mean = round(other.billed()[1] / len(ITEMS[::4]))
             told = enhance(ITEMS, at(other, behaviour), Limits(max_cost=9, answer_tokens=mean))
@@ -704,7 +707,7 @@ def test_rules_tell_what_the_title_tells(scenario):
     assert len(made) == len(items) and len(set(made)) == len(items[["domain", "theme", "kind"]].drop_duplicates())
     other = items.assign(colour="?", pattern="?", stage=0, popularity=0.0, title="?", released=0)
     assert by_rules(other, names) == made
-    for title, said in zip(items["title"], made):
+    for title, said in zip(items["title"], made, strict=True):
         assert len(said.interests) == 2 and 3 <= len(said.key_terms) <= 4
         assert said.text(title).startswith(f"{title}. ") and len(said.text(title)) < 260
     with pytest.raises(InputError, match="only the demo's"):

@@ -24,7 +24,7 @@ def results(tmp_path, monkeypatch):
 def test_the_comparison_has_every_model_and_seeds_for_those_that_are_trained():
     rows = experiments.comparison("movie_book", [3, 4])
     assert [configs[0].model for configs in rows.values()] == list(MODELS)
-    for label, configs in rows.items():
+    for configs in rows.values():
         assert [config.seed for config in configs] == ([0] if configs[0].model in COUNTING else [3, 4])
     real = experiments.comparison("movie_book", [0], "c2dsr")
     assert list(real)[-2:] == ["IFCDSR (no images)", "LLM-EMF (plain titles, no images)"]

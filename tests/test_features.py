@@ -113,7 +113,7 @@ def test_files_of_earlier_versions_are_found(scenario, encoder, data):
     """Finished runs are keyed by the fingerprint: neither it nor what a file had to record may change."""
     made = embed_images(scenario)
     digest = hashlib.sha256()
-    for source_id, image in zip(scenario.items["source_id"], scenario.items["image"]):
+    for source_id, image in zip(scenario.items["source_id"], scenario.items["image"], strict=True):
         content = (scenario.folder / image).read_bytes()
         digest.update(f"{source_id}\x1f{len(content)}\n".encode() + content)
     made_of = ["small_clip", hashlib.sha256(b"weights").hexdigest(), "eight pixels", digest.hexdigest()]

@@ -106,12 +106,14 @@ def items_of(addresses: list) -> pd.DataFrame:
     )
 
 
-def get(addresses: list, folder, progress: bool = False, allow_private: bool = True, limits: dict = {}, **options):
+def get(
+    addresses: list, folder, progress: bool = False, allow_private: bool = True, limits: dict | None = None, **options
+):
     """Download; the manifest, numbered from 1."""
     download_images(
         items_of(addresses),
         folder,
-        PictureLimits(**QUICK | limits),
+        PictureLimits(**QUICK | (limits or {})),
         allow_private=allow_private,
         progress=progress,
         **options,
@@ -234,7 +236,7 @@ def test_every_bad_picture_is_counted_and_named(web, tmp_path):
         for name, (content, _) in GOOD.items():
             expected[name], addresses[name] = "ok", [web.put(f"/good/{name}", content)]
         found = get(list(addresses.values()), tmp_path / "a", limits=limits)
-    assert dict(zip(expected, found["kind"])) == expected, found["detail"].tolist()
+    assert dict(zip(expected, found["kind"], strict=True)) == expected, found["detail"].tolist()
     assert len(found) == len(expected) >= 20 + len(GOOD) and found["source_id"].is_unique
     table = summary(tmp_path / "a")
     assert table["items"].sum() == len(expected) and table["share"].sum() == pytest.approx(1)
@@ -242,7 +244,7 @@ def test_every_bad_picture_is_counted_and_named(web, tmp_path):
     assert table["meaning"].notna().all()
     assert table["asked_again"].tolist() == [kind in TEMPORARY for kind in table["outcome"]]
     assert set(found["kind"]) | {"host_down", "private_address", "unexpected"} == set(KINDS)  # every kind has been seen
-    for place, (name, (content, form)) in enumerate(GOOD.items(), start=len(expected) - len(GOOD) + 1):
+    for place, (content, form) in enumerate(GOOD.values(), start=len(expected) - len(GOOD) + 1):
         line = found.loc[place]
         stored = (tmp_path / "a" / line["file"]).read_bytes()
         assert stored == content and line["format"] == form and line["file"].startswith(f"B{place:04d}.")

@@ -77,7 +77,7 @@ def test_only_the_demo_has_pictures():
 
 
 def test_attention_is_that_of_the_newest_item_of_each_sub_sequence(model, cases, table):
-    matrices = dict(zip(model.modalities, model.item_matrices()))
+    matrices = dict(zip(model.modalities, model.item_matrices(), strict=True))
     for case in range(0, len(cases), 3):
         history = [item for item in cases.item_seq[case].tolist() if item]
         for encoder in ENCODERS:
@@ -114,7 +114,7 @@ def made_attention(weights: list[list[float]], items: list[list[int]], encoder: 
             "length": len(of),
             "weight": given[place],
         }
-        for case, (of, given) in enumerate(zip(items, weights))
+        for case, (of, given) in enumerate(zip(items, weights, strict=True))
         for place in range(len(of))
     ]
     return pd.DataFrame(rows)

@@ -10,7 +10,8 @@ from ifcdsr_core.loss import mixture_nll, sample
 
 
 def dense(queries, items, targets, log_mixing):
-    log_p = torch.stack([(q @ e.T).log_softmax(dim=1) for q, e in zip(queries, items)]) + log_mixing[:, None, None]
+    log_p = torch.stack([(q @ e.T).log_softmax(dim=1) for q, e in zip(queries, items, strict=True)])
+    log_p = log_p + log_mixing[:, None, None]
     return -log_p.logsumexp(dim=0).gather(1, targets[:, None]).sum()
 
 
@@ -31,7 +32,7 @@ def test_equals_the_dense_loss_in_value_and_gradient(monkeypatch, chunk_rows, wi
     inputs = [*queries, *items, log_mixing]
     ours, naive = mixture_nll(queries, items, targets, log_mixing), dense(queries, items, targets, log_mixing)
     torch.testing.assert_close(ours, naive, rtol=1e-5, atol=1e-5)
-    for a, b in zip(torch.autograd.grad(2 * ours, inputs), torch.autograd.grad(2 * naive, inputs)):
+    for a, b in zip(torch.autograd.grad(2 * ours, inputs), torch.autograd.grad(2 * naive, inputs), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
@@ -85,7 +86,9 @@ def test_sampled_negatives_estimate_the_denominator_without_bias_and_exactly_whe
     exact = mixture_nll(queries, items, targets, log_mixing)
     whole = sampled(queries, items, targets, log_mixing, num_negatives=40)
     torch.testing.assert_close(whole, exact)
-    for a, b in zip(torch.autograd.grad(whole, [*queries, *items]), torch.autograd.grad(exact, [*queries, *items])):
+    for a, b in zip(
+        torch.autograd.grad(whole, [*queries, *items]), torch.autograd.grad(exact, [*queries, *items]), strict=True
+    ):
         torch.testing.assert_close(a, b)
     scores = queries[0] @ items[0].T
     one = (

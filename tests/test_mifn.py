@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ def neighbours(model):
     """{item: {neighbour: how often they stood next to each other}}, the strongest first."""
     counts = {item: collections.Counter() for item in range(1, NUM_X + NUM_Y + 1)}
     for items in tiny().sequences["items"]:
-        for one, other in zip(map(int, items), map(int, items[1:])):
+        for one, other in itertools.pairwise(map(int, items)):
             counts[one][other] += 1
             counts[other][one] += 1
     return {item: strongest(model, near.items()) for item, near in counts.items()}
@@ -60,7 +61,7 @@ def distribution(model, history, domain, target=None):
                     for n in members
                 ]
             )
-            weights.update(zip(members, scores.softmax(dim=0)))
+            weights.update(zip(members, scores.softmax(dim=0), strict=True))
     passed = {}
     for n in nodes:
         f = torch.sigmoid(ktu.gate_state.weight @ torch.cat([h, t]) + ktu.gate_node(e[n]))
@@ -91,7 +92,7 @@ def distribution(model, history, domain, target=None):
     )
     p = torch.sigmoid(decoder.switch(torch.cat([sequence, sum(updated.values())])))[0]
     p_graph = torch.zeros_like(p_sequence)
-    for n, share in zip(updated, energy.softmax(dim=0)):
+    for n, share in zip(updated, energy.softmax(dim=0), strict=True):
         p_graph[n - DOMAINS[domain].start] = share
     return (1 - p) * p_sequence + p * p_graph, nodes, 1 - p
 
@@ -119,7 +120,7 @@ def test_nodes_counted_by_hand(size):
     case, position = (batch.labels != IGNORE).nonzero(as_tuple=True)
     for target in (None, batch.labels[case, position]):
         nodes = model.nodes(batch, case, position, target)
-        for number, (row, last) in enumerate(zip(case.tolist(), position.tolist())):
+        for number, (row, last) in enumerate(zip(case.tolist(), position.tolist(), strict=True)):
             history = batch.item_seq[row, : last + 1].tolist()
             expected = subgraph(model, graph, history, None if target is None else int(target[number]))
             assert nodes[number].tolist() == expected + [0] * (size - len(expected))

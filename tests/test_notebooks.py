@@ -21,8 +21,8 @@ FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
 
-# The smallest setting under which a notebook still shows what it shows: what nbval executes, twice. The runs of 04 to 06
-# are shipped; where the code has changed since, they are trained, which takes minutes.
+# The smallest setting under which a notebook still shows what it shows: what nbval executes, twice. The runs of 04 to
+# 06 are shipped; where the code has changed since, they are trained, which takes minutes.
 SMALL = {
     "00_verdict": {"seeds": "0"},
     "01_data_statistics": {},

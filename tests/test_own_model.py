@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from test_run import put_scenario
 
+from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import ROOT
+from ifcdsr_core.runs.versions import code_versions
 
 PAGE = (ROOT / "jupyter_book" / "add_your_own_model.md").read_text(encoding="utf-8")
 
@@ -65,7 +67,7 @@ from ifcdsr_core.runs.versions import code_versions
 rows = experiments.comparison("food_kitchen", [0], models=["popularity", "fading_mean"], epochs=2)
 runs = experiments.run_all(rows, jobs=1)
 print(*comparisons.with_intervals(runs, ("Food", "Kitchen"), "full")["Model"], sep="|")
-print(code_versions(MODELS["sasrec"]), code_versions(MODELS["fading_mean"]), sep="\n")
+print(code_versions(MODELS["sasrec"]), code_versions(MODELS["fading_mean"]), sep="\\n")
 """
     (checkout / "try.py").write_text(
         "if __name__ == '__main__':\n" + "\n".join("    " + line for line in code.splitlines())

@@ -27,6 +27,10 @@ needs_mirror = pytest.mark.skipif(not MIRROR.is_dir(), reason="no real data: IFC
 # ---------------------------------------------------------------------------- the rules once more, naively
 
 
+# Below, a row of a log is (user, time, domain, item); a sequence is (user, its place among the user's, run), where a
+# run holds (time, domain, item).
+
+
 def naive(x: list, y: list, rules: Rules) -> list[tuple[str, str, tuple]]:
     """The sequences as (user, "train" or "held out", ((time, domain, item), ...)), written from the rules' text.
 
@@ -36,97 +40,129 @@ def naive(x: list, y: list, rules: Rules) -> list[tuple[str, str, tuple]]:
     if rules.shared_items == "drop":
         shared = {item for _, item, _ in x} & {item for _, item, _ in y}
         log = [row for row in log if row[3] not in shared]
-
-    def overlap(log):
-        domains = {}
-        for user, _, domain, _ in log:
-            domains.setdefault(user, set()).add(domain)
-        return [row for row in log if len(domains[row[0]]) == 2]
-
-    def minimum(log):
-        if rules.repeats == "first":
-            first = {}
-            for row in sorted(log):
-                first.setdefault((row[0], row[2], row[3]), row)
-            log = list(first.values())
-        while True:
-            users, items = Counter(row[0] for row in log), Counter(row[2:] for row in log)
-            each = Counter((row[0], row[2]) for row in log)
-            kept = [
-                row
-                for row in log
-                if items[row[2:]] >= rules.min_item
-                and (
-                    users[row[0]] >= rules.min_user
-                    if rules.count_in == "both"
-                    else min(each[row[0], "x"], each[row[0], "y"]) >= rules.min_user
-                )
-            ]
-            if rules.filter_rounds == "once" or len(kept) == len(log):
-                return kept
-            log = kept
-
-    steps = [overlap, minimum] if rules.overlap else [minimum]
+    steps = [naive_overlap, naive_minimum] if rules.overlap else [naive_minimum]
     for step in reversed(steps) if rules.filter_first else steps:
-        log = step(log)
-
-    def fits(run):
-        return run[-1][0] - run[0][0] <= rules.window_days * DAY and len(run) <= rules.max_length
-
-    def cut(history):
-        n = len(history)
-        if rules.windows == "sliding":
-            runs = [(i, j) for i in range(n) for j in range(i + 1, n + 1) if fits(history[i:j])]
-            return [history[i:j] for i, j in runs if not any((a <= i and j <= b) and (a, b) != (i, j) for a, b in runs)]
-        found, i = [], 0
-        while i < n:
-            j = i + 1
-            while (
-                j < n
-                and history[j][0] - history[i][0] <= rules.window_days * DAY
-                and (rules.windows == "latest" or j - i < rules.max_length)
-            ):
-                j += 1
-            found.append(history[i:j][-rules.max_length :])
-            i = j
-        return found
-
-    sequences = []
-    for user in sorted({row[0] for row in log}):
-        history = sorted(row[1:] for row in log if row[0] == user)
-        for position, run in enumerate(cut(history)):
-            per_domain = Counter(domain for _, domain, _ in run)
-            if len(run) >= rules.min_length and min(per_domain["x"], per_domain["y"]) >= rules.min_per_domain:
-                sequences.append((user, position, tuple(run)))
-    if rules.held_out == "latest":
-        held_out = [s for s in sequences if s == max(t for t in sequences if t[0] == s[0])]
-    else:
-        number = round(rules.held_out_share * len(sequences))
-        held_out = sorted(sequences, key=lambda s: (s[2][-1][0], s[0], s[1]))[len(sequences) - number :]
-    held_out.sort(key=lambda s: (s[2][-1][0], s[0], s[1]))
+        log = step(log, rules)
+    sequences = naive_sequences(log, rules)
+    held_out = naive_held_out(sequences, rules)
     train = [s for s in sequences if s not in held_out]
     if rules.per_user == "one":
-        train = [s for s in train if s == max(t for t in train if t[0] == s[0])]
-
-    def leaks(s):
-        others = [t[2] for t in held_out if t[0] == s[0]]
-        target = any(t[-1] in s[2] for t in others)
-        later = any(row[0] > t[-1][0] for t in others for row in s[2])
-        shares = any(row in t for t in others for row in s[2])
-        return target or later or (rules.leaks == "strict" and shares)
-
+        train = [s for s in train if is_latest(s, train)]
     if rules.leaks in ("drop", "strict"):
-        train = [s for s in train if not leaks(s)]
+        train = [s for s in train if not naive_leak(s, held_out, rules)]
     label = {}
     for place, s in enumerate(held_out):
         label[s] = "held out" if rules.halves == "random" else "valid" if place < len(held_out) // 2 else "test"
     return sorted((s[0], label.get(s, "train"), s[2]) for s in [*train, *held_out])
 
 
+def naive_overlap(log: list, rules: Rules) -> list:
+    """Users of both domains."""
+    domains = {}
+    for user, _, domain, _ in log:
+        domains.setdefault(user, set()).add(domain)
+    return [row for row in log if len(domains[row[0]]) == 2]
+
+
+def naive_minimum(log: list, rules: Rules) -> list:
+    """The first of repeats, then users and items with enough interactions."""
+    if rules.repeats == "first":
+        log = naive_first(log)
+    while True:
+        kept = naive_frequent(log, rules)
+        if rules.filter_rounds == "once" or len(kept) == len(log):
+            return kept
+        log = kept
+
+
+def naive_first(log: list) -> list:
+    first = {}
+    for row in sorted(log):
+        first.setdefault((row[0], row[2], row[3]), row)
+    return list(first.values())
+
+
+def naive_frequent(log: list, rules: Rules) -> list:
+    users, items = Counter(row[0] for row in log), Counter(row[2:] for row in log)
+    each = Counter((row[0], row[2]) for row in log)
+    return [
+        row
+        for row in log
+        if items[row[2:]] >= rules.min_item
+        and (
+            users[row[0]] >= rules.min_user
+            if rules.count_in == "both"
+            else min(each[row[0], "x"], each[row[0], "y"]) >= rules.min_user
+        )
+    ]
+
+
+def naive_sequences(log: list, rules: Rules) -> list:
+    """Every user's history, cut, and of its pieces those that are long enough in both domains."""
+    cut = naive_sliding if rules.windows == "sliding" else naive_pieces
+    sequences = []
+    for user in sorted({row[0] for row in log}):
+        history = sorted(row[1:] for row in log if row[0] == user)
+        for position, run in enumerate(cut(history, rules)):
+            per_domain = Counter(domain for _, domain, _ in run)
+            if len(run) >= rules.min_length and min(per_domain["x"], per_domain["y"]) >= rules.min_per_domain:
+                sequences.append((user, position, tuple(run)))
+    return sequences
+
+
+def naive_sliding(history: list, rules: Rules) -> list:
+    """Every run that fits and is part of no other that fits."""
+
+    def fits(run):
+        return run[-1][0] - run[0][0] <= rules.window_days * DAY and len(run) <= rules.max_length
+
+    n = len(history)
+    runs = [(i, j) for i in range(n) for j in range(i + 1, n + 1) if fits(history[i:j])]
+    return [history[i:j] for i, j in runs if not any((a <= i and j <= b) and (a, b) != (i, j) for a, b in runs)]
+
+
+def naive_pieces(history: list, rules: Rules) -> list:
+    """One run after the other, each as long as may be."""
+    n, found, i = len(history), [], 0
+    while i < n:
+        j = i + 1
+        while (
+            j < n
+            and history[j][0] - history[i][0] <= rules.window_days * DAY
+            and (rules.windows == "latest" or j - i < rules.max_length)
+        ):
+            j += 1
+        found.append(history[i:j][-rules.max_length :])
+        i = j
+    return found
+
+
+def naive_held_out(sequences: list, rules: Rules) -> list:
+    """Those held out, by the time at which they end."""
+    by_end = sorted(sequences, key=lambda s: (s[2][-1][0], s[0], s[1]))
+    if rules.held_out == "latest":
+        return [s for s in by_end if is_latest(s, sequences)]
+    number = round(rules.held_out_share * len(sequences))
+    return by_end[len(sequences) - number :]
+
+
+def is_latest(s: tuple, sequences: list) -> bool:
+    """Is it its user's latest among these?"""
+    return s == max(t for t in sequences if t[0] == s[0])
+
+
+def naive_leak(s: tuple, held_out: list, rules: Rules) -> bool:
+    others = [t[2] for t in held_out if t[0] == s[0]]
+    target = any(t[-1] in s[2] for t in others)
+    later = any(row[0] > t[-1][0] for t in others for row in s[2])
+    shares = any(row in t for t in others for row in s[2])
+    return target or later or (rules.leaks == "strict" and shares)
+
+
 def parquet(folder: Path, x: list, y: list) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "x.parquet", folder / "y.parquet"
-    for path, rows in zip(paths, (x, y)):
+    for path, rows in zip(paths, (x, y), strict=True):
         schema = {"user": pl.String, "item": pl.String, "time": pl.Int64}
         pl.DataFrame(rows, schema=schema, orient="row").write_parquet(path)
     return paths
@@ -141,12 +177,12 @@ def ours(folder: Path, x: list, y: list, rules: Rules) -> list[tuple[str, str, t
         return []
     domain, name = items["domain"].tolist(), items["source_id"].tolist()
     assert items["item"].tolist() == list(range(1, len(items) + 1))
-    assert list(zip(domain, name)) == sorted(set(zip(domain, name)))
+    assert list(zip(domain, name, strict=True)) == sorted(set(zip(domain, name, strict=True)))
     assert {i for seq in sequences["items"] for i in seq} == set(items["item"])
     assert sequences["split"].tolist() == sorted(sequences["split"], key=["train", "valid", "test"].index)
     rows = []
     for row in sequences.itertuples():
-        run = tuple((int(t), domain[i - 1], name[i - 1]) for i, t in zip(row.items, row.timestamps))
+        run = tuple((int(t), domain[i - 1], name[i - 1]) for i, t in zip(row.items, row.timestamps, strict=True))
         assert row.target_domain == run[-1][1]
         label = row.split if rules.halves == "time" or row.split == "train" else "held out"
         rows.append((row.user, label, run))
@@ -329,7 +365,7 @@ def test_row_order_and_threads_make_no_difference(tmp_path):
 
 
 def sequence(user: str, split: str, *pairs: tuple[int, int]) -> dict:
-    items, times = zip(*pairs)
+    items, times = zip(*pairs, strict=True)
     return {
         "user": user,
         "split": split,
@@ -485,6 +521,8 @@ def test_the_released_sequences_satisfy_the_rules(name, days, windows, tmp_path,
     }
     merged = sequences.merge(released.sequences, on="user", suffixes=("", "_released"))
     assert (merged["target_domain"] == merged["target_domain_released"]).all()
-    assert all(np.array_equal(a, b) for a, b in zip(merged["timestamps"], merged["timestamps_released"]))
+    assert all(np.array_equal(a, b) for a, b in zip(merged["timestamps"], merged["timestamps_released"], strict=True))
     names = items["source_id"].to_numpy()
-    assert all(set(names[a - 1]) == set(asin[b - 1]) for a, b in zip(merged["items"], merged["items_released"]))
+    assert all(
+        set(names[a - 1]) == set(asin[b - 1]) for a, b in zip(merged["items"], merged["items_released"], strict=True)
+    )

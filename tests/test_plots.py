@@ -19,7 +19,7 @@ def test_control_curves_draw_every_gain_with_its_noise():
         (label, signal, domain, gain, 0.5)
         for label, gains in (("images", (0.0, 3.0)), ("other items' images", (0.1, -0.2)))
         for domain in ("Food", "Kitchen")
-        for signal, gain in zip((0.0, 1.0), gains)
+        for signal, gain in zip((0.0, 1.0), gains, strict=True)
     ]
     table = pd.DataFrame(rows, columns=["compared", "signal", "domain", "gain", "noise"])
     fig = plots.control_curves(table, "visual_signal")

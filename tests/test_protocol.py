@@ -32,7 +32,7 @@ def test_negatives_are_distinct_in_range_seeded_and_without_the_target():
     target = np.array([0, 4_999, 17, 2_500])
     drawn = negatives(target, 5_000, seed=3)
     assert drawn.shape == (4, 999)
-    for row, wanted in zip(drawn, target):
+    for row, wanted in zip(drawn, target, strict=True):
         assert len(set(row)) == 999 and wanted not in row and row.min() >= 0 and row.max() < 5_000
     assert np.array_equal(drawn, negatives(target, 5_000, seed=3))
     assert not np.array_equal(drawn, negatives(target, 5_000, seed=4))

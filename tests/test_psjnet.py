@@ -86,6 +86,6 @@ def test_roles_make_a_difference():
     many.load_state_dict(state, strict=False)
     assert not torch.allclose(many.score(cases(), 0), one.score(cases(), 0))
     with torch.no_grad():
-        for unit, alike in zip(many.flow.units, one.flow.units):
+        for unit, alike in zip(many.flow.units, one.flow.units, strict=True):
             unit.roles.copy_(alike.roles.expand(3, -1))
     torch.testing.assert_close(many.score(cases(), 0), one.score(cases(), 0))

@@ -93,10 +93,10 @@ def test_pictures_come_from_the_shop_as_they_were_drawn(world, data):
     demo = prepare("demo", "food_kitchen")
     drawn = {
         sample._asin("food_kitchen", item): (demo.folder / image).read_bytes()
-        for item, image in zip(demo.items["item"], demo.items["image"])
+        for item, image in zip(demo.items["item"], demo.items["image"], strict=True)
     }
     found, outcomes = raw_data.fetch_pictures(world)
-    counts = dict(zip(outcomes["Outcome"], outcomes["Items"]))
+    counts = dict(zip(outcomes["Outcome"], outcomes["Items"], strict=True))
     assert set(counts) == {"ok", "no address", "not found", "web page"} and sum(counts.values()) == world.num_items
     assert counts["ok"] == found.items["image"].notna().sum()
     for row in found.items.dropna(subset="image").itertuples():

@@ -21,12 +21,12 @@ RUNS = {folder.name: Run.load(folder) for folder in sorted(shipped_dir().iterdir
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_shipped_run_explains_itself(model):
-    for run in RUNS.values():
-        if run.config["model"] == model:
-            check(run)
+    for shipped in RUNS.values():
+        if shipped.config["model"] == model:
+            check(shipped)
 
 
-def check(run):
+def check(run: Run):
     for key in ("commit", "code_versions", "scenario_fingerprint", "device", "versions", "trained_on", "cases"):
         assert run.provenance[key], key
     pd.testing.assert_frame_equal(pd.read_csv(run.folder / "metrics.csv"), summarise(run.ranks))

@@ -62,7 +62,7 @@ def test_permutation_test_approaches_the_exact_one():
     """Against all 2^8 flips of small whole numbers, whose sums tie often."""
     values = np.array([3.0, -1.0, 2.0, 2.0, 0.0, 1.0, -2.0, 3.0]) / 10
     sums = [
-        sum(sign * v for sign, v in zip(signs, (3, -1, 2, 2, 0, 1, -2, 3)))
+        sum(sign * v for sign, v in zip(signs, (3, -1, 2, 2, 0, 1, -2, 3), strict=True))
         for signs in itertools.product((-1, 1), repeat=8)
     ]
     exact = np.mean([abs(s) >= 8 for s in sums])

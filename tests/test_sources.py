@@ -125,18 +125,18 @@ def test_download_once(server, published, own_data):
 
 
 @pytest.mark.parametrize(
-    "status, body, length, says",
+    "answer, says",
     [
-        (404, b"", 0, "404"),
-        (500, b"", 0, "500"),
-        (200, CONTENT[:-1], len(CONTENT), "read"),  # the connection ends early
-        (200, CONTENT[:-1], None, "should be"),  # a short file that looks whole
-        (200, b"x" * len(CONTENT), None, "should be"),  # right size, other content
-        (200, b"", None, "should be"),
+        ((404, b"", 0), "404"),
+        ((500, b"", 0), "500"),
+        ((200, CONTENT[:-1], len(CONTENT)), "read"),  # the connection ends early
+        ((200, CONTENT[:-1], None), "should be"),  # a short file that looks whole
+        ((200, b"x" * len(CONTENT), None), "should be"),  # right size, other content
+        ((200, b"", None), "should be"),
     ],
 )
-def test_a_failed_download_leaves_nothing(server, published, own_data, status, body, length, says):
-    server(status, body, length)
+def test_a_failed_download_leaves_nothing(server, published, own_data, answer, says):
+    server(*answer)
     with pytest.raises(InputError) as caught:
         files.fetch(NAME, base_url=server.url, retries=0)
     message = str(caught.value)
@@ -428,19 +428,27 @@ def mirror(monkeypatch):
 
 @needs_mirror
 @pytest.mark.parametrize(
-    "name, items, train, valid, test, days",
+    "name, printed, days",
     [
-        ("food_kitchen", (29_207, 34_886), 34_117, (2_722, 5_451), (2_747, 5_659), 365),
-        ("movie_book", (36_845, 63_937), 58_515, (2_032, 5_612), (1_978, 5_730), 30),
+        (
+            "food_kitchen",
+            {"items": (29_207, 34_886), "train": 34_117, "valid": (2_722, 5_451), "test": (2_747, 5_659)},
+            365,
+        ),
+        (
+            "movie_book",
+            {"items": (36_845, 63_937), "train": 58_515, "valid": (2_032, 5_612), "test": (1_978, 5_730)},
+            30,
+        ),
     ],
 )
-def test_real_c2dsr_is_that_of_table_1(mirror, name, items, train, valid, test, days):
+def test_real_c2dsr_is_that_of_table_1(mirror, name, printed, days):
     scenario = prepare("c2dsr", name, train_file=False)
-    assert (scenario.num_items_x, scenario.num_items_y) == items
+    assert (scenario.num_items_x, scenario.num_items_y) == printed["items"]
     targets = scenario.sequences.groupby(["split", "target_domain"]).size()
-    assert (targets["valid", "x"], targets["valid", "y"]) == valid
-    assert (targets["test", "x"], targets["test", "y"]) == test
-    assert scenario.provenance["sequences_numbered"] - len(scenario.sequences) == train
+    assert (targets["valid", "x"], targets["valid", "y"]) == printed["valid"]
+    assert (targets["test", "x"], targets["test", "y"]) == printed["test"]
+    assert scenario.provenance["sequences_numbered"] - len(scenario.sequences) == printed["train"]
     assert scenario.sequences["user"].is_unique
 
     flat, length = scenario.flat_items

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ HISTORIES = ([3, 14, 3, 14, 3, 7, 3], [5, 5, 9], [2], [30, 1, 12, 30, 13, 1])  #
 
 def by_hand(model, history):
     """(1) to (7) for one history, with dictionaries of nodes and lists of edges."""
-    edges = list(zip(history, history[1:]))
+    edges = list(itertools.pairwise(history))
     state = {item: model.item_embedding.weight[item] for item in history}
     weights = dict(model.named_parameters())
     w_ih, w_hh, b_ih, b_hh = (weights[f"cell.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
@@ -70,7 +71,7 @@ def test_every_prefix_is_a_graph_of_its_own(num_layers):
         item_seq[number, : len(history)] = torch.tensor(history)
     row, position = (item_seq != 0).nonzero(as_tuple=True)
     sessions = model.sessions(item_seq, row, position)
-    for number, (r, p) in enumerate(zip(row.tolist(), position.tolist())):
+    for number, (r, p) in enumerate(zip(row.tolist(), position.tolist(), strict=True)):
         torch.testing.assert_close(sessions[number], by_hand(model, HISTORIES[r][: p + 1]), rtol=1e-4, atol=1e-5)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -68,7 +69,7 @@ def tiny() -> Scenario:
 def random_scenario() -> Scenario:
     random = np.random.default_rng(7)
     sequences = []
-    for number in range(200):
+    for _ in range(200):
         length = random.integers(2, 9)
         sequences.append(
             (
@@ -192,11 +193,15 @@ def test_order_ties_against_loops(random_scenario):
     table = statistics.order_ties(random_scenario).set_index("split")
     for split, part in random_scenario.sequences.groupby("split"):
         pairs = ties = tied_sequences = tied_targets = open_domains = least = most = 0
-        for items, times in zip(part["items"], part["timestamps"]):
-            equal = [a == b for a, b in zip(times, times[1:])]
+        for items, times in zip(part["items"], part["timestamps"], strict=True):
+            equal = [a == b for a, b in itertools.pairwise(times)]
             pairs, ties, tied_sequences = pairs + len(equal), ties + sum(equal), tied_sequences + any(equal)
             tied_targets += equal[-1]
-            possible = {item <= random_scenario.num_items_x for item, time in zip(items, times) if time == times[-1]}
+            possible = {
+                item <= random_scenario.num_items_x
+                for item, time in zip(items, times, strict=True)
+                if time == times[-1]
+            }
             open_domains, least, most = open_domains + (len(possible) == 2), least + all(possible), most + any(possible)
         found = table.loc[split]
         assert found["tied_pairs"] == pytest.approx(ties / pairs)
@@ -244,7 +249,7 @@ def test_unseen_targets_against_loops(random_scenario):
         targets = random_scenario.split(found["split"])
         targets = [
             items[-1]
-            for items, domain in zip(targets["items"], targets["target_domain"])
+            for items, domain in zip(targets["items"], targets["target_domain"], strict=True)
             if domain == {"Food": "x", "Kitchen": "y"}[found["domain"]]
         ]
         assert found["targets"] == len(targets)

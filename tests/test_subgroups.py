@@ -132,7 +132,7 @@ def test_nearness_is_the_largest_cosine_among_pictures_that_exist(monkeypatch):
     matrix = random.normal(size=(NUM_X + NUM_Y, 5)).astype(np.float32)
     missing, unit = random.random(len(matrix)) < 0.3, matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
     table = subgroups.case_properties(scenario, RunConfig(), Features(matrix, "made", "", missing))
-    for row, items in zip(table.itertuples(), scenario.split("test")["items"]):
+    for row, items in zip(table.itertuples(), scenario.split("test")["items"], strict=True):
         *history, target = items
         for value, chosen in (
             (row.nearness, history),
@@ -334,7 +334,8 @@ def test_p_values_are_corrected_for_the_number_of_claims(planted):
     table, runs = planted
     alone = [subgroups.trends(table, runs, [claim])["p (Holm)"].iloc[0].value for claim in CLAIMS]
     together = [p.value for p in subgroups.trends(table, runs, CLAIMS)["p (Holm)"]]
-    assert all(one >= other for one, other in zip(together, alone)) and together[0] == pytest.approx(4 * alone[0])
+    assert all(one >= other for one, other in zip(together, alone, strict=True))
+    assert together[0] == pytest.approx(4 * alone[0])
 
 
 def test_ranks_and_means_that_disagree_are_unclear():
@@ -387,10 +388,10 @@ def test_where_a_lead_comes_from_in_words():
     assert parts["Part"].tolist() == pytest.approx([0.5 * (0.25 - 0.2), 0.5 * 25, -75])
     food, kitchen = subgroups.popularity_verdict(table, runs).splitlines()
     assert food == (
-        "- **Food**: 50 % of the targets occur nowhere in training. On these the MRRs lie between 0.10 and 0.25; a random "
-        "order would have 0.75, which none of the 3 models exceeds. IFCDSR (no images) leads the best other model, "
-        "Popularity, by 12.53 points: +12.50 come from targets that occur 4 times in training (50 % of the cases), +0.03 "
-        "from all others."
+        "- **Food**: 50 % of the targets occur nowhere in training. On these the MRRs lie between 0.10 and 0.25; a "
+        "random order would have 0.75, which none of the 3 models exceeds. IFCDSR (no images) leads the best other "
+        "model, Popularity, by 12.53 points: +12.50 come from targets that occur 4 times in training (50 % of the "
+        "cases), +0.03 from all others."
     )
     assert kitchen == (
         "- **Kitchen**: 0 % of the targets occur nowhere in training. IFCDSR (no images) trails the best other model, "

@@ -40,7 +40,7 @@ def test_runs_come_in_order_are_found_again_and_equal_those_run_here(monkeypatch
     assert sorted(line.split(":")[0] for line in lines) == ["1 of 3", "2 of 3", "3 of 3"]
     monkeypatch.setattr(sweep_module, "_pool", lambda *a: pytest.fail("ran again"))
     again = sweep(configs())
-    assert all(same(a, b) for a, b in zip(runs, again))
+    assert all(same(a, b) for a, b in zip(runs, again, strict=True))
 
 
 def test_a_shipped_run_is_taken_as_finished_unless_told_otherwise(data, monkeypatch):
@@ -130,7 +130,7 @@ def test_a_cluster_gives_the_same_runs(data, monkeypatch):
     assert len(lines) == 2 and [finished.config["seed"] for finished in there] == [0, 1]
     monkeypatch.setenv("IFCDSR_DATA", str(data / "other"))
     put_scenario(data / "other", seed=0)
-    assert all(same(a, b) for a, b in zip(there, sweep(configs([0, 1]), jobs=1)))
+    assert all(same(a, b) for a, b in zip(there, sweep(configs([0, 1]), jobs=1), strict=True))
 
 
 def test_a_failing_job_of_a_cluster_does_not_cost_the_others(data):

@@ -107,7 +107,7 @@ def test_texts_that_do_not_exist(scenario, text):
 
 
 def test_lexical_cosines_are_those_of_tf_idf(scenario):
-    """TF-IDF worked out here, and reduced by an SVD of numpy to the even number of dimensions below that of the words."""
+    """TF-IDF worked out here, reduced by an SVD of numpy to the even number of dimensions below that of the words."""
     words = [title.lower().replace(",", "").split() for title in TITLES_X + TITLES_Y]
     counts = np.array([[title.count(word) for word in KNOWN] for title in words], dtype=float)  # (V, words)
     weight = np.log((1 + len(words)) / (1 + (counts > 0).sum(axis=0))) + 1
@@ -301,7 +301,7 @@ def test_texts_that_fit_are_those_of_open_clip(tiny_clip, data):
     made = embed_texts(with_titles(titles, ["red mug"]), encoder=encoder)
     assert made.encoder == "Tiny-16/w.safetensors" and made.matrix.shape == (5, 24)
     assert made.long == 0 and made.unknown == 0 and not made.missing.any()
-    for row, title in zip(made.matrix, [*titles, "red mug"]):
+    for row, title in zip(made.matrix, [*titles, "red mug"], strict=True):
         np.testing.assert_allclose(row, by_hand(model, tokenizer, title), atol=1e-5)
     without_the_last = by_hand(model, tokenizer, " ".join(WORDS[:13]))
     assert np.abs(made.matrix[0] - without_the_last).max() > 1e-3

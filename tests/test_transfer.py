@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import hashlib
+import itertools
 import random
 import shutil
 import subprocess
@@ -68,7 +69,7 @@ def test_only_what_is_missing_is_transferred_again(web, path, header, broken):
     asked = [int(entry["headers"].get("Range", "bytes=0-")[6:-1]) for entry in web.log]
     assert all(
         entry["headers"].get("If-Range") == (list(header.values())[0] if begin else None)
-        for entry, begin in zip(web.log, asked)
+        for entry, begin in zip(web.log, asked, strict=True)
     )
     if broken.startswith("cut"):  # a reset sweeps an unknown part of what was sent from the client's buffers
         assert asked[0] == 0 < asked[1] < asked[2]
@@ -244,7 +245,7 @@ def test_retry_after_has_a_limit(web, path):
 def test_waits_grow(web, path):
     with pytest.raises(InputError):
         get(web.put("/f", CONTENT, "status:500"), path, attempts=4, wait=0.1)
-    waits = [later["at"] - sooner["at"] for sooner, later in zip(web.log, web.log[1:])]
+    waits = [later["at"] - sooner["at"] for sooner, later in itertools.pairwise(web.log)]
     assert len(waits) == 3 and waits[0] >= 0.075 and waits[1] >= 0.15 and waits[2] >= 0.3
 
 
@@ -314,7 +315,7 @@ def test_killed_at_random_moments(web, path, facts):
     assert killed == 12 and path.read_bytes() == CONTENT and left(path) == ["raw.bin"]
     starts = [int(entry["headers"].get("Range", "bytes=0-")[6:-1]) for entry in web.log]
     assert starts == sorted(starts) and starts[-1] > 0
-    for entry, start, after in zip(web.log, starts, starts[1:]):
+    for entry, (start, after) in zip(web.log[:-1], itertools.pairwise(starts), strict=True):
         assert after >= start + entry["sent"] - 2 * 100_000 - transfer._CHUNK  # 100,000 bytes every 0.05 s
 
 

@@ -20,7 +20,7 @@ def strong(**options):
     """A model whose weights are large enough for every part to matter."""
     model = make("tricdr", options)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             parameter.normal_(std=0.5)
         model.item_embedding.weight[0] = 0
     return model
@@ -60,7 +60,7 @@ def summaries_by_hand(model, history, domain):
                 inner = linear.weight @ inner + linear.bias
             scores.append(inner.item())
         odds = [math.exp(score - max(scores)) for score in scores]
-        result.append(sum((odd / sum(odds) * f for odd, f in zip(odds, sequence)), torch.zeros(size)))
+        result.append(sum((odd / sum(odds) * f for odd, f in zip(odds, sequence, strict=True)), torch.zeros(size)))
     return result
 
 
@@ -84,7 +84,7 @@ def test_attention_is_a_weighted_sum_of_what_came_before(domain):
     model, batch = strong(), cases()[:12]
     case, position = (batch.item_seq != 0).nonzero(as_tuple=True)
     summaries, has_both = model.attend(batch, model.encode(batch), case, position, domain)
-    for number, (row, end) in enumerate(zip(case.tolist(), position.tolist())):
+    for number, (row, end) in enumerate(zip(case.tolist(), position.tolist(), strict=True)):
         history = batch.item_seq[row, : end + 1].tolist()
         expected = torch.stack(summaries_by_hand(model, history, domain))
         torch.testing.assert_close(summaries[number], expected, rtol=1e-4, atol=1e-5)
@@ -122,7 +122,7 @@ def projected_by_hand(model, batch):
             if history and min(history) <= NUM_X < max(history):
                 three = []
                 for summary, (inner, _, outer) in zip(
-                    summaries_by_hand(model, history, domain), model.targets[domain].projections
+                    summaries_by_hand(model, history, domain), model.targets[domain].projections, strict=True
                 ):
                     hidden = (inner.weight @ summary + inner.bias).clamp(min=0)
                     three.append((outer.weight @ hidden + outer.bias).tolist())
@@ -131,7 +131,7 @@ def projected_by_hand(model, batch):
 
 
 def dot(one, other):
-    return sum(a * b for a, b in zip(one, other))
+    return sum(a * b for a, b in zip(one, other, strict=True))
 
 
 def nt_xent_by_hand(one, other, temperature):
@@ -151,7 +151,7 @@ def test_the_coarse_part_is_nt_xent_of_all_pairs():
     models = [strong(**{**PARTS, "contrastive_weight": weight}, contrastive_temperature=0.3) for weight in (0.0, 0.7)]
     total, users = 0.0, 0
     for three in projected_by_hand(models[1], batch).values():
-        m, s, t = zip(*three)
+        m, s, t = zip(*three, strict=True)
         total += len(three) * sum(nt_xent_by_hand(*pair, 0.3) for pair in ((m, s), (m, t), (s, t))) / 3
         users += len(three)
     difference = models[1].loss(batch) - models[0].loss(batch)

@@ -32,6 +32,26 @@ class Resource:
     asked: int = 0
 
 
+class Reply:
+    """An answer with a resource, before it is sent.
+
+    Attributes:
+        length: what Content-Length will say; None: no such field.
+    """
+
+    def __init__(self, status: int, headers: dict, content: bytes) -> None:
+        self.status, self.headers = status, headers
+        self.replace(content)
+
+    def replace(self, content: bytes) -> None:
+        self.content, self.length = content, str(len(content))
+
+    def begin_at(self, begin: int) -> None:
+        self.headers["Content-Range"] = f"bytes {begin}-{len(self.content) - 1}/{len(self.content)}"
+        self.status = 206
+        self.replace(self.content[begin:])
+
+
 class WebServer:
     """Use in a ``with``; ``put(path, content, behave, **headers)`` publishes.
 
@@ -185,87 +205,179 @@ def run_and_kill(web: WebServer, moments: list[float], function, *args, **option
 
 
 def _behave(handler, entry: dict, resource: Resource, what: str, value: str = "") -> None:
-    content, headers, status = resource.content, dict(resource.headers), 200
+    if what in _INSTEAD:
+        return _INSTEAD[what](handler, entry, resource, value)
     if what == "sleep":
         time.sleep(float(value))
-    if what == "status":
-        code, _, wait = value.partition(":")
-        return _send(handler, entry, int(code), {"Retry-After": wait} if wait else {}, b"an error")
-    if what == "as":
-        status = int(value)
-    if what == "redirect":
-        return _send(handler, entry, 302, {"Location": value} if value else {}, b"")
-    if what == "page":
-        return _send(handler, entry, 200, headers, b"<!DOCTYPE html><html><title>Sorry</title></html>")
-    if what == "garbage":
-        handler.wfile.write(b"\x00\x01\x02 this is no HTTP\r\n\r\n")
-        return _close(handler)
-    if what == "cut_all":
-        return _close(handler)
-    if what == "slow_head":
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        while True:
-            handler.wfile.write(b"X-Wait: 1\r\n")
-            time.sleep(0.2)
-    asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-    if asked and what != "whole":
-        begin, same = int(asked[1]), handler.headers.get("If-Range")
-        if what == "splice" or same in (None, headers.get("ETag"), headers.get("Last-Modified")):
-            if begin >= len(content):
-                return _send(handler, entry, 416, {"Content-Range": f"bytes */{len(content)}"}, b"")
-            begin -= what == "elsewhere"
-            headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-            content, status = content[begin:], 206
-    if what == "gzip":
-        content, headers["Content-Encoding"] = gzip.compress(content), "gzip"
-    length = str(len(content))
-    if what == "short":
-        content = content[: int(value)]
-        length = str(len(content))
-    if what in ("no_length", "more", "endless"):
-        headers["Connection"] = "close"
-        length = None
-    if what in ("chunked", "bad_chunks"):
-        headers["Transfer-Encoding"], length = "chunked", None
-    if what == "bad_length":
-        length = "-5"
-    handler.send_response(status)
-    for name, text in (headers | ({"Content-Length": length} if length else {})).items():
-        handler.send_header(name, text)
-    handler.end_headers()
-    if what == "more":
-        content += bytes(int(value))
-    if what in ("cut", "reset"):
-        _write(handler, entry, content[: int(value)])
-        if what == "reset":
-            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        return _close(handler)
-    if what == "trickle":
-        for start in range(0, len(content), max(1, int(value) // 20)):
-            _write(handler, entry, content[start : start + max(1, int(value) // 20)])
-            time.sleep(0.05)
-    elif what == "endless":
-        while True:
-            _write(handler, entry, content or bytes(1 << 16))
-    elif what in ("chunked", "bad_chunks"):
-        for start in range(0, len(content), 1000):
-            piece = content[start : start + 1000]
-            handler.wfile.write(f"{len(piece):x}\r\n".encode() if what == "chunked" else b"zz\r\n")
-            _write(handler, entry, piece)
-            handler.wfile.write(b"\r\n")
-        handler.wfile.write(b"0\r\n\r\n")
-    else:
-        _write(handler, entry, content)
-    if length is None and what != "chunked":
+    begin = None if what == "whole" else _asked_from(handler, resource, heeds_if_range=what != "splice")
+    if begin is not None and begin >= len(resource.content):
+        return _send(handler, entry, 416, {"Content-Range": f"bytes */{len(resource.content)}"}, b"")
+    reply = Reply(int(value) if what == "as" else 200, dict(resource.headers), resource.content)
+    if begin is not None:
+        reply.begin_at(begin - (what == "elsewhere"))
+    if what in _CHANGED:
+        _CHANGED[what](reply, value)
+    length = {} if reply.length is None else {"Content-Length": reply.length}
+    _send_head(handler, reply.status, reply.headers | length)
+    _SENT.get(what, _write_all)(handler, entry, reply.content, value)
+    if reply.length is None and what != "chunked":
         _close(handler)
 
 
+def _asked_from(handler, resource: Resource, heeds_if_range: bool) -> int | None:
+    """The first byte asked for; None: the whole is to be sent."""
+    asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+    same = handler.headers.get("If-Range")
+    facts = (None, resource.headers.get("ETag"), resource.headers.get("Last-Modified"))
+    return int(asked[1]) if asked and (same in facts or not heeds_if_range) else None
+
+
+# -- answers without the resource --------------------------------------------------------------------------------------
+
+
+def _answer_status(handler, entry: dict, resource: Resource, value: str) -> None:
+    code, _, wait = value.partition(":")
+    _send(handler, entry, int(code), {"Retry-After": wait} if wait else {}, b"an error")
+
+
+def _answer_redirect(handler, entry: dict, resource: Resource, value: str) -> None:
+    _send(handler, entry, 302, {"Location": value} if value else {}, b"")
+
+
+def _answer_page(handler, entry: dict, resource: Resource, value: str) -> None:
+    _send(handler, entry, 200, dict(resource.headers), b"<!DOCTYPE html><html><title>Sorry</title></html>")
+
+
+def _answer_garbage(handler, entry: dict, resource: Resource, value: str) -> None:
+    handler.wfile.write(b"\x00\x01\x02 this is no HTTP\r\n\r\n")
+    _close(handler)
+
+
+def _answer_nothing(handler, entry: dict, resource: Resource, value: str) -> None:
+    _close(handler)
+
+
+def _answer_slow_head(handler, entry: dict, resource: Resource, value: str) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        handler.wfile.write(b"X-Wait: 1\r\n")
+        time.sleep(0.2)
+
+
+_INSTEAD = {
+    "status": _answer_status,
+    "redirect": _answer_redirect,
+    "page": _answer_page,
+    "garbage": _answer_garbage,
+    "cut_all": _answer_nothing,
+    "slow_head": _answer_slow_head,
+}
+
+# -- what is changed before anything is sent ---------------------------------------------------------------------------
+
+
+def _compress(reply: Reply, value: str) -> None:
+    reply.headers["Content-Encoding"] = "gzip"
+    reply.replace(gzip.compress(reply.content))
+
+
+def _shorten(reply: Reply, value: str) -> None:
+    reply.replace(reply.content[: int(value)])
+
+
+def _without_length(reply: Reply, value: str) -> None:
+    reply.headers["Connection"], reply.length = "close", None
+
+
+def _lengthen(reply: Reply, value: str) -> None:
+    reply.replace(reply.content + bytes(int(value)))
+    _without_length(reply, value)
+
+
+def _bad_length(reply: Reply, value: str) -> None:
+    reply.length = "-5"
+
+
+def _in_chunks(reply: Reply, value: str) -> None:
+    reply.headers["Transfer-Encoding"], reply.length = "chunked", None
+
+
+_CHANGED = {
+    "gzip": _compress,
+    "short": _shorten,
+    "no_length": _without_length,
+    "endless": _without_length,
+    "more": _lengthen,
+    "bad_length": _bad_length,
+    "chunked": _in_chunks,
+    "bad_chunks": _in_chunks,
+}
+
+# -- how the content is sent -------------------------------------------------------------------------------------------
+
+
+def _write_all(handler, entry: dict, content: bytes, value: str) -> None:
+    _write(handler, entry, content)
+
+
+def _cut(handler, entry: dict, content: bytes, value: str) -> None:
+    _write(handler, entry, content[: int(value)])
+    _close(handler)
+
+
+def _reset(handler, entry: dict, content: bytes, value: str) -> None:
+    _write(handler, entry, content[: int(value)])
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    _close(handler)
+
+
+def _trickle(handler, entry: dict, content: bytes, value: str) -> None:
+    step = max(1, int(value) // 20)
+    for start in range(0, len(content), step):
+        _write(handler, entry, content[start : start + step])
+        time.sleep(0.05)
+
+
+def _repeat(handler, entry: dict, content: bytes, value: str) -> None:
+    while True:
+        _write(handler, entry, content or bytes(1 << 16))
+
+
+def _chunks(handler, entry: dict, content: bytes, value: str, announce=lambda size: f"{size:x}") -> None:
+    for start in range(0, len(content), 1000):
+        piece = content[start : start + 1000]
+        handler.wfile.write(f"{announce(len(piece))}\r\n".encode())
+        _write(handler, entry, piece)
+        handler.wfile.write(b"\r\n")
+    handler.wfile.write(b"0\r\n\r\n")
+
+
+def _bad_chunks(handler, entry: dict, content: bytes, value: str) -> None:
+    _chunks(handler, entry, content, value, announce=lambda size: "zz")
+
+
+_SENT = {
+    "cut": _cut,
+    "reset": _reset,
+    "trickle": _trickle,
+    "endless": _repeat,
+    "chunked": _chunks,
+    "bad_chunks": _bad_chunks,
+}
+
+# -- the wire ----------------------------------------------------------------------------------------------------------
+
+
 def _send(handler, entry: dict, status: int, headers: dict, content: bytes) -> None:
+    _send_head(handler, status, headers | {"Content-Length": str(len(content))})
+    _write(handler, entry, content)
+
+
+def _send_head(handler, status: int, headers: dict) -> None:
     handler.send_response(status)
-    for name, text in (headers | {"Content-Length": str(len(content))}).items():
+    for name, text in headers.items():
         handler.send_header(name, text)
     handler.end_headers()
-    _write(handler, entry, content)
 
 
 def _write(handler, entry: dict, content: bytes) -> None:
