@@ -15,7 +15,7 @@ help:
 	@echo 'make clean   delete the book and the set-up (.venv); data, runs and figures stay'
 
 book: $(READY)
-	$(BIN)/python -m ifcdsr_core.book
+	$(BIN)/python -m ifcdsr_core.book.build
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadfile

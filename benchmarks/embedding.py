@@ -27,10 +27,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ifcdsr_core import clip, images  # noqa: E402
-from ifcdsr_core.paths import processors  # noqa: E402
-from ifcdsr_core.run import device_name  # noqa: E402
-from ifcdsr_core.scenario import Scenario  # noqa: E402
+from ifcdsr_core.features import clip, images
+from ifcdsr_core.paths import processors
+from ifcdsr_core.runs.run import device_name
+from ifcdsr_core.scenario import Scenario
 
 LOOP = 200  # pictures of the plain loop, which is slow
 

@@ -26,7 +26,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from web_server import WebServer  # noqa: E402
 
-from ifcdsr_core.sources.image_download import PictureLimits, download_images, read_manifest  # noqa: E402
+from ifcdsr_core.sources.download.pictures import PictureLimits, download_images, read_manifest
 
 
 def picture(seed: int, side: int = 300) -> bytes:

@@ -29,8 +29,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 def run_ours(paths: list[Path], work: Path) -> tuple[dict, list]:
     """Convert to Parquet, then partition; seconds of each step, and the sequences as plain values."""
-    from ifcdsr_core.sources.partition import Rules, partition
-    from ifcdsr_core.sources.reviews import interactions
+    from ifcdsr_core.sources.amazon.partition import Rules, partition
+    from ifcdsr_core.sources.amazon.reviews import interactions
 
     begin = time.perf_counter()
     parquet = [interactions(path, work)[0] for path in paths]

@@ -52,9 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from ifcdsr_core.llm import Limits
-    from ifcdsr_core.run import RunConfig
-    from ifcdsr_core.sources.image_download import PictureLimits
+    from ifcdsr_core.features.llm_endpoint import Limits
+    from ifcdsr_core.runs.config import RunConfig
+    from ifcdsr_core.sources.download.pictures import PictureLimits
 
     parser = _Parser(
         prog="python -m ifcdsr_core",
@@ -256,8 +256,9 @@ def _prepare(options) -> None:
 
 def _download(options) -> None:
     from ifcdsr_core.paths import data_dir
-    from ifcdsr_core.sources import files, source_module
-    from ifcdsr_core.sources.transfer import fetch_all
+    from ifcdsr_core.sources import source_module
+    from ifcdsr_core.sources.download import published
+    from ifcdsr_core.sources.download.resumable import fetch_all
 
     module = source_module(options.source)
     if not hasattr(module, "FILES"):
@@ -265,7 +266,7 @@ def _download(options) -> None:
     table = module.FILES(options.release, options.scenario, options.reviews)
     if any(address is None for _, address, *_ in table):
         raise InputError(f"release {options.release!r} needs no download: prepare makes it")
-    mirror = files.mirror_folder()
+    mirror = published.mirror_folder()
     place = Path(options.source) / options.release
     fetch_all(
         table,
@@ -279,7 +280,7 @@ def _download(options) -> None:
 def _pictures(options) -> None:
     from ifcdsr_core.paths import picture_store
     from ifcdsr_core.sources import prepare
-    from ifcdsr_core.sources.image_download import TEMPORARY, PictureLimits, download_images, with_images
+    from ifcdsr_core.sources.download.pictures import TEMPORARY, PictureLimits, download_images, with_images
 
     limits = _settings(options, PictureLimits)
     scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
@@ -301,17 +302,17 @@ def _pictures(options) -> None:
 
 
 def _embed(options) -> None:
-    from ifcdsr_core import parallel
-    from ifcdsr_core.images import embed_images
+    from ifcdsr_core import processes
+    from ifcdsr_core.features.images import embed_images
+    from ifcdsr_core.features.texts import embed_texts
     from ifcdsr_core.sources import prepare
-    from ifcdsr_core.texts import embed_texts
 
     if choose("modality", options.modality, ("image", "text")) == "image" and options.text != "title":
         raise InputError("--text goes with --modality text")
     chosen = {"device": options.device, "batch_size": options.batch_size}
     chosen |= {"encoder": options.encoder} if options.encoder else {}
     if options.modality == "text":
-        if options.workers is not None or options.precision != "float32" or parallel.started() > 1:
+        if options.workers is not None or options.precision != "float32" or processes.started() > 1:
             raise InputError("--workers, --precision and torchrun go with --modality image")
         scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
         features = embed_texts(scenario, options.text, **chosen)
@@ -319,13 +320,13 @@ def _embed(options) -> None:
         if features.unknown:
             without += f", {features.unknown:.1%} of all words unknown"
     else:
-        with parallel.processes():
-            scenario = parallel.first_alone(
+        with processes.joined():
+            scenario = processes.first_alone(
                 lambda: prepare(options.source, options.scenario, **_assignments(options.source_option))
             )
             features = embed_images(scenario, **chosen, precision=options.precision, workers=options.workers)
             without = "without a usable picture"
-            if parallel.rank():
+            if processes.rank():
                 return
     print(
         f"{features.matrix.shape[0]} items x {features.matrix.shape[1]} by {features.encoder}, "
@@ -334,8 +335,8 @@ def _embed(options) -> None:
 
 
 def _enhance(options) -> None:
-    from ifcdsr_core.enhancement import enhance, estimate, keep_estimate, titles_of
-    from ifcdsr_core.llm import Endpoint, Limits
+    from ifcdsr_core.features.enhanced_titles import enhance, estimate, keep_estimate, titles_of
+    from ifcdsr_core.features.llm_endpoint import Endpoint, Limits
     from ifcdsr_core.sources import prepare
 
     endpoint = Endpoint.from_environment(needs_key=not options.dry_run)
@@ -363,16 +364,17 @@ def _enhance(options) -> None:
 
 
 def _train(options) -> None:
-    from ifcdsr_core import parallel
-    from ifcdsr_core.run import RunConfig, run
+    from ifcdsr_core import processes
+    from ifcdsr_core.runs.config import RunConfig
+    from ifcdsr_core.runs.run import run
 
     config = _settings(
         options, RunConfig, source_options=_assignments(options.source_option), model_options=_assignments(options.set)
     )
-    with parallel.processes():
+    with processes.joined():
 
         def say(line: str, to=sys.stderr) -> None:
-            if parallel.rank() == 0:
+            if processes.rank() == 0:
                 print(line, file=to, flush=True)
 
         finished = run(config, force=options.force, report=say)
@@ -380,9 +382,11 @@ def _train(options) -> None:
 
 
 def _sweep(options) -> None:
-    from ifcdsr_core.experiments import grid_table, keep_grid, named_list, parse_seeds
-    from ifcdsr_core.run import runs_dir, ship
-    from ifcdsr_core.sweep import submit, sweep
+    from ifcdsr_core.book.parameters import parse_seeds
+    from ifcdsr_core.runs.grid import grid_table, keep_grid
+    from ifcdsr_core.runs.lists import named_list
+    from ifcdsr_core.runs.store import runs_dir, ship
+    from ifcdsr_core.runs.sweep import submit, sweep
 
     if options.keep and options.what != "grid":
         raise InputError("--keep goes with grid")
@@ -423,7 +427,8 @@ def _sweep(options) -> None:
 
 def _evaluate(options) -> None:
     from ifcdsr_core.metrics import PROTOCOLS, summarise
-    from ifcdsr_core.run import Run, evaluate
+    from ifcdsr_core.runs.run import evaluate
+    from ifcdsr_core.runs.store import Run
 
     anew, stored = evaluate(options.folder), Run.load(options.folder).ranks
     same = all((anew[protocol] == stored[protocol]).all() for protocol in PROTOCOLS)
@@ -431,7 +436,7 @@ def _evaluate(options) -> None:
 
 
 def _runs(options) -> None:
-    from ifcdsr_core.run import Run, runs_dir
+    from ifcdsr_core.runs.store import Run, runs_dir
 
     for folder in sorted(path for path in runs_dir().glob("[!.]*") if path.is_dir()):
         mrr = " ".join(f"{domain}: {100 * value:5.2f}" for domain, value in Run.load(folder).mrr().items())
@@ -439,7 +444,7 @@ def _runs(options) -> None:
 
 
 def _ship(options) -> None:
-    from ifcdsr_core.run import Run, ship
+    from ifcdsr_core.runs.store import Run, ship
 
     print(ship(Run.load(options.folder), options.to))
 

@@ -27,14 +27,15 @@ scenarios = "food_kitchen,movie_book"  # one or both
 train_file = False  # c2dsr only: also read the file of training sequences
 
 # %%
-from ifcdsr_core import experiments, page, plots, tables
+from ifcdsr_core.analysis.counts import read_tables, summary
+from ifcdsr_core.book import figures, markup, parameters
+from ifcdsr_core.book.pages import data_statistics
 from ifcdsr_core.sources import prepare
-from ifcdsr_core.statistics import read_tables, summary
 
-names = experiments.parse_scenarios(scenarios)
-options = experiments.source_options(source, train_file=train_file)
+names = parameters.parse_scenarios(scenarios)
+options = parameters.source_options(source, train_file=train_file)
 worlds = [prepare(source, name, **options) for name in names]
-numbers = {page.title(source, world.name): read_tables(summary(world)) for world in worlds}
+numbers = {markup.data_title(source, world.name): read_tables(summary(world)) for world in worlds}
 
 # %% [markdown]
 # ## Sequences and items
@@ -44,8 +45,8 @@ numbers = {page.title(source, world.name): read_tables(summary(world)) for world
 # a split that this source does not have.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    tables.data_table(numbers, "table1"),
+markup.show(
+    data_statistics.data_table(numbers, "table1"),
     "Items and sequences of the data chosen on this page, counted as in Table 1 of the paper.",
     "tab-data",
 )
@@ -55,10 +56,12 @@ page.show(
 # Splits that look alike are a good sign: a model is then tested on what it was trained for.
 
 # %% mystnb={"figure": {"caption": "Lengths of the sequences, target included, as a share of each split.", "name": "fig-lengths"}}
-plots.save_figure(plots.lengths(numbers), "01_lengths")
+figures.save_figure(data_statistics.lengths(numbers), "01_lengths")
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(tables.data_table(numbers, "lengths"), "Lengths of the sequences in items, target included.", "tab-lengths")
+markup.show(
+    data_statistics.data_table(numbers, "lengths"), "Lengths of the sequences in items, target included.", "tab-lengths"
+)
 
 # %% [markdown]
 # ## Popularity
@@ -68,11 +71,11 @@ page.show(tables.data_table(numbers, "lengths"), "Lengths of the sequences in it
 # help. The Gini coefficient measures the inequality: 0 if all items are equally popular, 1 if one item has everything.
 
 # %% mystnb={"figure": {"caption": "Interactions of an item against its rank by popularity within its domain, over all splits; both axes are logarithmic.", "name": "fig-popularity"}}
-plots.save_figure(plots.popularity(numbers), "01_popularity")
+figures.save_figure(data_statistics.popularity(numbers), "01_popularity")
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    tables.data_table(numbers, "concentration"),
+markup.show(
+    data_statistics.data_table(numbers, "concentration"),
     "How unequal popularity is, over all splits: items nobody touched, Gini "
     "coefficient, share of the interactions that the most popular fifth of "
     "the items has, interactions of the most popular item.",
@@ -88,12 +91,12 @@ page.show(
 # this notebook with `source` set to `c2dsr` counts anew.
 
 # %%
-published = tables.statistics_of("c2dsr", names)
+published = data_statistics.statistics_of("c2dsr", names)
 paper = {title: {**shipped, **numbers.get(title, {})} for title, shipped in published.items()}
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    tables.against_paper(paper),
+markup.show(
+    data_statistics.against_paper(paper),
     "Table 1 of the paper: our count of its files, the printed number, and the difference.",
     "tab-table1",
 )
@@ -104,13 +107,13 @@ page.show(
 # average follows the one that its sequences would have to have.
 
 # %%
-tables.paper_remarks(paper)
+data_statistics.paper_remarks(paper)
 
 # %% mystnb={"figure": {"caption": "The paper's data: lengths of the sequences, target included, as a share of each split.", "name": "fig-lengths-paper"}}
-plots.save_figure(plots.lengths(paper), "01_lengths_paper")
+figures.save_figure(data_statistics.lengths(paper), "01_lengths_paper")
 
 # %% mystnb={"figure": {"caption": "The paper's data: interactions of an item against its rank by popularity, over the splits at hand.", "name": "fig-popularity-paper"}}
-plots.save_figure(plots.popularity(paper), "01_popularity_paper")
+figures.save_figure(data_statistics.popularity(paper), "01_popularity_paper")
 
 # %% [markdown]
 # ## Overlap
@@ -121,8 +124,8 @@ plots.save_figure(plots.popularity(paper), "01_popularity_paper")
 # they are shown for contrast.
 
 # %% mystnb={"figure": {"caption": "Users by the domains they have interactions in, for each split.", "name": "fig-overlap"}}
-contrast = tables.statistics_of("llmcdsr", ["food_kitchen"])
-plots.save_figure(plots.overlap({**numbers, **paper, **contrast}), "01_overlap")
+contrast = data_statistics.statistics_of("llmcdsr", ["food_kitchen"])
+figures.save_figure(data_statistics.overlap({**numbers, **paper, **contrast}), "01_overlap")
 
 # %% [markdown]
 # ## How much of the order is real?
@@ -140,14 +143,14 @@ plots.save_figure(plots.overlap({**numbers, **paper, **contrast}), "01_overlap")
 # printed ones; the two columns on the right say what the number of targets in X could be if ties were broken otherwise.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    tables.data_table({**numbers, **paper}, "order_ties"),
+markup.show(
+    data_statistics.data_table({**numbers, **paper}, "order_ties"),
     "Order left open by equal times, and the number of targets in X under the order at hand and under other ones.",
     "tab-order-ties",
 )
 
 # %% mystnb={"figure": {"caption": "Shares of the test split whose order is undefined because times have the resolution of a day.", "name": "fig-order-ties"}}
-plots.save_figure(plots.order_ties({**numbers, **paper}), "01_order_ties")
+figures.save_figure(data_statistics.order_ties({**numbers, **paper}), "01_order_ties")
 
 # %% [markdown]
 # ## Targets that training never shows
@@ -157,8 +160,8 @@ plots.save_figure(plots.order_ties({**numbers, **paper}), "01_order_ties")
 # in for it where the training file is missing. In the second case this share bounds what any ID-based model can reach.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    tables.data_table({**numbers, **paper}, "unseen_targets"),
+markup.show(
+    data_statistics.data_table({**numbers, **paper}, "unseen_targets"),
     "Targets that occur nowhere in the split trained on.",
     "tab-unseen",
 )

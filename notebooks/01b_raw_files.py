@@ -32,13 +32,16 @@ epochs = 8
 learning_rate = 0.01
 
 # %%
-from ifcdsr_core import experiments, page, plots, raw_data, statistics, tables
-from ifcdsr_core.images import embed_images
-from ifcdsr_core.run import run
+from ifcdsr_core.analysis import counts
+from ifcdsr_core.book import figures, markup
+from ifcdsr_core.book.pages import clip_embedding, data_statistics, raw_files, training
+from ifcdsr_core.features.images import embed_images
+from ifcdsr_core.runs import lists
+from ifcdsr_core.runs.run import run
 from ifcdsr_core.sources import prepare
 
 world = prepare("amazon", scenario, release=release)
-title = f"{page.title('amazon', scenario)}, release {release}"
+title = f"{markup.data_title('amazon', scenario)}, release {release}"
 
 # %% [markdown]
 # ## The files
@@ -49,13 +52,13 @@ title = f"{page.title('amazon', scenario)}, release {release}"
 # executed.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.lines(world), f"{title}: what was read.", "tab-raw-lines")
+markup.show(raw_files.lines(world), f"{title}: what was read.", "tab-raw-lines")
 
 # %% [markdown]
 # A line that can't be used does not stop anything, and is not lost silently: it is counted under what is wrong with it.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.bad_lines(world), "Lines that could not be used.", "tab-bad-lines")
+markup.show(raw_files.bad_lines(world), "Lines that could not be used.", "tab-bad-lines")
 
 # %% [markdown]
 # ## The rules
@@ -66,15 +69,15 @@ page.show(raw_data.bad_lines(world), "Lines that could not be used.", "tab-bad-l
 # each rule and what was seen in those files.
 
 # %% mystnb={"markdown_format": "myst"} tags=["hide-output"]
-page.show(raw_data.rules(world), "The rules of the re-partition.", "tab-rules")
+markup.show(raw_files.rules(world), "The rules of the re-partition.", "tab-rules")
 
 # %% [markdown]
 # How is it known that the windows slide? For Food-Kitchen users all of whose several sequences are in released files,
 # the rule is applied to what these hold together, and should give the same sequences back:
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    raw_data.shown_rebuilt(),
+markup.show(
+    raw_files.shown_rebuilt(),
     "C2DSR's released sequences, rebuilt by each rule for "
     "windows: users of whom exactly their sequences come "
     "back, and sequences that do.",
@@ -87,11 +90,11 @@ page.show(
 # What is left after each step, from the first line to the last sequence:
 
 # %% mystnb={"markdown_format": "myst"}
-funnel = raw_data.funnel(world)
-page.show(funnel, f"{title}: what each step leaves.", "tab-funnel")
+funnel = raw_files.funnel(world)
+markup.show(funnel, f"{title}: what each step leaves.", "tab-funnel")
 
 # %% mystnb={"figure": {"caption": "What each step of the re-partition leaves of the interactions, and then of the sequences.", "name": "fig-funnel"}}
-plots.save_figure(plots.funnel(funnel), f"01b_{release}_{scenario}")
+figures.save_figure(raw_files.funnel_figure(funnel), f"01b_{release}_{scenario}")
 
 # %% [markdown]
 # ## Does training know the answers?
@@ -102,7 +105,7 @@ plots.save_figure(plots.funnel(funnel), f"01b_{release}_{scenario}")
 # all the same.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(raw_data.leaks(world), f"{title}: what training knows of what is held out.", "tab-leaks")
+markup.show(raw_files.leaks(world), f"{title}: what training knows of what is held out.", "tab-leaks")
 
 # %% [markdown]
 # ## Table 1, and what other rules make of it
@@ -110,16 +113,16 @@ page.show(raw_data.leaks(world), f"{title}: what training knows of what is held 
 # These are the sequences that a model is trained and tested on, counted as in the paper's Table 1:
 
 # %% mystnb={"markdown_format": "myst"}
-numbers = statistics.read_tables(statistics.summary(world))
-of_raw_files = {page.title("amazon", scenario): numbers}
-page.show(tables.data_table(of_raw_files, "table1"), f"{title}: items and sequences.", "tab-raw-table1")
+numbers = counts.read_tables(counts.summary(world))
+of_raw_files = {markup.data_title("amazon", scenario): numbers}
+markup.show(data_statistics.data_table(of_raw_files, "table1"), f"{title}: items and sequences.", "tab-raw-table1")
 
 # %% [markdown]
 # How much of it is owed to choices that a paper need not even mention? One rule changed at a time:
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    raw_data.other_rules(world),
+markup.show(
+    raw_files.other_rules(world),
     f"{title}: Table 1 with one rule changed. With the files of 2014 the last row is the paper's.",
     "tab-other-rules",
 )
@@ -132,16 +135,16 @@ page.show(
 # or with a named reason, and what was once asked is not asked again.
 
 # %% mystnb={"markdown_format": "myst"}
-world, outcomes = raw_data.fetch_pictures(world)
-page.show(outcomes, f"{title}: what became of the items' pictures.", "tab-picture-outcomes")
+world, outcomes = raw_files.fetch_pictures(world)
+markup.show(outcomes, f"{title}: what became of the items' pictures.", "tab-picture-outcomes")
 
 # %% [markdown]
 # The frozen CLIP makes a vector of each. Items without a usable picture get the mean of their domain's.
 
 # %% mystnb={"markdown_format": "myst"}
 features = embed_images(world, encoder)
-page.show(
-    tables.feature_counts(world, features.missing),
+markup.show(
+    clip_embedding.feature_counts(world, features.missing),
     f"{title}: vectors of {features.matrix.shape[1]} numbers by {features.encoder}.",
     "tab-raw-vectors",
 )
@@ -153,7 +156,7 @@ page.show(
 # long ones. (The sample has fewer than a thousand items in each domain, so that both protocols rank among the same.)
 
 # %%
-(config,) = experiments.configurations(
+(config,) = lists.configurations(
     "ifcdsr",
     scenario,
     [0],
@@ -166,8 +169,8 @@ page.show(
 finished = run(config)
 
 # %% mystnb={"markdown_format": "myst"}
-metrics = tables.run_metrics(finished, world.domain_names)
-page.show(
+metrics = training.run_metrics(finished, world.domain_names)
+markup.show(
     metrics.drop(columns=["HR@1", "HR@5", "HR@10"]),
     f"{title}: test metrics of IFCDSR in percent, seed 0.",
     "tab-raw-metrics",
@@ -194,8 +197,8 @@ page.show(
 # a GPU. **The real files could not be had where this book was made**, so that these times were never seen as a whole.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    raw_data.costs(),
+markup.show(
+    raw_files.costs(),
     "The 2014 release: what has to be moved, and how long it takes at the speeds measured.",
     "tab-raw-costs",
 )
@@ -206,8 +209,8 @@ page.show(
 # it; decoding alone is many times as fast (`data/results/benchmarks/embedding.json`), and a GPU is what it waits for.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    raw_data.speeds(),
+markup.show(
+    raw_files.speeds(),
     "Measured: the re-partition beside a plain version in "
     "pandas, and the pictures beside plain loops. A dash: not "
     "run at this size.",

@@ -27,8 +27,9 @@ scenario = "food_kitchen"  # or movie_book
 encoder = "small_clip"  # or such as ViT-B-32-quickgelu/openai
 
 # %%
-from ifcdsr_core import page, plots, tables
-from ifcdsr_core.images import embed_images
+from ifcdsr_core.book import figures, markup
+from ifcdsr_core.book.pages import clip_embedding
+from ifcdsr_core.features.images import embed_images
 from ifcdsr_core.sources import prepare
 
 world = prepare(source, scenario)
@@ -42,15 +43,15 @@ in_x = (world.items["domain"] == "x").to_numpy()
 # of this domain" and no more; the table counts such cases.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    tables.feature_counts(world, features.missing),
-    f"{page.title(source, scenario)}: items with a picture; vectors of "
+markup.show(
+    clip_embedding.feature_counts(world, features.missing),
+    f"{markup.data_title(source, scenario)}: items with a picture; vectors of "
     f"{features.matrix.shape[1]} numbers by {features.encoder}.",
     "tab-pictures",
 )
 
 # %% mystnb={"figure": {"caption": "Randomly chosen items with their titles, a row a domain.", "name": "fig-gallery"}}
-plots.save_figure(plots.gallery(world), "02_gallery")
+figures.save_figure(clip_embedding.gallery(world), "02_gallery")
 
 # %% [markdown]
 # ## Is it a CLIP?
@@ -61,8 +62,8 @@ plots.save_figure(plots.gallery(world), "02_gallery")
 # that training never showed or named together, so that they can't be known by heart.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    tables.zero_shot(),
+markup.show(
+    clip_embedding.zero_shot(),
     "Zero-shot accuracy of the small CLIP on pictures it was not trained on; "
     "joint: kind, colour and pattern all at once.",
     "tab-zero-shot",
@@ -76,11 +77,11 @@ page.show(
 # carried from one domain into the other.
 
 # %% mystnb={"figure": {"caption": "Nearest neighbours by cosine. Left: the query; then the five most similar pictures of each domain, the query itself left out, with their cosines.", "name": "fig-neighbours"}}
-queries = tables.sample_rows(features.missing, 6, seed=1)
-found = [tables.nearest_neighbours(features.matrix, queries, of_domain, k=5) for of_domain in (in_x, ~in_x)]
+queries = clip_embedding.sample_rows(features.missing, 6, seed=1)
+found = [clip_embedding.nearest_neighbours(features.matrix, queries, of_domain, k=5) for of_domain in (in_x, ~in_x)]
 headings = [f"nearest in {name}" for name in world.domain_names]
-fig = plots.neighbours(world, features.matrix, queries, found, headings)
-plots.save_figure(fig, "02_neighbours")
+fig = clip_embedding.neighbours(world, features.matrix, queries, found, headings)
+figures.save_figure(fig, "02_neighbours")
 
 # %% [markdown]
 # The demo knows what its pictures show, so the impression can be measured: how often do the five nearest pictures share
@@ -88,8 +89,8 @@ plots.save_figure(fig, "02_neighbours")
 # source that does not name such attributes the table is empty.)
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    tables.neighbour_agreement(world, features.matrix, k=5),
+markup.show(
+    clip_embedding.neighbour_agreement(world, features.matrix, k=5),
     "Share of the five nearest pictures that agree with the query, over all items, beside chance.",
     "tab-agreement",
 )
@@ -101,6 +102,6 @@ page.show(
 # two groups lie on the map means little.
 
 # %% mystnb={"figure": {"caption": "A t-SNE map of the image vectors, drawn with the pictures themselves; frames show the domain.", "name": "fig-map"}}
-rows = tables.sample_rows(features.missing, 500)
-places = tables.flat_map(features.matrix[rows])
-plots.save_figure(plots.picture_map(world, places, rows), "02_map")
+rows = clip_embedding.sample_rows(features.missing, 500)
+places = clip_embedding.flat_map(features.matrix[rows])
+figures.save_figure(clip_embedding.picture_map(world, places, rows), "02_map")

@@ -35,11 +35,12 @@ text_signal = 0.375  # demo only, 0 to 1: how much themes explain
 cross_domain_signal = 1.0  # demo only, 0 to 1: how many tastes carry over
 
 # %%
-from ifcdsr_core import experiments, page, plots, tables
-from ifcdsr_core.run import run
+from ifcdsr_core.book import figures, markup, parameters
+from ifcdsr_core.book.pages import training
+from ifcdsr_core.runs.run import run
 from ifcdsr_core.sources import prepare
 
-config = experiments.run_config(
+config = parameters.run_config(
     scenario,
     source,
     model,
@@ -54,7 +55,7 @@ config = experiments.run_config(
     cross_domain_signal=cross_domain_signal,
 )
 world = prepare(source, scenario, **config.source_options)
-title = page.title(source, scenario)
+title = markup.data_title(source, scenario)
 
 # %%
 finished = run(config)
@@ -66,8 +67,8 @@ finished = run(config)
 # out. The same table, and more about where the run was made, lies in its folder.
 
 # %% mystnb={"markdown_format": "myst"} tags=["hide-output"]
-page.show(
-    tables.run_settings(finished),
+markup.show(
+    training.run_settings(finished),
     f"{title}: settings of this run and what it was made of.",
     f"tab-settings-{source}-{scenario}",
 )
@@ -80,8 +81,8 @@ page.show(
 # were kept. It is the same epoch for both domains, the one with the best mean of the two.
 
 # %% mystnb={"figure": {"caption": "Training loss and validation MRR by epoch. The dotted line marks the epoch that was kept."}}
-fig = plots.training(finished.history, finished.best_epoch, world.domain_names, title)
-plots.save_figure(fig, f"03_{source}_{scenario}_{model}_training")
+fig = training.curves(finished.history, finished.best_epoch, world.domain_names, title)
+figures.save_figure(fig, f"03_{source}_{scenario}_{model}_training")
 
 # %% [markdown]
 # ## Test
@@ -93,9 +94,9 @@ plots.save_figure(fig, f"03_{source}_{scenario}_{model}_training")
 # kinds of numbers must not be mixed; in a smaller domain both are the same.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    tables.run_metrics(finished, world.domain_names),
-    f"{title}: test metrics of {page.model_name(model)}, seed {seed}, in percent.",
+markup.show(
+    training.run_metrics(finished, world.domain_names),
+    f"{title}: test metrics of {markup.model_name(model)}, seed {seed}, in percent.",
     f"tab-metrics-{source}-{scenario}",
 )
 
@@ -104,8 +105,8 @@ page.show(
 # dotted lines show what a random order would reach.
 
 # %% mystnb={"figure": {"caption": "Share of the test cases whose target is among the first k, against 999 negatives and against all items of the domain. Dotted: candidates in random order."}}
-fig = plots.ranks(finished.ranks, world.domain_names, (world.num_items_x, world.num_items_y), title)
-plots.save_figure(fig, f"03_{source}_{scenario}_{model}_ranks")
+fig = training.ranks(finished.ranks, world.domain_names, (world.num_items_x, world.num_items_y), title)
+figures.save_figure(fig, f"03_{source}_{scenario}_{model}_ranks")
 
 # %% tags=["summary"]
-print(tables.run_summary(finished, world.domain_names))
+print(training.run_summary(finished, world.domain_names))

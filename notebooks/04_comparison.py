@@ -36,11 +36,14 @@ epochs = 0  # at most so many; 0: the book's number
 # %%
 from IPython.display import Markdown, display
 
-from ifcdsr_core import comparisons, experiments, page, paper, plots
+from ifcdsr_core.analysis import paired, paper
+from ifcdsr_core.book import evidence, figures, markup, parameters
+from ifcdsr_core.book.pages import comparison
+from ifcdsr_core.runs import grid, lists, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
-names = experiments.parse_scenarios(scenarios)
-seed_list = experiments.parse_seeds(seeds)
+names = parameters.parse_scenarios(scenarios)
+seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 
 # %% [markdown]
@@ -52,12 +55,14 @@ changes = {"epochs": epochs} if epochs else {}
 # protocol to compare with. What the protocol does to the numbers has {doc}`a page of its own <04b_protocol>`.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
+markup.show(
     paper.PAPER_TABLE2, "Printed in the paper (its Table 2): Food-Kitchen, test metrics in percent.", "tab-paper-2"
 )
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(paper.PAPER_TABLE3, "Printed in the paper (its Table 3): Movie-Book, test metrics in percent.", "tab-paper-3")
+markup.show(
+    paper.PAPER_TABLE3, "Printed in the paper (its Table 3): Movie-Book, test metrics in percent.", "tab-paper-3"
+)
 
 # %% [markdown]
 # Our own runs use the same test sequences. Three things differ, and the captions say how much: where the file of
@@ -66,12 +71,12 @@ page.show(paper.PAPER_TABLE3, "Printed in the paper (its Table 3): Movie-Book, t
 # last two are handicaps.
 
 # %%
-shipped = {name: runs for name in DOMAIN_NAMES if (runs := experiments.shipped_comparison("c2dsr", name))}
-comparisons.inventory(shipped)
+shipped = {name: runs for name in DOMAIN_NAMES if (runs := lists.shipped_comparison("c2dsr", name))}
+evidence.inventory(shipped)
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    display(comparisons.comparison(runs, "c2dsr", name, "sampled_999", f"tab-shipped-{name}-sampled_999"))
+    display(evidence.comparison_table(runs, "c2dsr", name, "sampled_999", f"tab-shipped-{name}-sampled_999"))
 
 # %% [markdown]
 # ### Is a difference more than luck?
@@ -85,47 +90,47 @@ for name, runs in shipped.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    reference = comparisons.reference(runs)
-    rivals = comparisons.against_rivals(runs, reference, DOMAIN_NAMES[name], "sampled_999")
+    reference = paired.reference(runs)
+    rivals = paired.against_rivals(runs, reference, DOMAIN_NAMES[name], "sampled_999")
     display(
-        page.show(
+        markup.show(
             rivals,
-            f"{page.title('c2dsr', name)}: MRR of "
+            f"{markup.data_title('c2dsr', name)}: MRR of "
             f"{reference} minus that of each rival, in percentage "
             "points against 999 negatives.",
             f"tab-rivals-c2dsr-{name}",
         )
     )
-    display(Markdown(comparisons.rivals_verdict(rivals, reference)))
+    display(Markdown(comparison.rivals_verdict(rivals, reference)))
 
 # %% [markdown]
 # ### Beside the printed numbers
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    beside = comparisons.beside_paper(runs, paper.PAPER_COMPARISON[name])
+    beside = paired.beside_paper(runs, paper.PAPER_COMPARISON[name])
     caption = (
-        f"{page.title('c2dsr', name)}: MRR in percent, here and in the "
+        f"{markup.data_title('c2dsr', name)}: MRR in percent, here and in the "
         "paper, on the same test sequences but after training on others."
     )
-    display(page.show(beside, caption, f"tab-beside-{name}"))
+    display(markup.show(beside, caption, f"tab-beside-{name}"))
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives on the paper's test sets: every run of ours, and the printed value of the same model. Training data differ.", "name": "fig-shipped"}}
 values = {
-    page.title("c2dsr", name): comparisons.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
+    markup.data_title("c2dsr", name): paired.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
     for name, runs in shipped.items()
 }
-printed = {page.title("c2dsr", name): table for name, table in paper.PAPER_COMPARISON.items()}
-plots.save_figure(plots.models(values, printed), "04_paper_data")
+printed = {markup.data_title("c2dsr", name): table for name, table in paper.PAPER_COMPARISON.items()}
+figures.save_figure(comparison.models(values, printed), "04_paper_data")
 
 # %% [markdown]
 # C2DSR's own paper prints numbers for the same test set, its own and those of SASRec:
 
 # %% mystnb={"markdown_format": "myst"}
 if "food_kitchen" in shipped:
-    beside = comparisons.beside_paper(shipped["food_kitchen"], paper.PUBLISHED)
+    beside = paired.beside_paper(shipped["food_kitchen"], paper.PUBLISHED)
     display(
-        page.show(
+        markup.show(
             beside,
             "Food-Kitchen (the paper's data): MRR in percent, "
             "here and in the paper of C2DSR, whose authors trained on "
@@ -159,7 +164,7 @@ if "food_kitchen" in shipped:
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
     printed = paper.PAPER_COMPARISON[name]
-    display(Markdown(comparisons.baselines_verdict(runs, printed)))
+    display(Markdown(evidence.baselines_verdict(runs, printed)))
 
 # %% [markdown]
 # ### How far training went
@@ -171,10 +176,8 @@ for name, runs in shipped.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    caption = (
-        f"{page.title('c2dsr', name)}: epochs until training stopped, the one whose weights were tested, and minutes."
-    )
-    display(page.show(comparisons.training_course(runs), caption, f"tab-course-{name}"))
+    caption = f"{markup.data_title('c2dsr', name)}: epochs until training stopped, the one whose weights were tested, and minutes."
+    display(markup.show(evidence.training_course(runs), caption, f"tab-course-{name}"))
 
 # %% [markdown]
 # ### What the short cut costs
@@ -187,12 +190,12 @@ for name, runs in shipped.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    exact = comparisons.exact_runs("c2dsr", name)
-    differences = comparisons.exact_against_sampled(exact, runs, DOMAIN_NAMES[name], "sampled_999")
+    exact = lists.exact_runs("c2dsr", name)
+    differences = paired.exact_against_sampled(exact, runs, DOMAIN_NAMES[name], "sampled_999")
     display(
-        page.show(
+        markup.show(
             differences,
-            f"{page.title('c2dsr', name)}: MRR in percent "
+            f"{markup.data_title('c2dsr', name)}: MRR in percent "
             "against 999 negatives after training with the exact loss "
             "and with sampled negatives.",
             f"tab-exact-{name}",
@@ -208,25 +211,25 @@ for name, runs in shipped.items():
 # where the second epoch is the best, as the last table says, more would have helped.
 
 # %% mystnb={"markdown_format": "myst"}
-other = experiments.shipped_comparison("llmcdsr", "food_kitchen")
+other = lists.shipped_comparison("llmcdsr", "food_kitchen")
 if other:
-    reference = comparisons.reference(other)
-    display(comparisons.comparison(other, "llmcdsr", "food_kitchen", "sampled_999", "tab-shipped-llmcdsr"))
-    rivals = comparisons.against_rivals(other, reference, DOMAIN_NAMES["food_kitchen"], "sampled_999")
+    reference = paired.reference(other)
+    display(evidence.comparison_table(other, "llmcdsr", "food_kitchen", "sampled_999", "tab-shipped-llmcdsr"))
+    rivals = paired.against_rivals(other, reference, DOMAIN_NAMES["food_kitchen"], "sampled_999")
     display(
-        page.show(
+        markup.show(
             rivals,
-            f"{page.title('llmcdsr', 'food_kitchen')}: MRR of "
+            f"{markup.data_title('llmcdsr', 'food_kitchen')}: MRR of "
             f"{reference} minus that of each rival, in percentage "
             "points against 999 negatives.",
             "tab-rivals-llmcdsr",
         )
     )
-    display(Markdown(comparisons.rivals_verdict(rivals, reference)))
+    display(Markdown(comparison.rivals_verdict(rivals, reference)))
     display(
-        page.show(
-            comparisons.training_course(other),
-            f"{page.title('llmcdsr', 'food_kitchen')}: epochs until training stopped, the one tested, and minutes.",
+        markup.show(
+            evidence.training_course(other),
+            f"{markup.data_title('llmcdsr', 'food_kitchen')}: epochs until training stopped, the one tested, and minutes.",
             "tab-course-llmcdsr",
         )
     )
@@ -245,35 +248,35 @@ else:
 # %%
 results = {}
 for name in names:
-    experiment = experiments.comparison(name, seed_list, source, **changes)
-    results[name] = experiments.run_all(experiment)
-comparisons.inventory(results)
+    experiment = lists.comparison(name, seed_list, source, **changes)
+    results[name] = sweep.run_all(experiment)
+evidence.inventory(results)
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    display(comparisons.comparison(runs, source, name, "sampled_999", f"tab-comparison-{name}-sampled_999"))
+    display(evidence.comparison_table(runs, source, name, "sampled_999", f"tab-comparison-{name}-sampled_999"))
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives of every run on the demo: a point a seed, the bar is their mean.", "name": "fig-comparison"}}
 values = {
-    page.title(source, name): comparisons.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
+    markup.data_title(source, name): paired.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
     for name, runs in results.items()
 }
-plots.save_figure(plots.models(values), f"04_{source}")
+figures.save_figure(comparison.models(values), f"04_{source}")
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    reference = comparisons.reference(runs)
-    rivals = comparisons.against_rivals(runs, reference, DOMAIN_NAMES[name], "sampled_999")
+    reference = paired.reference(runs)
+    rivals = paired.against_rivals(runs, reference, DOMAIN_NAMES[name], "sampled_999")
     display(
-        page.show(
+        markup.show(
             rivals,
-            f"{page.title(source, name)}: MRR of {reference} "
+            f"{markup.data_title(source, name)}: MRR of {reference} "
             "minus that of each rival, in percentage points against "
             "999 negatives.",
             f"tab-rivals-{source}-{name}",
         )
     )
-    display(Markdown(comparisons.rivals_verdict(rivals, reference)))
+    display(Markdown(comparison.rivals_verdict(rivals, reference)))
 
 # %% [markdown]
 # ## The budget of each model
@@ -287,11 +290,11 @@ for name, runs in results.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name in names:
-    if (grid := experiments.load_grid(source, name)) is not None:
+    if (grid := grid.load_grid(source, name)) is not None:
         display(
-            page.show(
-                comparisons.grid_best(grid),
-                f"{page.title(source, name)}: the best point of the "
+            markup.show(
+                comparison.grid_best(grid),
+                f"{markup.data_title(source, name)}: the best point of the "
                 "grid for each model by validation MRR (percent), how "
                 "many points were searched, and the worst of them.",
                 f"tab-grid-{source}-{name}",

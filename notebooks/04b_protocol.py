@@ -29,39 +29,42 @@ epochs = 0  # at most so many; 0: the book's number
 # %%
 from IPython.display import Markdown, display
 
-from ifcdsr_core import comparisons, experiments, page, plots, tables
+from ifcdsr_core.analysis import paired
+from ifcdsr_core.book import evidence, figures, markup, parameters
+from ifcdsr_core.book.pages import data_statistics, protocol
+from ifcdsr_core.runs import lists, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
 from ifcdsr_core.sources import prepare
 
-names = experiments.parse_scenarios(scenarios)
-seed_list = experiments.parse_seeds(seeds)
+names = parameters.parse_scenarios(scenarios)
+seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 
 # %%
-shipped = {name: runs for name in DOMAIN_NAMES if (runs := experiments.shipped_comparison("c2dsr", name))}
-comparisons.inventory(shipped)
+shipped = {name: runs for name in DOMAIN_NAMES if (runs := lists.shipped_comparison("c2dsr", name))}
+evidence.inventory(shipped)
 
 # %% [markdown]
 # ## The paper's test sets
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    both = comparisons.both_protocols(runs, DOMAIN_NAMES[name])
+    both = paired.both_protocols(runs, DOMAIN_NAMES[name])
     display(
-        page.show(
+        markup.show(
             both,
-            f"{page.title('c2dsr', name)}: test MRR in percent and the place of each model under both protocols.",
+            f"{markup.data_title('c2dsr', name)}: test MRR in percent and the place of each model under both protocols.",
             f"tab-protocols-c2dsr-{name}",
         )
     )
-    display(Markdown(comparisons.protocol_verdict(both)))
+    display(Markdown(protocol.protocol_verdict(both)))
 
 # %% [markdown]
 # Whether the places are more than luck, for the ranking among all items too:
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    display(comparisons.comparison(runs, "c2dsr", name, "full", f"tab-shipped-{name}-full"))
+    display(evidence.comparison_table(runs, "c2dsr", name, "full", f"tab-shipped-{name}-full"))
 
 # %% [markdown]
 # ### From ten candidates to all
@@ -73,10 +76,12 @@ for name, runs in shipped.items():
 
 # %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives, from ten candidates to all items of the domain, on the paper's test sets, as a multiple of the geometric mean of the models. The dotted line marks 999.", "name": "fig-candidates-c2dsr"}}
 values = {
-    page.title("c2dsr", name): comparisons.over_candidates(runs, DOMAIN_NAMES[name], tables.num_items("c2dsr", name))
+    markup.data_title("c2dsr", name): paired.over_candidates(
+        runs, DOMAIN_NAMES[name], data_statistics.num_items("c2dsr", name)
+    )
     for name, runs in shipped.items()
 }
-plots.save_figure(plots.candidates(values), "04b_candidates_c2dsr")
+figures.save_figure(protocol.candidates(values), "04b_candidates_c2dsr")
 
 # %% [markdown]
 # ## The demo
@@ -87,27 +92,27 @@ plots.save_figure(plots.candidates(values), "04b_candidates_c2dsr")
 # %%
 results = {}
 for name in names:
-    experiment = experiments.comparison(name, seed_list, source, **changes)
-    results[name] = experiments.run_all(experiment)
+    experiment = lists.comparison(name, seed_list, source, **changes)
+    results[name] = sweep.run_all(experiment)
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    both = comparisons.both_protocols(runs, DOMAIN_NAMES[name])
+    both = paired.both_protocols(runs, DOMAIN_NAMES[name])
     display(
-        page.show(
+        markup.show(
             both,
-            f"{page.title(source, name)}: test MRR in percent and the place of each model under both protocols.",
+            f"{markup.data_title(source, name)}: test MRR in percent and the place of each model under both protocols.",
             f"tab-protocols-{source}-{name}",
         )
     )
-    display(Markdown(comparisons.protocol_verdict(both)))
+    display(Markdown(protocol.protocol_verdict(both)))
 
 # %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives on the demo, as a multiple of the geometric mean of the models. The dotted line marks 999.", "name": "fig-candidates-demo"}}
 worlds = {name: prepare(source, name) for name in names if source == "demo"}
 values = {
-    page.title(source, name): comparisons.over_candidates(
+    markup.data_title(source, name): paired.over_candidates(
         results[name], world.domain_names, (world.num_items_x, world.num_items_y)
     )
     for name, world in worlds.items()
 }
-plots.save_figure(plots.candidates(values), f"04b_candidates_{source}")
+figures.save_figure(protocol.candidates(values), f"04b_candidates_{source}")

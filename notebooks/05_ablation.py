@@ -32,13 +32,16 @@ epochs = 0  # at most so many; 0: the book's number
 import pandas as pd
 from IPython.display import Markdown, display
 
-from ifcdsr_core import comparisons, experiments, page, paper, plots
+from ifcdsr_core.analysis import paired, paper
+from ifcdsr_core.book import evidence, figures, markup, parameters
+from ifcdsr_core.book.pages import ablation
 from ifcdsr_core.metrics import PROTOCOLS
+from ifcdsr_core.runs import lists, store, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
-names = experiments.parse_scenarios(scenarios)
-turned = experiments.parse_scenarios(curves)
-seed_list = experiments.parse_seeds(seeds)
+names = parameters.parse_scenarios(scenarios)
+turned = parameters.parse_scenarios(curves)
+seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 
 # %% [markdown]
@@ -47,7 +50,7 @@ changes = {"epochs": epochs} if epochs else {}
 # The paper reports one number a column, for one domain, without repeats.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(paper.PAPER_TABLE4, "Printed in the paper (its Table 4): ablation, MRR in percent.", "tab-paper-4")
+markup.show(paper.PAPER_TABLE4, "Printed in the paper (its Table 4): ablation, MRR in percent.", "tab-paper-4")
 
 # %% [markdown]
 # ## Here
@@ -57,20 +60,20 @@ page.show(paper.PAPER_TABLE4, "Printed in the paper (its Table 4): ablation, MRR
 # %%
 results = {}
 for name in names:
-    experiment = experiments.ablation(name, seed_list, source, **changes)
-    results[name] = experiments.run_all(experiment)
+    experiment = lists.ablation(name, seed_list, source, **changes)
+    results[name] = sweep.run_all(experiment)
 
 # %% mystnb={"markdown_format": "myst"}
 for protocol in PROTOCOLS:
     for name, runs in results.items():
-        display(comparisons.comparison(runs, source, name, protocol, f"tab-ablation-{name}-{protocol}"))
+        display(evidence.comparison_table(runs, source, name, protocol, f"tab-ablation-{name}-{protocol}"))
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives of every run of the ablation; lines join runs of one seed, bars are means.", "name": "fig-ablation"}}
 values = {
-    page.title(source, name): comparisons.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
+    markup.data_title(source, name): paired.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
     for name, runs in results.items()
 }
-plots.save_figure(plots.steps(values), "05_ablation")
+figures.save_figure(ablation.steps(values), "05_ablation")
 
 # %% [markdown]
 # Each step is compared with the one before it, seed by seed and case by case. Two things make such a difference
@@ -80,11 +83,11 @@ plots.save_figure(plots.steps(values), "05_ablation")
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    steps = comparisons.step_gains(runs, DOMAIN_NAMES[name])
+    steps = paired.step_gains(runs, DOMAIN_NAMES[name])
     display(
-        page.show(
+        markup.show(
             steps,
-            f"{page.title(source, name)}: what each step adds to the MRR against 999 negatives, in percentage points.",
+            f"{markup.data_title(source, name)}: what each step adds to the MRR against 999 negatives, in percentage points.",
             f"tab-steps-{name}",
         )
     )
@@ -97,14 +100,14 @@ for name, runs in results.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name in names:
-    runs = experiments.shipped(experiments.ablation(name, range(10), "c2dsr"))
+    runs = store.shipped(lists.ablation(name, range(10), "c2dsr"))
     if len(runs) > 1:
-        display(comparisons.comparison(runs, "c2dsr", name, "sampled_999", f"tab-ablation-c2dsr-{name}"))
-        steps = comparisons.step_gains(runs, DOMAIN_NAMES[name])
+        display(evidence.comparison_table(runs, "c2dsr", name, "sampled_999", f"tab-ablation-c2dsr-{name}"))
+        steps = paired.step_gains(runs, DOMAIN_NAMES[name])
         display(
-            page.show(
+            markup.show(
                 steps,
-                f"{page.title('c2dsr', name)}: what separate "
+                f"{markup.data_title('c2dsr', name)}: what separate "
                 "attention adds to the MRR against 999 negatives, in points.",
                 f"tab-steps-c2dsr-{name}",
             )
@@ -128,25 +131,22 @@ for name in names:
 
 # %%
 visual = {
-    name: {
-        signal: experiments.run_all(experiments.image_control(name, signal, seed_list, **changes))
-        for signal in experiments.SIGNALS
-    }
+    name: {signal: sweep.run_all(lists.image_control(name, signal, seed_list, **changes)) for signal in lists.SIGNALS}
     for name in turned
 }
 visual_gains = {
-    name: comparisons.control_gains(runs, comparisons.IMAGE_STEPS, DOMAIN_NAMES[name]) for name, runs in visual.items()
+    name: paired.control_gains(runs, paired.IMAGE_STEPS, DOMAIN_NAMES[name]) for name, runs in visual.items()
 }
 
 # %% mystnb={"figure": {"caption": "Demo: what image fusion adds to the MRR against 999 negatives, by how much of behaviour pictures explain. Bands show the noise.", "name": "fig-visual-signal"}}
-plots.save_figure(plots.control_curves(pd.concat(visual_gains.values()), "visual_signal"), "05_visual_signal")
+figures.save_figure(figures.control_curves(pd.concat(visual_gains.values()), "visual_signal"), "05_visual_signal")
 
 # %%
 for name, gains in visual_gains.items():
     display(
         Markdown(
-            f"**{page.title('demo', name)}.** "
-            + comparisons.modality_verdict(gains, comparisons.IMAGE_STEPS, "pictures")
+            f"**{markup.data_title('demo', name)}.** "
+            + evidence.modality_verdict(gains, paired.IMAGE_STEPS, "pictures")
         )
     )
 
@@ -165,25 +165,21 @@ for name, gains in visual_gains.items():
 
 # %%
 crossing = {
-    name: {
-        signal: experiments.run_all(experiments.domain_control(name, signal, seed_list, **changes))
-        for signal in experiments.SIGNALS
-    }
+    name: {signal: sweep.run_all(lists.domain_control(name, signal, seed_list, **changes)) for signal in lists.SIGNALS}
     for name in turned
 }
 crossing_gains = {
-    name: comparisons.control_gains(runs, comparisons.DOMAIN_STEPS, DOMAIN_NAMES[name])
-    for name, runs in crossing.items()
+    name: paired.control_gains(runs, paired.DOMAIN_STEPS, DOMAIN_NAMES[name]) for name, runs in crossing.items()
 }
 
 # %% mystnb={"figure": {"caption": "Demo: what multiple attention adds to the MRR against 999 negatives, by the share of users whose taste is the same in both domains. Bands show the noise.", "name": "fig-cross-domain-signal"}}
-plots.save_figure(
-    plots.control_curves(pd.concat(crossing_gains.values()), "cross_domain_signal"), "05_cross_domain_signal"
+figures.save_figure(
+    figures.control_curves(pd.concat(crossing_gains.values()), "cross_domain_signal"), "05_cross_domain_signal"
 )
 
 # %%
 for name, gains in crossing_gains.items():
-    display(Markdown(f"**{page.title('demo', name)}.** " + comparisons.domain_verdict(gains)))
+    display(Markdown(f"**{markup.data_title('demo', name)}.** " + ablation.domain_verdict(gains)))
 
 # %% [markdown]
 # ## The numbers
@@ -192,9 +188,9 @@ for name, gains in crossing_gains.items():
 for kind, tables in (("visual", visual_gains), ("domain", crossing_gains)):
     for name, gains in tables.items():
         display(
-            page.show(
-                comparisons.control_table(gains),
-                f"{page.title('demo', name)}: gains in MRR against 999 negatives, "
+            markup.show(
+                evidence.control_table(gains),
+                f"{markup.data_title('demo', name)}: gains in MRR against 999 negatives, "
                 "in percentage points, by the position of the dial; mean ± noise.",
                 f"tab-{kind}-signal-{name}",
             )
@@ -209,4 +205,4 @@ made = [
     for group in runs.values()
     for run in group
 ]
-comparisons.origin(made, f"sweep control --scenario {turned[0]}")
+evidence.origin(made, f"sweep control --scenario {turned[0]}")

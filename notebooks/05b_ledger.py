@@ -36,28 +36,30 @@ epochs = 0  # at most so many; 0: the book's number
 import pandas as pd
 from IPython.display import Markdown, display
 
-from ifcdsr_core import comparisons, experiments, ledger, page, tables
+from ifcdsr_core.book import evidence, markup, parameters
+from ifcdsr_core.book.pages import data_statistics, ledger
+from ifcdsr_core.runs import lists, store, sweep
 from ifcdsr_core.sources import prepare
 
-seed_list = experiments.parse_seeds(seeds)
+seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
-demo = experiments.run_all(experiments.readings(scenario, seed_list, **changes))
-rivals = experiments.run_all(experiments.comparison(scenario, seed_list, models=["popularity", "c2dsr"], **changes))
-real = experiments.shipped(experiments.readings(scenario, range(5), "c2dsr"))
-real_rivals = experiments.shipped_comparison("c2dsr", scenario)
+demo = sweep.run_all(lists.readings(scenario, seed_list, **changes))
+rivals = sweep.run_all(lists.comparison(scenario, seed_list, models=["popularity", "c2dsr"], **changes))
+real = store.shipped(lists.readings(scenario, range(5), "c2dsr"))
+real_rivals = lists.shipped_comparison("c2dsr", scenario)
 
 # %%
 world = prepare("demo", scenario)
 parts = [ledger.effects(demo, (world.num_items_x, world.num_items_y), rivals)]
 if real:
-    parts.append(ledger.effects(real, tables.num_items("c2dsr", scenario), real_rivals))
+    parts.append(ledger.effects(real, data_statistics.num_items("c2dsr", scenario), real_rivals))
 effects = pd.concat(parts, ignore_index=True)
 
 # %% [markdown]
 # ## At a glance
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
+markup.show(
     ledger.summary(effects),
     "The gaps, and the reading of each that changes the MRR "
     "most, in points, with what seeds and cases leave open; of "
@@ -77,7 +79,7 @@ for gap in ledger.GAPS:
     rows = ledger.measured(effects, gap.number)
     if len(rows):
         display(
-            page.show(
+            markup.show(
                 rows,
                 f"Gap {gap.number}, {gap.topic}: change of the MRR in percentage points under another reading.",
                 f"tab-gap-{gap.number}",
@@ -90,7 +92,7 @@ for gap in ledger.GAPS:
 # %%
 runs = [run for part in (demo, real) for group in part.values() for run in group]
 display(
-    comparisons.origin(
+    evidence.origin(
         runs,
         *(
             f"sweep readings --source {source} --scenario {scenario}"

@@ -29,18 +29,22 @@ epochs = 0  # at most so many; 0: the book's number
 # %%
 from IPython.display import Markdown, display
 
-from ifcdsr_core import comparisons, experiments, ledger, page, plots
+from ifcdsr_core.book import evidence, figures, markup, parameters
+from ifcdsr_core.book.pages import sensitivity
+from ifcdsr_core.runs import lists, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
-seed_list = experiments.parse_seeds(seeds)
+seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
-lists = experiments.sensitivity(scenario, seed_list, **changes)
-runs = {name: experiments.run_all(values) for name, values in lists.items()}
+lists = lists.sensitivity(scenario, seed_list, **changes)
+runs = {name: sweep.run_all(values) for name, values in lists.items()}
 names = DOMAIN_NAMES[scenario]
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives by the value of one hyperparameter: means over seeds, whiskers of one standard deviation. Dotted: the paper's value.", "name": "fig-sensitivity"}}
-curves = {name: ledger.sensitivity_table(values, names) for name, values in runs.items()}
-plots.save_figure(plots.sensitivity(curves, ledger.PARAMETER_NAMES, ledger.PAPER_VALUES), "05c_sensitivity")
+curves = {name: sensitivity.sensitivity_table(values, names) for name, values in runs.items()}
+figures.save_figure(
+    sensitivity.sensitivity(curves, sensitivity.PARAMETER_NAMES, sensitivity.PAPER_VALUES), "05c_sensitivity"
+)
 
 # %% [markdown]
 # The learning rate stands apart: the demo has a hundredth of the paper's training steps, so that its learning rates are
@@ -52,19 +56,19 @@ plots.save_figure(plots.sensitivity(curves, ledger.PARAMETER_NAMES, ledger.PAPER
 # bound on what tuning could bring, and no result.
 
 # %% mystnb={"markdown_format": "myst"}
-used = ledger.used_values(experiments.readings(scenario, [0])[experiments.OURS][0])
-best = ledger.best_values(runs, used, names)
-page.show(
+used = sensitivity.used_values(lists.readings(scenario, [0])[lists.OURS][0])
+best = sensitivity.best_values(runs, used, names)
+markup.show(
     best,
-    f"{page.title('demo', scenario)}: the value used here, the best "
+    f"{markup.data_title('demo', scenario)}: the value used here, the best "
     "one tried, and what it would bring, in points of MRR.",
     "tab-sensitivity",
 )
 
 # %%
-display(Markdown(ledger.sensitivity_verdict(best)))
+display(Markdown(sensitivity.sensitivity_verdict(best)))
 display(
-    comparisons.origin(
+    evidence.origin(
         [run for values in runs.values() for group in values.values() for run in group],
         f"sweep sensitivity --scenario {scenario}",
     )

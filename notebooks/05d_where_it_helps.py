@@ -34,11 +34,14 @@ epochs = 0  # at most so many; 0: the book's number
 # %%
 from IPython.display import Markdown, display
 
-from ifcdsr_core import comparisons, experiments, page, plots, subgroups
+from ifcdsr_core.analysis import paired, subgroups
+from ifcdsr_core.book import figures, markup, parameters
+from ifcdsr_core.book.pages import where_it_helps
+from ifcdsr_core.runs import lists, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
-names = experiments.parse_scenarios(scenarios)
-seed_list = experiments.parse_seeds(seeds)
+names = parameters.parse_scenarios(scenarios)
+seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 
 # %% [markdown]
@@ -51,9 +54,9 @@ changes = {"epochs": epochs} if epochs else {}
 # percentage points.
 
 # %%
-lists = {name: subgroups.arms(name, seed_list, source, **changes) for name in names}
-results = {name: experiments.run_all(arms) for name, arms in lists.items()}
-cases = {name: subgroups.properties(arms[subgroups.FULL][0]) for name, arms in lists.items()}
+lists = {name: lists.parts(name, seed_list, source, **changes) for name in names}
+results = {name: sweep.run_all(arms) for name, arms in lists.items()}
+cases = {name: subgroups.properties(arms[lists.FULL][0]) for name, arms in lists.items()}
 
 # %% [markdown]
 # ## Pictures, where IDs know little
@@ -67,13 +70,13 @@ cases = {name: subgroups.properties(arms[subgroups.FULL][0]) for name, arms in l
 # In the figures each group of cases has its range and its size below it, and whiskers show 95 % intervals over cases.
 
 # %% mystnb={"figure": {"caption": "Demo: MRR against 999 negatives with and without images, by how often the target occurs in training, and by how near its picture is to those of the history.", "name": "fig-where-mrr"}}
-both = [subgroups.FULL, subgroups.NO_IMAGES]
-panels = subgroups.mrr_panels(cases, results, both, ["popularity", "nearness"])
-plots.save_figure(plots.mrr_by_group(panels), "05d_images_mrr")
+both = [lists.FULL, lists.NO_IMAGES]
+panels = where_it_helps.mrr_panels(cases, results, both, ["popularity", "nearness"])
+figures.save_figure(where_it_helps.mrr_figure(panels), "05d_images_mrr")
 
 # %% mystnb={"figure": {"caption": "Demo: the gain of image fusion for the same groups of cases.", "name": "fig-where-images"}}
-panels = subgroups.gain_panels(cases, results, subgroups.NO_IMAGES, ["popularity", "nearness"])
-plots.save_figure(plots.gains_by_group(panels), "05d_images_gain")
+panels = where_it_helps.gain_panels(cases, results, lists.NO_IMAGES, ["popularity", "nearness"])
+figures.save_figure(figures.gains_by_group(panels), "05d_images_gain")
 
 # %% [markdown]
 # One thing can mislead here. Cases whose target looks like the history are also cases where users follow their taste,
@@ -88,8 +91,8 @@ plots.save_figure(plots.gains_by_group(panels), "05d_images_gain")
 # the mere length of a history nothing is claimed.
 
 # %% mystnb={"figure": {"caption": "Demo: the gain of multiple attention by four properties of a test case's history.", "name": "fig-where-attention"}}
-panels = subgroups.gain_panels(cases, results, subgroups.NO_MULTIPLE, ["own_share", "own_history", "days", "history"])
-plots.save_figure(plots.gains_by_group(panels), "05d_attention_gain")
+panels = where_it_helps.gain_panels(cases, results, lists.NO_MULTIPLE, ["own_share", "own_history", "days", "history"])
+figures.save_figure(figures.gains_by_group(panels), "05d_attention_gain")
 
 # %% [markdown]
 # ## Do the gains follow the claims?
@@ -106,11 +109,9 @@ plots.save_figure(plots.gains_by_group(panels), "05d_attention_gain")
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
     trends = subgroups.trends(cases[name], runs)
-    caption = (
-        f"{page.title(source, name)}: whether the gain in MRR against 999 negatives rises or falls along a property."
-    )
-    display(page.show(trends.drop(columns=["Seeds", "Verdict"]), caption, f"tab-trends-{name}"))
-    display(Markdown(subgroups.trends_verdict(trends)))
+    caption = f"{markup.data_title(source, name)}: whether the gain in MRR against 999 negatives rises or falls along a property."
+    display(markup.show(trends.drop(columns=["Seeds", "Verdict"]), caption, f"tab-trends-{name}"))
+    display(Markdown(where_it_helps.trends_verdict(trends)))
 
 # %% [markdown]
 # No trend found is not the same as no trend: an interval that reaches from far below zero to far above leaves much
@@ -128,26 +129,26 @@ for name, runs in results.items():
 # logarithmic, since between an unseen item and a bestseller lies a factor of hundreds.
 
 # %%
-real = {name: runs for name in DOMAIN_NAMES if (runs := experiments.shipped_comparison("c2dsr", name))}
+real = {name: runs for name in DOMAIN_NAMES if (runs := lists.shipped_comparison("c2dsr", name))}
 real_cases = {name: subgroups.load_properties("c2dsr", name) for name in real}
 
 # %% mystnb={"figure": {"caption": "The paper's test sets: MRR against 999 negatives of every model, by how often the target occurs in training, with the share of the test cases below each group. Dotted line: a random order of the candidates.", "name": "fig-where-popularity"}}
-panels = subgroups.domain_panels(real_cases, real, "popularity")
+panels = where_it_helps.domain_panels(real_cases, real, "popularity")
 chance = subgroups.random_mrr()
-plots.save_figure(plots.models_by_group(panels, chance), "05d_popularity")
+figures.save_figure(where_it_helps.models_figure(panels, chance), "05d_popularity")
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in real.items():
-    parts = subgroups.against_best(real_cases[name], runs)
+    parts = where_it_helps.against_best(real_cases[name], runs)
     caption = (
-        f"{page.title('c2dsr', name)}: MRR in percent of "
-        f"{comparisons.reference(runs)} and of the best other, by "
+        f"{markup.data_title('c2dsr', name)}: MRR in percent of "
+        f"{paired.reference(runs)} and of the best other, by "
         "occurrences of the target in training. Share: of the "
         "cases, in percent. Part: what the group adds to the "
         "difference of both, in points."
     )
-    display(page.show(parts, caption, f"tab-parts-{name}"))
-    display(Markdown(subgroups.popularity_verdict(real_cases[name], runs)))
+    display(markup.show(parts, caption, f"tab-parts-{name}"))
+    display(Markdown(where_it_helps.popularity_verdict(real_cases[name], runs)))
 
 # %% [markdown]
 # How can a model be worse than a random order? A model that learned from IDs alone puts items it has never seen below
@@ -162,5 +163,5 @@ for name, runs in real.items():
 # learn should pull away from those that count as histories get longer.
 
 # %% mystnb={"figure": {"caption": "The paper's test sets: MRR against 999 negatives of every model, by the number of items in the history, with the share of the test cases below each group.", "name": "fig-where-history"}}
-panels = subgroups.domain_panels(real_cases, real, "history")
-plots.save_figure(plots.models_by_group(panels, chance, False), "05d_history")
+panels = where_it_helps.domain_panels(real_cases, real, "history")
+figures.save_figure(where_it_helps.models_figure(panels, chance, False), "05d_history")

@@ -34,13 +34,15 @@ epochs = 0  # at most so many; 0: the book's number
 import pandas as pd
 from IPython.display import Markdown
 
-from ifcdsr_core import experiments, inspection, page, plots
-from ifcdsr_core.run import restore, run
+from ifcdsr_core.analysis import inspection
+from ifcdsr_core.book import figures, markup, parameters
+from ifcdsr_core.book.pages import attention
+from ifcdsr_core.runs.run import restore, run
 
-config = experiments.run_config(scenario, inspection.pictured(source), "ifcdsr", seed, epochs)
+config = parameters.run_config(scenario, inspection.pictured(source), "ifcdsr", seed, epochs)
 finished = run(config)
 model, world, cases = restore(finished.folder)
-title = page.title(source, scenario)
+title = markup.data_title(source, scenario)
 
 # %% [markdown]
 # ## Whom to look at
@@ -52,8 +54,8 @@ title = page.title(source, scenario)
 
 # %% mystnb={"markdown_format": "myst"}
 chosen = inspection.examples(finished.ranks, users)
-page.show(
-    inspection.examples_table(chosen, world),
+markup.show(
+    attention.examples_table(chosen, world),
     f"{title}: cases drawn, what was bought next, and the rank of that.",
     f"tab-examples-{scenario}",
 )
@@ -70,35 +72,35 @@ page.show(
 # as well, which goes round the attention, and an item looked at hard may still change nothing.
 
 # %%
-views = inspection.views(model, world, cases["test"], chosen)
+views = attention.views(model, world, cases["test"], chosen)
 first, middle, last = (views[place] for place in inspection.PLACES)
 
 # %% [markdown]
 # ### Ranked first
 
 # %% mystnb={"figure": {"caption": "Cases with the target ranked first: history, oldest item at the left, and the attention of each encoder in percent. Frames have the colour of the domain.", "name": "fig-attention-first"}}
-plots.save_figure(plots.attention_views(world, first), f"05e_{scenario}_first_attention")
+figures.save_figure(attention.attention_views(world, first), f"05e_{scenario}_first_attention")
 
 # %% mystnb={"figure": {"caption": "The same cases: what each encoder alone, and all together, would recommend, best first; beside its name, the rank it gives to the target. Black frame: the target. Dotted: already in the history.", "name": "fig-top-first"}}
-plots.save_figure(plots.top_views(world, first), f"05e_{scenario}_first_top")
+figures.save_figure(attention.top_views(world, first), f"05e_{scenario}_first_top")
 
 # %% [markdown]
 # ### In the middle
 
 # %% mystnb={"figure": {"caption": "Cases from the middle of the ranks: history and attention in percent.", "name": "fig-attention-middle"}}
-plots.save_figure(plots.attention_views(world, middle), f"05e_{scenario}_middle_attention")
+figures.save_figure(attention.attention_views(world, middle), f"05e_{scenario}_middle_attention")
 
 # %% mystnb={"figure": {"caption": "The same cases: what each encoder alone, and all together, would recommend. Black frame: the target. Dotted: already in the history.", "name": "fig-top-middle"}}
-plots.save_figure(plots.top_views(world, middle), f"05e_{scenario}_middle_top")
+figures.save_figure(attention.top_views(world, middle), f"05e_{scenario}_middle_top")
 
 # %% [markdown]
 # ### Far down
 
 # %% mystnb={"figure": {"caption": "Cases whose target is ranked far down: history and attention in percent.", "name": "fig-attention-last"}}
-plots.save_figure(plots.attention_views(world, last), f"05e_{scenario}_last_attention")
+figures.save_figure(attention.attention_views(world, last), f"05e_{scenario}_last_attention")
 
 # %% mystnb={"figure": {"caption": "The same cases: what each encoder alone, and all together, would recommend. Black frame: the target. Dotted: already in the history.", "name": "fig-top-last"}}
-plots.save_figure(plots.top_views(world, last), f"05e_{scenario}_last_top")
+figures.save_figure(attention.top_views(world, last), f"05e_{scenario}_last_top")
 
 # %% [markdown]
 # ## All test cases: how far back?
@@ -110,14 +112,14 @@ plots.save_figure(plots.top_views(world, last), f"05e_{scenario}_last_top")
 
 # %%
 looks = inspection.attention(model, cases["test"])
-words = inspection.encoder_names(model, world.domain_names)
+words = attention.encoder_names(model, world.domain_names)
 lags = inspection.by_lag(looks, min_cases=30)
 
 # %% mystnb={"figure": {"caption": "Attention by distance from the newest item that an encoder sees, mean over the test cases, and the even share of the same cases.", "name": "fig-attention-lag"}}
-plots.save_figure(plots.attention_by_lag(lags, words), f"05e_{scenario}_lag")
+figures.save_figure(attention.attention_by_lag(lags, words), f"05e_{scenario}_lag")
 
 # %%
-Markdown(inspection.lag_verdict(lags, words))
+Markdown(attention.lag_verdict(lags, words))
 
 # %% [markdown]
 # ## All test cases: what does attention follow?
@@ -147,14 +149,14 @@ shared = pd.concat(
 )
 
 # %% mystnb={"figure": {"caption": "Attention on items that share an attribute with the target (above) or with the newest item (below), as a multiple of what is expected, with 95 % bootstrap intervals over test cases.", "name": "fig-attention-sharing"}}
-plots.save_figure(plots.attention_sharing(shared, words), f"05e_{scenario}_sharing")
+figures.save_figure(attention.attention_sharing(shared, words), f"05e_{scenario}_sharing")
 
 # %% [markdown]
 # In words, for the filled points; "beyond chance" is a paired permutation test of the attention found against that
 # expected, with Holm's correction for all of them.
 
 # %%
-Markdown(inspection.sharing_verdict(shared, words))
+Markdown(attention.sharing_verdict(shared, words))
 
 # %% [markdown]
 # ## Who carries the result?
@@ -175,11 +177,11 @@ ranks = inspection.scorer_ranks(model, cases["test"], config.candidate_seed)
 scored = inspection.scorer_table(ranks, world.domain_names)
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives of each encoder alone, of each branch, of each modality, of all but one branch, and of the whole model (dotted line), with 95 % bootstrap intervals over test cases. Two intervals that overlap can still differ beyond chance, since all rank the same cases: see the table.", "name": "fig-scorers"}}
-plots.save_figure(plots.scorers(scored), f"05e_{scenario}_scorers")
+figures.save_figure(attention.scorers_figure(scored), f"05e_{scenario}_scorers")
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    inspection.scorer_page(scored),
+markup.show(
+    attention.scorer_page(scored),
     f"{title}: MRR against 999 negatives of parts of the model, "
     "in percent, and the difference from the whole, in points, "
     "with its 95 % bootstrap interval over test cases.",
@@ -190,4 +192,4 @@ page.show(
 # In words. "Beyond chance" is a paired permutation test, with Holm's correction for all the differences in the table.
 
 # %%
-Markdown(inspection.scorer_verdict(scored))
+Markdown(attention.scorer_verdict(scored))

@@ -40,11 +40,15 @@ epochs = 0  # at most so many; 0: the book's number
 # %%
 from IPython.display import Markdown, display
 
-from ifcdsr_core import comparisons, enhancement, experiments, modalities, page, plots, subgroups, tables, texts
+from ifcdsr_core.analysis import paired, subgroups
+from ifcdsr_core.book import evidence, figures, markup, parameters
+from ifcdsr_core.book.pages import clip_embedding, llm_emf
+from ifcdsr_core.features import enhanced_titles, texts
+from ifcdsr_core.runs import lists, store, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
 from ifcdsr_core.sources import prepare
 
-seed_list = experiments.parse_seeds(seeds)
+seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 world = prepare("demo", scenario)
 names = DOMAIN_NAMES[scenario]
@@ -56,12 +60,12 @@ names = DOMAIN_NAMES[scenario]
 # can break out of, whatever it says. The prompt has a version, which is recorded with every answer.
 
 # %%
-page.code(enhancement.SYSTEM_PROMPT, width=76)
+markup.code(enhanced_titles.SYSTEM_PROMPT, width=76)
 
 # %%
 example = world.items.iloc[0]
-sent = enhancement.messages(names[0], example["title"])[1]["content"]
-page.code(sent, "json")
+sent = enhanced_titles.messages(names[0], example["title"])[1]["content"]
+markup.code(sent, "json")
 
 # %% [markdown]
 # An answer that is no such object is asked for again, then recorded as a failure; the item keeps its plain title. Every
@@ -73,9 +77,9 @@ page.code(sent, "json")
 # stand for, and nothing that the title does not tell.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    tables.enhanced_examples(world),
-    f"{page.title('demo', scenario)}: titles, and the texts that rules (no language model) make of them.",
+markup.show(
+    llm_emf.enhanced_examples(world),
+    f"{markup.data_title('demo', scenario)}: titles, and the texts that rules (no language model) make of them.",
     "tab-enhanced",
 )
 
@@ -87,8 +91,8 @@ page.show(
 # DeepSeek-R1's at its launch and change; a budget stops the calls before it is overdrawn.
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    tables.enhancement_costs(),
+markup.show(
+    llm_emf.enhancement_costs(),
     "Asking DeepSeek-R1 about every title once: what the dry run says, "
     "at 0.55 and 2.19 USD a million tokens of prompts and of answers.",
     "tab-cost",
@@ -114,11 +118,11 @@ page.show(
 
 # %% mystnb={"figure": {"caption": "A t-SNE map of the lexical vectors of the demo's titles; colours and labels are the themes that titles name.", "name": "fig-text-map"}}
 features = texts.embed_texts(world, "title", "lexical")
-rows = tables.sample_rows(features.missing, 600)
-places = tables.flat_map(features.matrix[rows])
+rows = clip_embedding.sample_rows(features.missing, 600)
+places = clip_embedding.flat_map(features.matrix[rows])
 chosen = world.items.iloc[rows]
-plots.save_figure(
-    plots.text_map(places, chosen["theme"].tolist(), (chosen["domain"] == "x").to_numpy(), names), "06_text_map"
+figures.save_figure(
+    llm_emf.text_map(places, chosen["theme"].tolist(), (chosen["domain"] == "x").to_numpy(), names), "06_text_map"
 )
 
 # %% [markdown]
@@ -130,22 +134,19 @@ plots.save_figure(
 # they should. The placebo gives each item the title of another item of its domain.
 
 # %%
-controls = {
-    signal: experiments.run_all(experiments.text_control(curves, signal, seed_list, **changes))
-    for signal in experiments.SIGNALS
-}
-control = comparisons.control_gains(controls, comparisons.TEXT_STEPS, DOMAIN_NAMES[curves])
+controls = {signal: sweep.run_all(lists.text_control(curves, signal, seed_list, **changes)) for signal in lists.SIGNALS}
+control = paired.control_gains(controls, paired.TEXT_STEPS, DOMAIN_NAMES[curves])
 
 # %% mystnb={"figure": {"caption": "Demo: what titles add to the MRR against 999 negatives, by how much of behaviour they explain. Bands show the noise.", "name": "fig-text-signal"}}
-plots.save_figure(plots.control_curves(control, "text_signal"), "06_text_signal")
+figures.save_figure(figures.control_curves(control, "text_signal"), "06_text_signal")
 
 # %%
-Markdown(comparisons.modality_verdict(control, comparisons.TEXT_STEPS, "titles"))
+Markdown(evidence.modality_verdict(control, paired.TEXT_STEPS, "titles"))
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    comparisons.control_table(control),
-    f"{page.title('demo', curves)}: gains in MRR against 999 negatives, in "
+markup.show(
+    evidence.control_table(control),
+    f"{markup.data_title('demo', curves)}: gains in MRR against 999 negatives, in "
     "percentage points, by the position of the dial; mean ± noise.",
     "tab-text-signal",
 )
@@ -158,24 +159,21 @@ page.show(
 # what does not. Titles also name an item's kind, which pictures show and which counts where pictures explain behaviour.
 
 # %%
-worlds = {
-    dials: experiments.run_all(experiments.planted(curves, *dials, seed_list, **changes))
-    for dials in experiments.PLANTED
-}
-planted = modalities.planted_gains(worlds, DOMAIN_NAMES[curves])
+worlds = {dials: sweep.run_all(lists.planted(curves, *dials, seed_list, **changes)) for dials in lists.PLANTED}
+planted = llm_emf.planted_gains(worlds, DOMAIN_NAMES[curves])
 
 # %% mystnb={"figure": {"caption": "Demo: what images, texts and both add to the ID alone, by what explains behaviour. Whiskers show the noise.", "name": "fig-worlds"}}
-plots.save_figure(plots.world_gains(planted), "06_worlds")
+figures.save_figure(llm_emf.world_gains(planted), "06_worlds")
 
 # %% mystnb={"markdown_format": "myst"}
-page.show(
-    modalities.planted_table(worlds, DOMAIN_NAMES[curves]),
-    f"{page.title('demo', curves)}: MRR against 999 negatives in percent, mean ± standard deviation over seeds.",
+markup.show(
+    llm_emf.planted_table(worlds, DOMAIN_NAMES[curves]),
+    f"{markup.data_title('demo', curves)}: MRR against 999 negatives in percent, mean ± standard deviation over seeds.",
     "tab-worlds",
 )
 
 # %%
-Markdown(modalities.planted_verdict(planted))
+Markdown(llm_emf.planted_verdict(planted))
 
 # %% [markdown]
 # ## IFCDSR and LLM-EMF on the demo
@@ -184,18 +182,17 @@ Markdown(modalities.planted_verdict(planted))
 
 # %%
 results = {
-    name: experiments.run_all(experiments.modalities(name, seed_list, **changes))
-    for name in dict.fromkeys([scenario, curves])
+    name: sweep.run_all(lists.modalities(name, seed_list, **changes)) for name in dict.fromkeys([scenario, curves])
 }
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    display(comparisons.comparison(runs, "demo", name, "sampled_999", f"tab-modalities-demo-{name}"))
+    display(evidence.comparison_table(runs, "demo", name, "sampled_999", f"tab-modalities-demo-{name}"))
 
 # %%
 for name, runs in results.items():
-    gained = modalities.arm_gains(runs, DOMAIN_NAMES[name])
-    display(Markdown(f"{page.title('demo', name)}. " + modalities.modalities_verdict(gained)))
+    gained = llm_emf.arm_gains(runs, DOMAIN_NAMES[name])
+    display(Markdown(f"{markup.data_title('demo', name)}. " + llm_emf.modalities_verdict(gained)))
 
 # %% [markdown]
 # ## Real titles
@@ -207,21 +204,21 @@ for name, runs in results.items():
 # %%
 real = {}
 for source in ("c2dsr", "llmcdsr"):
-    runs = experiments.shipped(experiments.modalities("food_kitchen", range(10), source))
+    runs = store.shipped(lists.modalities("food_kitchen", range(10), source))
     if {"ID", "ID + text"} <= set(runs):
         real[source] = runs
     else:
-        display(Markdown(f"{page.title(source, 'food_kitchen')}: this version of the book ships no such runs."))
+        display(Markdown(f"{markup.data_title(source, 'food_kitchen')}: this version of the book ships no such runs."))
 
 # %% mystnb={"markdown_format": "myst"}
 for source, runs in real.items():
-    display(comparisons.comparison(runs, source, "food_kitchen", "sampled_999", f"tab-modalities-{source}"))
+    display(evidence.comparison_table(runs, source, "food_kitchen", "sampled_999", f"tab-modalities-{source}"))
 
 # %%
 kitchen = DOMAIN_NAMES["food_kitchen"]
 for source, runs in real.items():
-    gained = modalities.arm_gains(runs, kitchen)
-    display(Markdown(f"{page.title(source, 'food_kitchen')}. " + modalities.modalities_verdict(gained)))
+    gained = llm_emf.arm_gains(runs, kitchen)
+    display(Markdown(f"{markup.data_title(source, 'food_kitchen')}. " + llm_emf.modalities_verdict(gained)))
 
 # %% [markdown]
 # One caution: training stopped where three epochs in a row brought nothing better, judged by a tenth of the validation
@@ -230,9 +227,9 @@ for source, runs in real.items():
 # %% mystnb={"markdown_format": "myst"}
 for source, runs in real.items():
     display(
-        page.show(
-            comparisons.training_course(runs),
-            f"{page.title(source, 'food_kitchen')}: epochs until training "
+        markup.show(
+            evidence.training_course(runs),
+            f"{markup.data_title(source, 'food_kitchen')}: epochs until training "
             "stopped, the one whose weights were tested, and minutes.",
             f"tab-modalities-course-{source}",
         )
@@ -245,9 +242,9 @@ for source, runs in real.items():
 if "c2dsr" in real:
     cases = subgroups.load_properties("c2dsr", "food_kitchen")
     display(
-        page.show(
-            modalities.by_title(cases, real["c2dsr"], kitchen),
-            f"{page.title('c2dsr', 'food_kitchen')}: what texts add to the ID "
+        markup.show(
+            llm_emf.by_title(cases, real["c2dsr"], kitchen),
+            f"{markup.data_title('c2dsr', 'food_kitchen')}: what texts add to the ID "
             "alone, in points of MRR against 999 negatives, for targets with and "
             "without a title; 95 % interval over test cases.",
             "tab-titled",
@@ -256,8 +253,8 @@ if "c2dsr" in real:
 
 # %% mystnb={"figure": {"caption": "The paper's test set: what texts add to the ID alone, by how often the target occurs in training; 95 % intervals over test cases.", "name": "fig-titled-popularity"}}
 if "c2dsr" in real:
-    panels = modalities.gain_panels(cases, real["c2dsr"], kitchen, "popularity")
-    display(plots.save_figure(plots.gains_by_group(panels), "06_popularity"))
+    panels = llm_emf.gain_panels(cases, real["c2dsr"], kitchen, "popularity")
+    display(figures.save_figure(figures.gains_by_group(panels), "06_popularity"))
 
 # %% [markdown]
 # ## The runs
@@ -271,6 +268,4 @@ made = [
     for run in group
 ]
 sources = ["demo", *real]
-comparisons.origin(
-    made, f"sweep text --scenario {curves}", *(f"sweep modalities --source {source}" for source in sources)
-)
+evidence.origin(made, f"sweep text --scenario {curves}", *(f"sweep modalities --source {source}" for source in sources))

@@ -30,9 +30,11 @@ from ifcdsr_core.metrics import METRICS, per_case
 from ifcdsr_core.models import MODELS, SequenceModel
 from ifcdsr_core.paths import new_file
 from ifcdsr_core.protocol import negatives, rank_among
-from ifcdsr_core.run import RunConfig, deal_out, restore, run, training_splits
+from ifcdsr_core.runs.config import RunConfig
+from ifcdsr_core.runs.run import deal_out, restore, run, training_splits
 from ifcdsr_core.runs.versions import HARNESS, code_versions
-from ifcdsr_core.sources import complete_options, demo
+from ifcdsr_core.sources import complete_options
+from ifcdsr_core.sources.demo import world
 
 GOLDEN = Path(__file__).with_suffix(".json")
 RTOL = 1e-4  # of a value, or of the largest one beside it: what other processors round differently stays below it
@@ -83,7 +85,7 @@ def picture_world(folder: Path) -> None:
         names.append(f"images/{item}.png" if item % 5 else None)
         titles.append(f"{'abcdefg'[item % 7] * 3} {'hijkl'[item % 5] * 3} {'mno'[item % 3] * 3}" if item % 4 else None)
     scenario.items["image"], scenario.items["title"] = names, titles
-    scenario.provenance.update(version=demo.VERSION, options=complete_options("demo", {}))
+    scenario.provenance.update(version=world.VERSION, options=complete_options("demo", {}))
     scenario.save(folder)
 
 
@@ -225,7 +227,8 @@ def advice(names: Iterable[str]) -> str:
         for owner in owners(names)
     ]
     return (
-        f"other numbers than before: {', '.join(names)}.\nUndo the change; or, if it is meant, raise {' and '.join(whose)} "
+        f"other numbers than before: {', '.join(names)}.\n"
+        f"Undo the change; or, if it is meant, raise {' and '.join(whose)} "
         "by one and run: python tests/golden.py"
     )
 

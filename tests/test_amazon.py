@@ -23,7 +23,8 @@ from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
-from ifcdsr_core.sources import amazon, prepare, reviews
+from ifcdsr_core.sources import prepare
+from ifcdsr_core.sources.amazon import reviews, source
 
 pl = pytest.importorskip("polars")
 WORLD = Planted()
@@ -79,7 +80,7 @@ def test_the_planted_world_is_recovered_from_raw_files(release, kind, own_data):
     assert provenance["leakage_left"]["training_sequences"] == 0
     assert [facts["problems"] for facts in provenance["files"].values()] == [{}] * 4
     assert {name: (facts["url"], facts["recorded_sha256"]) for name, facts in provenance["files"].items()} == {
-        name: (url, sha256) for name, url, _, sha256 in amazon.FILES(release, "food_kitchen", kind)
+        name: (url, sha256) for name, url, _, sha256 in source.FILES(release, "food_kitchen", kind)
     }
     assert scenario.folder.name == "-".join(
         ["food_kitchen"] + ['release="2023"'] * (release == "2023") + ['reviews="5core"'] * (kind == "5core")
@@ -182,7 +183,7 @@ def test_a_missing_file_says_where_it_is_from(release, kind, own_data):
     paths[3].unlink()
     with pytest.raises(InputError) as caught:
         prepare("amazon", "movie_book", release=release, reviews=kind)
-    name, url, *_ = amazon.FILES(release, "movie_book", kind)[3]
+    name, url, *_ = source.FILES(release, "movie_book", kind)[3]
     message = str(caught.value)
     assert str(paths[3]) in message and url in message and "\n" not in message and name == paths[3].name
     assert "python -m ifcdsr_core download --source amazon --scenario movie_book" in message
@@ -190,21 +191,21 @@ def test_a_missing_file_says_where_it_is_from(release, kind, own_data):
 
 def test_the_published_files():
     for scenario, (x, y) in raw_amazon.NAMES.items():
-        assert [file[0] for file in amazon.FILES("2014", scenario)] == [
+        assert [file[0] for file in source.FILES("2014", scenario)] == [
             f"ratings_{x}.csv",
             f"ratings_{y}.csv",
             f"meta_{x}.json.gz",
             f"meta_{y}.json.gz",
         ]
         for release, kind in FORMATS:
-            for name, url, size, checksum in amazon.FILES(release, scenario, kind):
+            for name, url, size, checksum in source.FILES(release, scenario, kind):
                 assert url.startswith("https://") and url.endswith("/" + name)
                 assert size is None or size > 10**8
                 assert checksum is None or len(checksum) == 64
     with pytest.raises(InputError, match="release 2023 .* set reviews to ratings"):
-        amazon.FILES("2023", "food_kitchen", "5core")
+        source.FILES("2023", "food_kitchen", "5core")
     with pytest.raises(InputError, match="unknown release '2018': choose one of 2014, 2023"):
-        amazon.FILES("2018", "food_kitchen")
+        source.FILES("2018", "food_kitchen")
 
 
 # ---------------------------------------------------------------------------- bad lines

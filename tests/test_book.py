@@ -13,11 +13,11 @@ import nbformat
 import pytest
 from conftest import make_toy_checkout, run_in
 
-from ifcdsr_core import book
+from ifcdsr_core.book import build
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
 
-STEMS = [page.output for page in book.PAGES]
+STEMS = [page.output for page in build.PAGES]
 
 
 def make(root: Path) -> subprocess.CompletedProcess:
@@ -95,12 +95,12 @@ def test_warning_stops_the_book_every_time(checkout):
 
 
 def test_key_follows_everything_a_page_is_made_of(checkout, monkeypatch):
-    monkeypatch.setattr(book, "ROOT", checkout)
-    monkeypatch.setattr(book, "NOTEBOOKS", checkout / "notebooks")
-    monkeypatch.setattr(book, "results_dir", lambda: checkout / "data" / "results")
+    monkeypatch.setattr(build, "ROOT", checkout)
+    monkeypatch.setattr(build, "NOTEBOOKS", checkout / "notebooks")
+    monkeypatch.setattr(build, "results_dir", lambda: checkout / "data" / "results")
     (checkout / "data" / "results").mkdir(parents=True)
-    food, movie = (page for page in book.PAGES if page.notebook == "03_train")
-    seen = {book.page_key(food), book.page_key(movie)}
+    food, movie = (page for page in build.PAGES if page.notebook == "03_train")
+    seen = {build.page_key(food), build.page_key(movie)}
     for change in (
         lambda: edit_last_cell(checkout, "03_train", "print('other')"),
         lambda: (checkout / "requirements.lock").write_text("other"),
@@ -108,24 +108,24 @@ def test_key_follows_everything_a_page_is_made_of(checkout, monkeypatch):
         lambda: (checkout / "data" / "results" / "table.csv").write_text("other"),
     ):
         change()
-        assert book.page_key(food) not in seen
-        seen.add(book.page_key(food))
+        assert build.page_key(food) not in seen
+        seen.add(build.page_key(food))
     (checkout / "notebooks" / "03_train.ipynb").write_text("{")
     with pytest.raises(InputError, match="03_train.ipynb can't be read"):
-        book.page_key(food)
+        build.page_key(food)
 
 
 def test_missing_page_and_remote_asset_stop_the_book(built, tmp_path, monkeypatch):
-    monkeypatch.setattr(book, "TOC", ROOT / "jupyter_book" / "_toc.yml")
+    monkeypatch.setattr(build, "TOC", ROOT / "jupyter_book" / "_toc.yml")
     html = shutil.copytree(built[0] / "_build" / "html", tmp_path / "html")
-    book.check(html)
+    build.check(html)
     page = html / "notebooks" / "04_comparison.html"
     page.write_text(page.read_text().replace("</body>", '<script src="//cdn.example.org/a.js"></script></body>'))
     with pytest.raises(InputError, match="04_comparison.html loads //cdn.example.org/a.js"):
-        book.check(html)
+        build.check(html)
     page.unlink()
     with pytest.raises(InputError, match="made no page for notebooks/04_comparison"):
-        book.check(html)
+        build.check(html)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_missing_page_and_remote_asset_stop_the_book(built, tmp_path, monkeypatc
 )
 def test_remote_urls(tmp_path, html, loads):
     (tmp_path / "page.html").write_text(html)
-    assert book.remote_urls(tmp_path / "page.html") == loads
+    assert build.remote_urls(tmp_path / "page.html") == loads
 
 
 def test_formulas_are_set_without_a_network(built, tmp_path):

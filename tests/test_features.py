@@ -16,10 +16,10 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch_file
 
-from ifcdsr_core import clip, features, images
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.features import load_features
-from ifcdsr_core.images import embed_images
+from ifcdsr_core.features import cache, clip, images
+from ifcdsr_core.features.cache import load_features
+from ifcdsr_core.features.images import embed_images
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
 
@@ -59,7 +59,7 @@ def scenario(tmp_path, data):
 
 @pytest.fixture
 def encoder(monkeypatch, tmp_path):
-    """A stand-in for the small CLIP, a fixed projection of the pixels: these tests ask about features.py alone."""
+    """A stand-in for the small CLIP, a fixed projection of the pixels: these tests ask about cache.py alone."""
     projection = torch.randn(3 * 8 * 8, 16, generator=torch.Generator().manual_seed(0))
     calls = []
 
@@ -119,7 +119,7 @@ def test_files_of_earlier_versions_are_found(scenario, encoder, data):
     made_of = ["small_clip", hashlib.sha256(b"weights").hexdigest(), "eight pixels", digest.hexdigest()]
     assert made.fingerprint == hashlib.sha256("\x1f".join(made_of).encode()).hexdigest()
     (path,) = cached(data)
-    with features.safe_open(path, framework="numpy") as file:
+    with cache.safe_open(path, framework="numpy") as file:
         metadata = json.loads(file.metadata()["record"])
     assert metadata["pictures_sha256"] == digest.hexdigest()
     for added in ("long", "unknown"):
@@ -141,7 +141,7 @@ def test_a_changed_picture_changes_the_fingerprint(scenario, encoder, data):
 def test_other_weights_are_not_taken_from_the_cache(scenario, encoder, monkeypatch):
     embed_images(scenario)
     calls = len(encoder)
-    monkeypatch.setattr(features, "file_sha256", lambda path: "0" * 64)
+    monkeypatch.setattr(cache, "file_sha256", lambda path: "0" * 64)
     embed_images(scenario)
     assert len(encoder) > calls
 
@@ -155,7 +155,7 @@ def test_batch_size_does_not_change_features(scenario, encoder, data, batch_size
 
 
 def test_a_failed_embedding_leaves_nothing(scenario, encoder, data, monkeypatch):
-    monkeypatch.setattr(features, "save_file", lambda tensors, path, metadata: (path.write_bytes(b"half"), 1 / 0))
+    monkeypatch.setattr(cache, "save_file", lambda tensors, path, metadata: (path.write_bytes(b"half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         embed_images(scenario)
     assert [path for path in cached(data) if not path.name.startswith(".")] == []
@@ -166,7 +166,7 @@ def test_a_cached_matrix_needs_neither_open_clip_nor_pil(scenario, encoder, data
     scenario.save(scenario.folder)
     code = (
         "import sys\nfor name in ('open_clip', 'PIL', 'torch'): sys.modules[name] = None\n"
-        "from pathlib import Path\nfrom ifcdsr_core import clip, images\n"
+        "from pathlib import Path\nfrom ifcdsr_core.features import clip, images\n"
         "from ifcdsr_core.scenario import Scenario\n"
         f"clip.SMALL_CLIP_WEIGHTS = Path({str(clip.SMALL_CLIP_WEIGHTS)!r})\n"
         f"print(images.embed_images(Scenario.load(Path({str(scenario.folder)!r}))).matrix.shape)"
@@ -240,7 +240,7 @@ def test_another_number_of_items_is_refused(scenario, encoder, data):
 
 def _rewrite(path, change):
     """Save the file again with its tensors changed but all it says of itself as before."""
-    with features.safe_open(path, framework="numpy") as file:
+    with cache.safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
     tensors = load_file(path)
     change(tensors)
@@ -311,7 +311,7 @@ def test_a_model_of_open_clip_from_a_file(scenario, data, tmp_path):
     with torch.inference_mode():
         expected = model.encode_image(torch.stack(pictures), normalize=True)
     torch.testing.assert_close(torch.from_numpy(made.matrix), expected, atol=1e-5, rtol=0)
-    with features.safe_open(cached(data)[0], framework="numpy") as file:
+    with cache.safe_open(cached(data)[0], framework="numpy") as file:
         recorded = json.loads(json.loads(file.metadata()["record"])["preprocessing"])
     assert recorded["mean"] == list(mean) and recorded["std"] == list(std) and recorded["size"] == [224, 224]
 

@@ -24,11 +24,13 @@ from worlds import tiny
 
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.images import open_picture
+from ifcdsr_core.features.images import open_picture
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
-from ifcdsr_core.sources import complete_options, demo, image_download, public_web
-from ifcdsr_core.sources.image_download import (
+from ifcdsr_core.sources import complete_options
+from ifcdsr_core.sources.demo import world
+from ifcdsr_core.sources.download import pictures, public_web
+from ifcdsr_core.sources.download.pictures import (
     KINDS,
     PERMANENT,
     TEMPORARY,
@@ -41,7 +43,7 @@ from ifcdsr_core.sources.image_download import (
     summary,
     with_images,
 )
-from ifcdsr_core.sources.public_web import checked_address, is_public
+from ifcdsr_core.sources.download.public_web import checked_address, is_public
 
 QUICK = {"rate": 10_000.0, "wait": 0.01, "attempts": 2, "read_timeout": 10.0, "total_timeout": 20.0}
 HASTY = {"connect_timeout": 1.0, "read_timeout": 1.0, "total_timeout": 2.0}
@@ -694,14 +696,14 @@ def test_a_torn_line_is_mended(web, tmp_path):
 
 def test_an_interruption_ends_at_once_and_loses_nothing(web, tmp_path, monkeypatch):
     urls = [[web.put(f"/{n}", JPEG, "ok" if n < 4 else "sleep:8")] for n in range(8)]
-    real, begin = image_download._Manifest.add, time.monotonic()
+    real, begin = pictures._Manifest.add, time.monotonic()
 
     def add(self, line):
         real(self, line)
         if line["source_id"] == "B0004":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(image_download._Manifest, "add", add)
+    monkeypatch.setattr(pictures._Manifest, "add", add)
     with pytest.raises(KeyboardInterrupt):
         get(urls, tmp_path, limits={"per_host": 8, "read_timeout": 30, "total_timeout": 30})
     assert time.monotonic() - begin < 3 and "B0004" in read_manifest(tmp_path)["source_id"].tolist()
@@ -743,7 +745,7 @@ def test_the_command(web, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
     scenario = tiny(80)
     urls = [[web.put(f"/{n}", JPEG, "status:404" if n == 4 else None)] for n in range(scenario.num_items)]
-    scenario.provenance.update(version=demo.VERSION, options=complete_options("demo", {}))
+    scenario.provenance.update(version=world.VERSION, options=complete_options("demo", {}))
     folder = tmp_path / "scenarios" / "demo" / "food_kitchen"
     Scenario(
         scenario.name, scenario.source, scenario.items.assign(image_urls=urls), scenario.sequences, scenario.provenance
@@ -936,7 +938,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import image_download
-real, done = image_download.link_file, []
+real, done = pictures.link_file, []
 
 def half(source, final):
     Path(final).write_bytes(Path(source).read_bytes()[:100])
@@ -955,8 +957,8 @@ def link_file(source, final):
 
 if not {links}:
     os.link = no_links
-image_download.link_file = link_file
-image_download.with_images(Scenario.load(sys.argv[1]), Path(sys.argv[2]))"""
+pictures.link_file = link_file
+pictures.with_images(Scenario.load(sys.argv[1]), Path(sys.argv[2]))"""
     command = [sys.executable, "-c", code, scenario.folder, store]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == -9, done.stderr

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ifcdsr_core import images
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.images import embed_images
+from ifcdsr_core.features import images
+from ifcdsr_core.features.images import embed_images
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
 
@@ -30,7 +30,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 def put_scenario(data) -> Scenario:
     """150 items in a data folder, where the demo's scenario would be: four without a picture, two with a bad one."""
-    from ifcdsr_core.sources import demo
+    from ifcdsr_core.sources.demo import world
 
     rng, folder = np.random.default_rng(7), data / "scenarios" / "demo" / "food_kitchen"
     (folder / "images").mkdir(parents=True)
@@ -58,7 +58,9 @@ def put_scenario(data) -> Scenario:
             "timestamps": [None],
         }
     )
-    Scenario("food_kitchen", "demo", items, sequences, {"version": demo.VERSION, "options": demo.OPTIONS}).save(folder)
+    Scenario("food_kitchen", "demo", items, sequences, {"version": world.VERSION, "options": world.OPTIONS}).save(
+        folder
+    )
     return Scenario.load(folder)
 
 
@@ -102,7 +104,7 @@ def test_kill_9_at_random_moments_ends_in_the_same_bytes(tmp_path):
     whole, folder = cache_file(tmp_path / "whole").read_bytes(), tmp_path / "killed" / "features"
     # a slower model, so that a kill meets every stage; what it computes is the same
     slow = (
-        "import sys, time; from ifcdsr_core import clip, images, __main__\n"
+        "import sys, time; from ifcdsr_core import __main__; from ifcdsr_core.features import clip, images\n"
         "tower = images.image_tower\n"
         "def slower(*given):\n"
         "    made = tower(*given); encode = made.encode\n"
@@ -156,7 +158,7 @@ def test_a_whole_shard_is_not_embedded_again(scenario, tmp_path, monkeypatch):
 
 def test_two_processes_share_the_shards_and_embed_what_one_does(tmp_path):
     (tmp_path / "embed.py").write_text(
-        "import os, sys; from ifcdsr_core import images, __main__\n"
+        "import os, sys; from ifcdsr_core import __main__; from ifcdsr_core.features import images\n"
         "save = images.save_file\n"
         "def say(tensors, path):\n"
         "    print('wrote', os.environ.get('RANK'), path.name.split('.')[1], flush=True); save(tensors, path)\n"

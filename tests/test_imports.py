@@ -26,7 +26,7 @@ def test_training_imports_nothing_heavy():
 import sys
 for name in {BLOCKED!r}:
     sys.modules[name] = None  # importing it raises ImportError
-import ifcdsr_core.experiments, ifcdsr_core.features, ifcdsr_core.statistics
+import ifcdsr_core.runs.sweep, ifcdsr_core.features.cache, ifcdsr_core.analysis.counts
 from ifcdsr_core.__main__ import main
 sys.exit(main(["runs"]))
 """

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from worlds import NUM_X, NUM_Y, tiny
 
-from ifcdsr_core import inspection
+from ifcdsr_core.analysis import inspection
+from ifcdsr_core.analysis.inspection import ALL, HIDDEN, PLACES, SHOWN, Part
+from ifcdsr_core.analysis.paired import Difference
 from ifcdsr_core.batches import encode
-from ifcdsr_core.comparisons import Difference
+from ifcdsr_core.book.pages import attention
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.inspection import ALL, HIDDEN, PLACES, SHOWN, Part
 from ifcdsr_core.models import ModelInputs
 from ifcdsr_core.models.ifcdsr import IFCDSR
 from ifcdsr_core.protocol import rank_cases
@@ -126,7 +127,7 @@ def test_by_lag_by_hand():
     assert lags["weight"].tolist() == pytest.approx([0.7, 0.25, 0.1])
     assert lags["even"].tolist() == pytest.approx([5 / 12, 5 / 12, 1 / 3])
     assert inspection.by_lag(made_attention([[0.2, 0.8], [1.0]], [[1, 2], [3]]), min_cases=2)["lag"].tolist() == [0]
-    text = inspection.lag_verdict(lags, {"x_image": "Food by image"})
+    text = attention.lag_verdict(lags, {"x_image": "Food by image"})
     assert text == "By image the newest item gets: Food 70%, 1.7 times the even share of 42%."
 
 
@@ -191,7 +192,7 @@ def test_sharing_is_found_where_it_was_planted_and_only_there():
     found = inspection.sharing(looks, items, np.full(300, 40), "newest")
     strong = found[(found["encoder"] == "x_image") & (found["attribute"] == "kind")].iloc[0]
     assert strong["usual_low"] > 1.2
-    text = inspection.sharing_verdict(found, {"x_id": "Food by ID", "x_image": "Food by image"})
+    text = attention.sharing_verdict(found, {"x_id": "Food by ID", "x_image": "Food by image"})
     assert (
         "By image: of 3 ratios for what a picture shows, 1 differs from 1 beyond chance (Food by image, kind: " in text
     )
@@ -204,7 +205,7 @@ def test_sharing_is_found_where_it_was_planted_and_only_there():
     turned = found.assign(
         p=found["p"].where(found["attribute"] != "kind", 0.9).where(found["attribute"] != "stage", 1e-6)
     )
-    text = inspection.sharing_verdict(turned, {"x_id": "Food by ID", "x_image": "Food by image"})
+    text = attention.sharing_verdict(turned, {"x_id": "Food by ID", "x_image": "Food by image"})
     assert "by image the attention depends on what no picture shows, and not measurably on what one shows" in text
 
 
@@ -282,7 +283,7 @@ def test_scorer_table_by_hand():
     assert food.at["own by ID", "difference"].value == pytest.approx(-50)  # -25 and -75
     assert (food.at["own by ID", "difference"].low, food.at["own by ID", "difference"].high) == (-75, -25)
     assert food.at[ALL, "difference"] is None and np.isnan(food.at[ALL, "holm"])
-    page = inspection.scorer_page(table)
+    page = attention.scorer_page(table)
     assert page.columns.tolist() == [
         "Uses",
         "Scorer",
@@ -298,13 +299,13 @@ def test_the_verdict_on_scorers_follows_the_numbers():
     random = np.random.default_rng(0)
     good = random.integers(1, 6, 300)
     names = ("Food", "Kitchen")
-    text = inspection.scorer_verdict(inspection.scorer_table(made_ranks(good + 5, good, good + 40), names))
+    text = attention.scorer_verdict(inspection.scorer_table(made_ranks(good + 5, good, good + 40), names))
     food = text.split("\n\n")[0]
     assert food.startswith("**Food**: all parts together reach an MRR of ")
     assert "The best encoder alone is *own by ID*" in food and "the weakest *own by image*" in food
     assert "changes the MRR by: *source* +0.00 (not beyond chance)." in food
     assert "No part, and no leaving out, is better" in food and "alone is told apart from the whole." in food
-    text = inspection.scorer_verdict(inspection.scorer_table(made_ranks(good, good + 5, good + 5), names))
+    text = attention.scorer_verdict(inspection.scorer_table(made_ranks(good, good + 5, good + 5), names))
     assert "Better than the whole, beyond chance: *own by ID*, *all three by ID*." in text
     assert "Not told apart from the whole: *own by image*." in text
 
@@ -315,7 +316,7 @@ def test_the_verdict_on_scorers_follows_the_numbers():
 @pytest.fixture(scope="module")
 def views(model, world, cases):
     ranks = rank_cases(model, cases, 0)
-    return inspection.views(model, world, cases, inspection.examples(ranks), k=4), ranks
+    return attention.views(model, world, cases, inspection.examples(ranks), k=4), ranks
 
 
 def texts(figure) -> list[str]:
@@ -340,20 +341,21 @@ def test_a_view_is_the_case(views, model, world, cases):
         for encoder, weights in view.attention.iterrows():
             own = [encoder.startswith("merged") or (item <= NUM_X) == encoder.startswith("Food") for item in view.items]
             assert (~np.isnan(weights.to_numpy())).tolist() == own
-    table = inspection.examples_table(chosen, world)
+    table = attention.examples_table(chosen, world)
     assert table["Rank"].iloc[0] == f"{chosen['rank'].iloc[0]:g} of {NUM_X}" and table["Target"].iloc[0] == "Food"
 
 
 def test_pictures_of_a_case(views, world):
-    from ifcdsr_core import plots
+    from ifcdsr_core.book import figures
+    from ifcdsr_core.book.pages import attention
 
     view = views[0][PLACES[2]][1]
-    drawn = plots.attention_views(world, [view])
+    drawn = attention.attention_views(world, [view])
     (ax,) = drawn.axes
     assert len(ax.images) == len(view.items) + 1
     cells = [f"{100 * weight:.0f}" for weight in view.attention.to_numpy().ravel() if not np.isnan(weight)]
     assert [text for text in texts(drawn) if text.isdigit()] == cells
-    drawn = plots.top_views(world, [view])
+    drawn = attention.top_views(world, [view])
     (ax,) = drawn.axes
     assert len(ax.images) == 7 * 4 + 1
     framed = sum(patch.get_linewidth() > 2 for patch in ax.patches)
@@ -361,16 +363,17 @@ def test_pictures_of_a_case(views, world):
     assert f"{view.ranks[ALL]:,g} of {NUM_Y}" in texts(drawn)
     dotted = sum(patch.get_linestyle() == ":" for patch in ax.patches)
     assert dotted == int(view.top.isin(view.items).to_numpy().sum())
-    plots.plt.close("all")
+    figures.plt.close("all")
 
 
 def test_figures_of_all_cases(table, world, model, cases):
-    from ifcdsr_core import plots
+    from ifcdsr_core.book import figures
+    from ifcdsr_core.book.pages import attention
 
-    words = inspection.encoder_names(model, world.domain_names)
+    words = attention.encoder_names(model, world.domain_names)
     assert list(words) == ENCODERS and words["y_image"] == "Kitchen by image"
     lags = inspection.by_lag(table, min_cases=1)
-    drawn = plots.attention_by_lag(lags, words)
+    drawn = attention.attention_by_lag(lags, words)
     assert [ax.get_title(loc="left") for ax in drawn.axes] == ["Food", "Kitchen", "merged"]
     of_id, of_image, even = drawn.axes[1].lines
     assert of_image.get_ydata().tolist() == pytest.approx((100 * lags[lags["encoder"] == "y_image"]["weight"]).tolist())
@@ -378,12 +381,12 @@ def test_figures_of_all_cases(table, world, model, cases):
     number = np.arange(len(world.items))
     items = world.items.assign(**{name: number % (3 + n) for n, name in enumerate((*SHOWN, *HIDDEN))})
     shared = inspection.sharing(table, items, cases.target_item.numpy(), "newest")
-    drawn = plots.attention_sharing(shared, words)
+    drawn = attention.attention_sharing(shared, words)
     points = [line.get_xdata()[0] for line in drawn.axes[2].lines if line.get_marker() == "o"]
     assert points[1::2] == pytest.approx(shared[shared["attribute"] == "kind"]["usual"].tolist())
     scored = inspection.scorer_table(inspection.scorer_ranks(model, cases, 0), world.domain_names)
-    drawn = plots.scorers(scored)
+    drawn = attention.scorers_figure(scored)
     at = [container.lines[0].get_xdata()[0] for container in drawn.axes[1].containers]
     assert at == pytest.approx(scored[scored["domain"] == "Kitchen"]["MRR"].tolist())
     assert [label.get_text() for label in drawn.axes[0].get_yticklabels()][-1] == ALL
-    plots.plt.close("all")
+    figures.plt.close("all")

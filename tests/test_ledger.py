@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from test_comparisons import NAMES, made_run
 
-from ifcdsr_core import experiments, ledger
-from ifcdsr_core.comparisons import Difference
+from ifcdsr_core.analysis.paired import Difference
+from ifcdsr_core.book.pages import ledger, sensitivity
+from ifcdsr_core.runs import lists
 
 
 def runs_of(ranks_x, ranks_y, **config):
@@ -19,9 +20,9 @@ def runs_of(ranks_x, ranks_y, **config):
 @pytest.fixture
 def demo():
     """Ours has an MRR of 50 and 25; every other reading 100 and 25, but those with a run for each domain."""
-    rows = {label: runs_of([1, 1], [4, 4]) for label in experiments.readings("food_kitchen", [0])}
-    rows[experiments.OURS] = runs_of([2, 2], [4, 4])
-    rows[experiments.OURS_TEXT] = runs_of([4, 4], [4, 4])
+    rows = {label: runs_of([1, 1], [4, 4]) for label in lists.readings("food_kitchen", [0])}
+    rows[lists.OURS] = runs_of([2, 2], [4, 4])
+    rows[lists.OURS_TEXT] = runs_of([4, 4], [4, 4])
     for label in rows:
         if label.endswith(", x"):
             rows[label] = runs_of([1, 1], [9, 9])
@@ -43,7 +44,7 @@ def test_every_gap_has_a_measured_effect_or_says_why_not(demo):
     assert {gap.number for gap in ledger.GAPS} == set(range(1, 16))
     for gap in ledger.GAPS:
         assert gap.silent and gap.choice and (gap.number in measured or gap.unchecked), gap.topic
-    assert {reading.gap for reading in experiments.READINGS} <= {gap.number for gap in ledger.GAPS}
+    assert {reading.gap for reading in lists.READINGS} <= {gap.number for gap in ledger.GAPS}
     lines = ledger.summary(table)
     assert len(lines) == 15 and not (lines == "").any().any()
     unmeasured = lines[lines["Largest effect"] == "cannot be checked here"]["#"]
@@ -73,9 +74,9 @@ def test_effects_by_hand(demo):
 
 
 def test_intervals_hold_seeds_and_cases(demo):
-    for label, ranks in ((experiments.OURS, [[2, 2], [2, 2]]), ("2 layers", [[1, 2], [1, 1]])):
+    for label, ranks in ((lists.OURS, [[2, 2], [2, 2]]), ("2 layers", [[1, 2], [1, 1]])):
         demo[label] = [made_run(rank, [4, 4], seed=seed) for seed, rank in enumerate(ranks)]
-    only = {label: demo[label] for label in (experiments.OURS, "2 layers")}
+    only = {label: demo[label] for label in (lists.OURS, "2 layers")}
     cell = ledger.effects(only, (2000, 3000), {}).set_index("reading").loc["2 layers", "Food"]
     noise = 2 * math.hypot(12.5, 12.5)  # seeds gain 25 and 50, cases 50 and 25
     assert (cell.value, cell.low, cell.high) == pytest.approx((37.5, 37.5 - noise, 37.5 + noise))
@@ -117,17 +118,17 @@ def test_at_a_glance_what_is_beyond_noise_goes_before_what_is_larger():
 
 def test_sensitivity_names_the_best_value_and_what_it_would_bring():
     runs = {"alpha": {0.0: runs_of([4, 4], [4, 4]), 0.7: runs_of([2, 2], [4, 4]), 1.0: runs_of([1, 1], [5, 5])}}
-    curve = ledger.sensitivity_table(runs["alpha"], NAMES)
+    curve = sensitivity.sensitivity_table(runs["alpha"], NAMES)
     assert curve[curve["domain"] == "Food"][["value", "mean"]].to_numpy().tolist() == [[0, 25], [0.7, 50], [1, 100]]
-    best = ledger.best_values(runs, {"alpha": 0.7}, NAMES)
+    best = sensitivity.best_values(runs, {"alpha": 0.7}, NAMES)
     assert best[["Target", "Here", "Best tried"]].to_numpy().tolist() == [["Food", "0.7", "1"], ["Kitchen", "0.7", "0"]]
     assert [cell.value for cell in best["Difference"]] == [50.0, 0.0]
-    text = ledger.sensitivity_verdict(best)
+    text = sensitivity.sensitivity_verdict(best)
     assert "1 instead of 0.7 would bring +50.00 points in Food" in text and "Kitchen" not in text
-    assert "No value" in ledger.sensitivity_verdict(best.iloc[1:])
+    assert "No value" in sensitivity.sensitivity_verdict(best.iloc[1:])
 
 
 def test_the_values_in_use_are_those_of_the_configuration():
-    config = experiments.readings("food_kitchen", [0])[experiments.OURS][0]
-    used = ledger.used_values(config)
+    config = lists.readings("food_kitchen", [0])[lists.OURS][0]
+    used = sensitivity.used_values(config)
     assert used["alpha"] == 0.7 and used["learning_rate"] == config.learning_rate and used["hidden_size"] == 64

@@ -8,8 +8,9 @@ import pytest
 from test_comparisons import NAMES, made_run
 from worlds import tiny
 
-from ifcdsr_core import modalities, subgroups
-from ifcdsr_core.run import RunConfig
+from ifcdsr_core.analysis import subgroups
+from ifcdsr_core.book.pages import llm_emf
+from ifcdsr_core.runs.config import RunConfig
 
 
 def arms(image=(4, 4), text=(4, 4)):
@@ -21,14 +22,14 @@ def arms(image=(4, 4), text=(4, 4)):
 
 
 def test_gains_of_every_arm_are_over_the_id():
-    table = modalities.arm_gains(arms(image=(2, 4), text=(1, 8)), NAMES)
+    table = llm_emf.arm_gains(arms(image=(2, 4), text=(1, 8)), NAMES)
     assert table[["arm", "domain", "gain", "verdict"]].to_numpy().tolist() == [
         ["ID + image", "Food", 25.0, "a gain"],
         ["ID + image", "Kitchen", 0.0, "within noise"],
         ["ID + text", "Food", 75.0, "a gain"],
         ["ID + text", "Kitchen", -12.5, "a loss"],
     ]
-    text = modalities.modalities_verdict(table)
+    text = llm_emf.modalities_verdict(table)
     assert "**ID + text** against the ID alone: Food +75.00 ± 0.00, a gain; Kitchen −12.50 ± 0.00, a loss." in text
 
 
@@ -37,18 +38,18 @@ def test_an_arm_with_fewer_seeds_is_compared_with_these():
         "ID": [made_run([4, 4], [4, 4], seed=0), made_run([1, 1], [1, 1], seed=1)],
         "ID + text": [made_run([2, 2], [4, 4], seed=0)],
     }
-    assert modalities.arm_gains(runs, NAMES)["gain"].tolist() == [25.0, 0.0]
+    assert llm_emf.arm_gains(runs, NAMES)["gain"].tolist() == [25.0, 0.0]
     runs["ID + text"] = [made_run([2, 2], [4, 4], seed=5)]
     with pytest.raises(ValueError, match="paired by seed"):
-        modalities.arm_gains(runs, NAMES)
+        llm_emf.arm_gains(runs, NAMES)
 
 
 def test_worlds_are_named_by_what_explains_them():
     worlds = {(0.0, 0.0): arms(), (1.0, 0.0): arms(image=(2, 2)), (0.0, 1.0): arms(text=(2, 8)), (1.0, 1.0): arms()}
-    table = modalities.planted_table(worlds, NAMES)
+    table = llm_emf.planted_table(worlds, NAMES)
     assert table["Explained by"].tolist()[::2] == ["neither", "pictures", "titles", "pictures and titles"]
     assert table.columns.tolist()[2:] == ["ID", "ID + image", "ID + text"] and table.iloc[2]["ID + image"].mean == 50.0
-    told = modalities.planted_verdict(modalities.planted_gains(worlds, NAMES)).splitlines()
+    told = llm_emf.planted_verdict(llm_emf.planted_gains(worlds, NAMES)).splitlines()
     assert told[0].startswith(
         "- Where **neither pictures nor titles explain** behaviour: ID + image (Food, +0.00 ± 0.00);"
     )
@@ -73,7 +74,7 @@ def test_gains_by_title_are_those_of_targets_with_and_without_one():
     }
     for group in runs.values():
         group[0].config.update(train_on="train", holdout=0.1)
-    found = modalities.by_title(table, runs, NAMES)
+    found = llm_emf.by_title(table, runs, NAMES)
     assert found[["Arm", "Target", "The target is", "Cases", "Gain"]].to_numpy().tolist() == [
         ["ID + text", "Food", "without a title", 30, -12.5],
         ["ID + text", "Food", "with a title", 30, 25.0],
@@ -97,7 +98,7 @@ def test_groups_too_small_to_tell_apart_have_a_name():
     for group in runs.values():
         group[0].provenance["scenario_fingerprint"] = "f"
         group[0].config.update(train_on="train", holdout=0.1)
-    found = modalities.by_title(table, runs, NAMES)
+    found = llm_emf.by_title(table, runs, NAMES)
     assert found[["Target", "The target is", "Cases", "Gain"]].to_numpy().tolist() == [
         ["Food", "with or without a title", 60, 25.0],
         ["Kitchen", "without a title", 30, 0.0],
@@ -150,6 +151,6 @@ def test_gains_by_group_have_a_panel_for_each_arm_and_domain():
         "train_on": "train",
         "holdout": 0.1,
     }
-    panels = modalities.gain_panels(table, runs, NAMES, "popularity")
+    panels = llm_emf.gain_panels(table, runs, NAMES, "popularity")
     assert [title for title, _ in panels] == ["ID + text: Food", "ID + text: Kitchen"]
     assert [part["gain"].tolist() for part in panels.values()] == [[-12.5, 25.0], [0.0, 0.0]]

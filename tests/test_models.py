@@ -12,7 +12,7 @@ from worlds import NUM_X, NUM_Y, tiny
 from ifcdsr_core.batches import IGNORE, Batch, encode
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import MODELS, ModelInputs
-from ifcdsr_core.models.attention import AttentionConfig, CausalEncoder
+from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.sasrec import SASRec
 
 FEATURES = {
@@ -88,7 +88,7 @@ def test_padding_never_changes_a_score_or_the_loss(model):
             pad[name] = F.pad(value, (0, 3), value=IGNORE if name.startswith("labels") else 0)
     wider = Batch(**pad)
     for domain in (0, 1):
-        torch.testing.assert_close(model.score(batch, domain), model.score(wider, domain))
+        torch.testing.assert_close(model.score(batch, domain), model.score(wider, domain), rtol=1e-4, atol=1e-5)
     if any(p.requires_grad for p in model.parameters()):
         torch.testing.assert_close(loss(model, batch), loss(model, wider))
 
@@ -255,7 +255,7 @@ def test_loss_is_equations_5_to_7_written_out():
         hidden = model.encode(seq, branch, matrices)
         for row, position in torch.nonzero(labels != IGNORE).tolist():
             p = 0.0
-            for h, matrix, mixing in zip(hidden, matrices, (0.6, 0.4)):
+            for h, matrix, mixing in zip(hidden, matrices, (0.6, 0.4), strict=True):
                 cosines = F.cosine_similarity(h[row, position][None], matrix[list(support)], dim=1)
                 p = p + mixing * (cosines / 0.3).softmax(dim=0)[support.index(int(labels[row, position]))]
             total = total - weight * p.log()
@@ -290,7 +290,7 @@ def test_llm_emf_mixes_three_probabilities():
     for row in (0, 1, 9):
         history = [int(i) for i in tiny().sequences["items"].iloc[row][:-1]]
         expected = torch.zeros(NUM_X)
-        for modality, matrix, weight in zip(("id", "image", "text"), matrices, (0.5, 0.3, 0.2)):
+        for modality, matrix, weight in zip(("id", "image", "text"), matrices, (0.5, 0.3, 0.2), strict=True):
             h = model.encoders[f"xy_{modality}"](matrix[history][None])[0, -1]
             cosines = F.cosine_similarity(h[None], matrix[1:], dim=1)
             expected += weight * (cosines / 0.3).softmax(dim=0)[:NUM_X]

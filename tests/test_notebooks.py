@@ -14,7 +14,7 @@ import papermill
 import pytest
 from conftest import toy_notebook
 
-from ifcdsr_core.papermill_engine import QUIET_KERNEL
+from ifcdsr_core.book.papermill_engine import QUIET_KERNEL
 from ifcdsr_core.paths import ROOT
 
 FOLDER = ROOT / "notebooks"

@@ -61,12 +61,13 @@ def test_the_commands_of_the_page_work(checkout):
 
 def test_the_model_is_a_row_of_the_comparison_and_others_stay_valid(checkout):
     code = """
-from ifcdsr_core import comparisons, experiments
+from ifcdsr_core.analysis import paired
 from ifcdsr_core.models import MODELS
+from ifcdsr_core.runs import lists, sweep
 from ifcdsr_core.runs.versions import code_versions
-rows = experiments.comparison("food_kitchen", [0], models=["popularity", "fading_mean"], epochs=2)
-runs = experiments.run_all(rows, jobs=1)
-print(*comparisons.with_intervals(runs, ("Food", "Kitchen"), "full")["Model"], sep="|")
+rows = lists.comparison("food_kitchen", [0], models=["popularity", "fading_mean"], epochs=2)
+runs = sweep.run_all(rows, jobs=1)
+print(*paired.with_intervals(runs, ("Food", "Kitchen"), "full")["Model"], sep="|")
 print(code_versions(MODELS["sasrec"]), code_versions(MODELS["fading_mean"]), sep="\\n")
 """
     (checkout / "try.py").write_text(

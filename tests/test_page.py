@@ -7,13 +7,13 @@ import math
 import pandas as pd
 import pytest
 
-from ifcdsr_core import page
-from ifcdsr_core.comparisons import Measured
+from ifcdsr_core.analysis.paired import Measured
+from ifcdsr_core.book import markup
 
 
 def test_show_makes_a_numbered_table():
     table = pd.DataFrame({"Name": ["a|b", "c_d"], "Count": [1234, 5], "Share": [-0.5, math.nan]})
-    assert page.show(table, "All *of* it\nat once", "tab-x").data == (
+    assert markup.show(table, "All *of* it\nat once", "tab-x").data == (
         ":::{table} All \\*of\\* it at once\n:name: tab-x\n\n"
         "| Name | Count | Share |\n| :-- | --: | --: |\n| a\\|b | 1,234 | −0.50 |\n| c\\_d | 5 | – |\n\n:::"
     )
@@ -21,14 +21,14 @@ def test_show_makes_a_numbered_table():
 
 def test_show_sets_bold_what_is_marked():
     table = pd.DataFrame({"Target": ["Food", "Food"], "MRR": [Measured(1.0, math.nan), Measured(2.0, 0.1, best=True)]})
-    lines = page.show(table, "c").data.splitlines()
+    lines = markup.show(table, "c").data.splitlines()
     assert lines[4:6] == ["| Food | 1.00 |", "|  | **2.00\u00a0±\u00a00.10** |"]
 
 
 def test_code_cannot_end_its_box():
-    assert page.code("a\n```\n# no heading", "json").data == "````json\na\n```\n# no heading\n````"
-    assert page.code("plain").data.startswith("```text\n")
-    assert page.code("one two\n\nthree four", width=8).data == "```text\none two\n\nthree\nfour\n```"
+    assert markup.code("a\n```\n# no heading", "json").data == "````json\na\n```\n# no heading\n````"
+    assert markup.code("plain").data.startswith("```text\n")
+    assert markup.code("one two\n\nthree four", width=8).data == "```text\none two\n\nthree\nfour\n```"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_escaped_text_is_shown_as_it_is(text):
     from myst_parser.parsers.mdit import create_md_parser
 
     config = MdParserConfig(enable_extensions={"dollarmath", "colon_fence", "attrs_inline", "substitution"})
-    shown = page.show(pd.DataFrame({"Name": [text], "Other": ["x"]}), "caption").data
+    shown = markup.show(pd.DataFrame({"Name": [text], "Other": ["x"]}), "caption").data
     tokens = create_md_parser(config, DocutilsRenderer).parse("\n".join(shown.splitlines()[2:-1]))
     cells = [token for token in tokens if token.type == "inline"]
     assert len(cells) == 4

@@ -15,7 +15,7 @@ import pytest
 from conftest import run_in
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from ifcdsr_core.papermill_engine import complete, default_name, summary_text
+from ifcdsr_core.book.papermill_engine import complete, default_name, summary_text
 
 COMMAND = "cd notebooks && papermill 03_train.ipynb -p scenario movie_book"
 OUTPUT = Path("notebooks/output/03_train-scenario=movie_book.ipynb")

@@ -11,7 +11,7 @@ import pytest
 from test_run import put_scenario
 
 from ifcdsr_core.paths import ROOT
-from ifcdsr_core.run import Run
+from ifcdsr_core.runs.store import Run
 
 ARGUMENTS = [
     "-m",
@@ -56,8 +56,9 @@ def test_two_processes_train_what_one_does(tmp_path, model, more):
 
 UNUSED = """
 import torch
-from ifcdsr_core import parallel
+from ifcdsr_core import processes
 from ifcdsr_core.batches import Batch
+from ifcdsr_core.runs.gradients import shared
 
 
 class Model(torch.nn.Module):
@@ -71,17 +72,17 @@ class Model(torch.nn.Module):
         return (self.used * 2).sum() * batch.labels.float().mean()
 
 
-with parallel.processes():
+with processes.joined():
     model = Model()
     optimiser = torch.optim.Adam(model.parameters(), lr=0.1, weight_decay=0.1)
-    with parallel.shared(model):
+    with shared(model):
         for rows in (2, 1):  # the second process has no row of the last batch
             whole = torch.ones(rows, 2, dtype=torch.long)
             loss = model.loss(Batch(*[whole] * 6, whole[:, 0], whole[:, 0]))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    if parallel.rank() == 0:
+    if processes.rank() == 0:
         print(model.used.tolist(), model.unused.tolist(), loss.item())
 """
 

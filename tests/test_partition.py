@@ -17,7 +17,7 @@ from raw_amazon import DAY, Planted, write_sized
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
-from ifcdsr_core.sources.partition import Rules, leakage, partition
+from ifcdsr_core.sources.amazon.partition import Rules, leakage, partition
 
 pl = pytest.importorskip("polars")
 MIRROR = Path(os.environ.get("IFCDSR_MIRROR") or ROOT.parent / "shared" / "mirror")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from ifcdsr_core import small_clip
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.pictures import _SHAPES, COLOURS, KINDS, PATTERNS, Look, _layers, all_looks, caption, draw
+from ifcdsr_core.features import small_clip
+from ifcdsr_core.sources.demo.drawings import _SHAPES, COLOURS, KINDS, PATTERNS, Look, _layers, all_looks, caption, draw
 
 
 def pixels(look: Look, seed: int = 0, size: int = 64) -> np.ndarray:

@@ -11,7 +11,8 @@ import pytest
 
 matplotlib.use("Agg")
 
-from ifcdsr_core import plots  # noqa: E402
+from ifcdsr_core.book import figures
+from ifcdsr_core.book.pages import llm_emf, raw_files, sensitivity
 
 
 def test_control_curves_draw_every_gain_with_its_noise():
@@ -22,7 +23,7 @@ def test_control_curves_draw_every_gain_with_its_noise():
         for signal, gain in zip((0.0, 1.0), gains, strict=True)
     ]
     table = pd.DataFrame(rows, columns=["compared", "signal", "domain", "gain", "noise"])
-    fig = plots.control_curves(table, "visual_signal")
+    fig = figures.control_curves(table, "visual_signal")
     assert [ax.get_title(loc="left") for ax in fig.axes] == ["Food", "Kitchen"]
     for ax in fig.axes:
         drawn = {
@@ -48,7 +49,7 @@ def test_sensitivity_marks_the_papers_value_where_it_was_tried():
             "std": 0.5,
         }
     )
-    fig = plots.sensitivity({"alpha": table, "learning_rate": table}, {"alpha": "α"}, {"alpha": 0.7})
+    fig = sensitivity.sensitivity({"alpha": table, "learning_rate": table}, {"alpha": "α"}, {"alpha": 0.7})
     first, second = fig.axes[:2]
     assert first.get_xlabel() == "α" and [label.get_text() for label in first.get_xticklabels()] == ["0", "0.7"]
     dotted = [[line.get_xdata()[0] for line in ax.get_lines() if line.get_linestyle() == ":"] for ax in (first, second)]
@@ -63,7 +64,7 @@ def test_world_gains_draw_every_arm_in_every_world():
             itertools.product(["neither", "titles"], ["ID + image", "ID + text"], ["Food", "Kitchen"])
         )
     ]
-    fig = plots.world_gains(pd.DataFrame(rows, columns=["world", "arm", "domain", "gain", "noise"]))
+    fig = llm_emf.world_gains(pd.DataFrame(rows, columns=["world", "arm", "domain", "gain", "noise"]))
     food, kitchen = fig.axes
     assert (food.get_title(loc="left"), kitchen.get_title(loc="left")) == ("Food", "Kitchen")
     drawn = [bars.lines[0].get_ydata().tolist() for bars in food.containers]
@@ -79,13 +80,13 @@ def test_funnel_draws_what_every_step_leaves():
             "Sequences": pd.Series([None, None, 12, 11], dtype=object),
         }
     )
-    drawn = [[bar.get_width() for bar in ax.patches] for ax in plots.funnel(table).axes]
+    drawn = [[bar.get_width() for bar in ax.patches] for ax in raw_files.funnel_figure(table).axes]
     assert drawn == [[40, 30], [12, 11]]
 
 
 def test_text_map_names_every_group_where_it_lies():
     places = np.array([[0.0, 0.0], [0.0, 2.0], [5.0, 5.0], [7.0, 5.0]])
-    fig = plots.text_map(
+    fig = llm_emf.text_map(
         places, ["tea", "tea", "fire", "fire"], np.array([True, False, True, False]), ("Food", "Kitchen")
     )
     named = {text.get_text(): text.get_position() for text in fig.axes[0].texts}

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ifcdsr_core import raw_data
 from ifcdsr_core.__main__ import main
+from ifcdsr_core.analysis.counts import table1
+from ifcdsr_core.book.pages import raw_files
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT, results_dir
-from ifcdsr_core.sources import amazon, prepare, sample
-from ifcdsr_core.statistics import table1
+from ifcdsr_core.sources import prepare
+from ifcdsr_core.sources.amazon import sample, source
 
 pytest.importorskip("polars")
 MIRROR = Path(os.environ.get("IFCDSR_MIRROR") or ROOT.parent / "shared" / "mirror")
@@ -35,25 +36,25 @@ def world(data):
 
 
 def test_the_sample_is_the_same_each_time(world, data, tmp_path):
-    paths = [tmp_path / name for name, *_ in amazon.FILES("sample", "food_kitchen")]
+    paths = [tmp_path / name for name, *_ in source.FILES("sample", "food_kitchen")]
     sample.write(paths, "food_kitchen")
     for path in paths:
         assert path.read_bytes() == (data / "amazon" / "sample" / path.name).read_bytes()
 
 
 def test_every_bad_line_is_counted_and_no_other(world):
-    bad = raw_data.bad_lines(world)
+    bad = raw_files.bad_lines(world)
     for where, lines in (("reviews", sample._BAD_RATINGS), ("metadata", sample._BAD_ITEMS)):
         part = bad[bad["In"] == where]
         assert (part["Lines"] == 2).all() and len(part) == len(lines), where  # each once in the files of both domains
-    table = raw_data.lines(world).set_index("File")
+    table = raw_files.lines(world).set_index("File")
     demo = prepare("demo", "food_kitchen")
     metadata = table[table.index.str.startswith("meta_")]["Lines used"]
     assert sorted(metadata) == sorted([demo.num_items_x, demo.num_items_y + sample.IN_BOTH])
 
 
 def test_the_rules_leave_out_what_was_put_there_for_them(world, data):
-    funnel = raw_data.funnel(world).set_index("After")
+    funnel = raw_files.funnel(world).set_index("After")
     demo = prepare("demo", "food_kitchen")
     assert not world.sequences["user"].str.startswith("AONLY").any()
     only = funnel.loc["read", "Users"] - funnel.loc["users of both domains", "Users"]
@@ -78,7 +79,7 @@ def _shared(data) -> list[str]:
 
 
 def test_table_1_by_other_rules(world):
-    table, counted = raw_data.other_rules(world).set_index("Rule changed"), table1(world)
+    table, counted = raw_files.other_rules(world).set_index("Rule changed"), table1(world)
     first = table.loc["as above"]
     assert first[["Food items", "Kitchen items"]].tolist() == counted["items"].tolist()
     assert first["Train"] == counted["train"].iloc[0] and first["Test"] == counted["test"].sum()
@@ -95,7 +96,7 @@ def test_pictures_come_from_the_shop_as_they_were_drawn(world, data):
         sample._asin("food_kitchen", item): (demo.folder / image).read_bytes()
         for item, image in zip(demo.items["item"], demo.items["image"], strict=True)
     }
-    found, outcomes = raw_data.fetch_pictures(world)
+    found, outcomes = raw_files.fetch_pictures(world)
     counts = dict(zip(outcomes["Outcome"], outcomes["Items"], strict=True))
     assert set(counts) == {"ok", "no address", "not found", "web page"} and sum(counts.values()) == world.num_items
     assert counts["ok"] == found.items["image"].notna().sum()
@@ -120,7 +121,7 @@ def test_windows_are_given_back_by_the_rule_that_made_them():
     history = [1, 51, 2, 52, 3, 53, 4, 54, 5, 55]
     sliding = [sequence(history[start : start + 8], 1_000 + 50 * start) for start in range(3)]
     released = pd.DataFrame([("7", *one) for one in sliding], columns=["user", "items", "timestamps"])
-    table = raw_data.rebuilt_from(released, 50).set_index("windows")
+    table = raw_files.rebuilt_from(released, 50).set_index("windows")
     assert table.loc["sliding"].tolist() == [1, 1, 3, 3]
     assert table.loc["pieces", "users_rebuilt"] == 0 and table.loc["pieces", "sequences_rebuilt"] == 1
     apart = pd.DataFrame(
@@ -128,23 +129,23 @@ def test_windows_are_given_back_by_the_rule_that_made_them():
         + [("9", *sequence([4, 54, 5, 55, 6, 56], 3_000))],
         columns=["user", "items", "timestamps"],
     )
-    assert (raw_data.rebuilt_from(apart, 50)["users_rebuilt"] == 1).all()
+    assert (raw_files.rebuilt_from(apart, 50)["users_rebuilt"] == 1).all()
 
 
 def test_the_shipped_table_of_windows_is_what_the_files_say(tmp_path, monkeypatch):
     monkeypatch.setenv("IFCDSR_MIRROR", str(MIRROR))
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
     try:
-        made = raw_data.rebuilt()
+        made = raw_files.rebuilt()
     except InputError as error:
         pytest.skip(f"the published files can't be had here: {str(error)[:80]}")
     pd.testing.assert_frame_equal(made, pd.read_csv(results_dir() / "windows.csv"))
 
 
 def test_costs_and_speeds_are_those_of_the_benchmarks():
-    costs, speeds = raw_data.costs(), raw_data.speeds()
+    costs, speeds = raw_files.costs(), raw_files.speeds()
     assert costs["Command"].tolist() == ["download", "prepare", "pictures", "embed"] * 2
-    ours = [row for row in raw_data._measured("partition")["results"] if row["version"] == "ours"]
+    ours = [row for row in raw_files._measured("partition")["results"] if row["version"] == "ours"]
     shown = speeds[speeds["Step"] == "re-partition"]
     assert shown["Speed"].tolist() == [f"{row['rows_per_second']:,} a second" for row in ours]
     assert ours[-1]["ratings"] >= 30_000_000 and ours[-1]["peak_bytes"] < 8e9
@@ -156,4 +157,4 @@ def test_what_the_sample_has_not(data, capsys):
     with pytest.raises(InputError, match="of release sample only its full review files are read"):
         prepare("amazon", "food_kitchen", release="sample", reviews="5core")
     with pytest.raises(InputError, match="source 'demo' has no raw files here: choose amazon"):
-        raw_data.lines(prepare("demo", "food_kitchen"))
+        raw_files.lines(prepare("demo", "food_kitchen"))

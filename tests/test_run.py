@@ -11,11 +11,15 @@ import pandas as pd
 import pytest
 from worlds import tiny
 
-from ifcdsr_core import run as run_module
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import PROTOCOLS, summarise
-from ifcdsr_core.run import Run, RunConfig, evaluate, run, ship
-from ifcdsr_core.sources import complete_options, demo
+from ifcdsr_core.runs import run as run_module
+from ifcdsr_core.runs import store
+from ifcdsr_core.runs.config import RunConfig
+from ifcdsr_core.runs.run import evaluate, run
+from ifcdsr_core.runs.store import Run, ship
+from ifcdsr_core.sources import complete_options
+from ifcdsr_core.sources.demo import world
 
 SMALL = {"hidden_size": 8, "inner_size": 8, "image_fusion": False}
 
@@ -30,7 +34,7 @@ def data(tmp_path, monkeypatch):
 
 def put_scenario(data: Path, seed: int) -> None:
     scenario = tiny(80, seed)
-    scenario.provenance.update(version=demo.VERSION, options=complete_options("demo", {}))
+    scenario.provenance.update(version=world.VERSION, options=complete_options("demo", {}))
     scenario.save(data / "scenarios" / "demo" / "food_kitchen")
 
 
@@ -76,7 +80,7 @@ def test_a_new_default_or_setting_never_passes_off_an_old_run(monkeypatch):
 
 def test_the_names_of_runs_tell_all_settings_apart():
     names = [
-        run_module.folder_name(one, {})
+        store.folder_name(one, {})
         for one in (
             config(),
             config(patience=3),
@@ -168,7 +172,7 @@ def test_training_on_the_validation_split_keeps_a_share_for_selection():
 
 
 def test_every_setting_is_read():
-    source = "".join(Path(run_module.__file__).with_name(name).read_text() for name in ("run.py", "experiments.py"))
+    source = "".join(path.read_text() for path in Path(run_module.__file__).parent.glob("*.py"))
     unread = [spec.name for spec in dataclasses.fields(RunConfig) if f"config.{spec.name}" not in source]
     assert unread == []
 
@@ -182,7 +186,7 @@ def test_the_configuration_on_disk_is_the_configuration():
 def test_heads_that_do_not_divide_the_width_of_features_are_refused(tmp_path):
     scenario = tiny(80)
     scenario.items["title"] = [f"thing {'abcdefg'[n % 7] * 3} {'hijkl'[n % 5] * 3}" for n in range(scenario.num_items)]
-    scenario.provenance.update(version=demo.VERSION, options=complete_options("demo", {}))
+    scenario.provenance.update(version=world.VERSION, options=complete_options("demo", {}))
     scenario.save(tmp_path / "scenarios" / "demo" / "food_kitchen")
     options = {**SMALL, "hidden_size": 30}
     with pytest.raises(InputError, match="num_heads is 5: it must divide the width of the text features, 12"):

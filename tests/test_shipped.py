@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from ifcdsr_core import experiments, subgroups
+from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.metrics import summarise
 from ifcdsr_core.models import COUNTING, MODELS
-from ifcdsr_core.paper import PAPER_TABLE1
-from ifcdsr_core.run import Run, RunConfig, folder_name, run, shipped_dir
+from ifcdsr_core.runs import grid, lists, store
+from ifcdsr_core.runs.config import RunConfig
+from ifcdsr_core.runs.run import run
+from ifcdsr_core.runs.store import Run, folder_name, shipped_dir
 from ifcdsr_core.runs.versions import code_versions
 
 RUNS = {folder.name: Run.load(folder) for folder in sorted(shipped_dir().iterdir())}
@@ -57,8 +59,8 @@ def check(run: Run):
 )
 def test_the_demo_pages_find_all_their_runs(what, scenario):
     """Otherwise the book would train them: hours of them, with no harm but to patience. Sweep again with --ship."""
-    wanted = experiments.named_list(what, scenario, "demo", [0, 1, 2], [])
-    wanted += [config for configs in subgroups.arms(scenario).values() for config in configs]
+    wanted = lists.named_list(what, scenario, "demo", [0, 1, 2], [])
+    wanted += [config for configs in lists.parts(scenario).values() for config in configs]
     of_this_code = [
         RunConfig(**run.config)
         for run in RUNS.values()
@@ -82,23 +84,23 @@ def test_every_model_has_a_result_on_the_papers_test_set(scenario):
 
 
 def test_every_reading_of_ifcdsr_has_a_result_on_the_papers_test_set():
-    readings = experiments.readings("food_kitchen", [0], "c2dsr")
-    assert set(experiments.shipped(readings)) == set(readings) and len(readings) == 18
+    readings = lists.readings("food_kitchen", [0], "c2dsr")
+    assert set(store.shipped(readings)) == set(readings) and len(readings) == 18
 
 
 @pytest.mark.parametrize("source", ["c2dsr", "llmcdsr"])
 def test_titles_are_tried_on_real_data_with_three_seeds(source):
-    runs = experiments.shipped(experiments.modalities("food_kitchen", range(3), source))
+    runs = store.shipped(lists.modalities("food_kitchen", range(3), source))
     for arm in ("ID", "ID + text"):
         assert [run.config["seed"] for run in runs[arm]] == [0, 1, 2]
 
 
 def test_the_outcome_of_a_grid_names_its_runs_and_only_points_of_the_grid():
-    grid = experiments.load_grid("demo", "food_kitchen")
-    assert set(grid["model"]) == set(MODELS) - set(COUNTING)
-    assert set(grid["learning_rate"]) <= set(experiments.GRID_LEARNING_RATES["demo"])
-    assert set(grid["l2"]) <= set(experiments.GRID_L2)
-    assert grid["run"].str.startswith("demo-food_kitchen-").all()
+    outcome = grid.load_grid("demo", "food_kitchen")
+    assert set(outcome["model"]) == set(MODELS) - set(COUNTING)
+    assert set(outcome["learning_rate"]) <= set(lists.GRID_LEARNING_RATES["demo"])
+    assert set(outcome["l2"]) <= set(lists.GRID_L2)
+    assert outcome["run"].str.startswith("demo-food_kitchen-").all()
 
 
 MACHINE = "c1e548dbcced90e8"  # ``arithmetic`` where the shipped runs of the demo were made

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ifcdsr_core import significance
-from ifcdsr_core.significance import bootstrap_interval, holm, permutation_p
+from ifcdsr_core.analysis import significance
+from ifcdsr_core.analysis.significance import bootstrap_interval, holm, permutation_p
 
 
 def test_bootstrap_interval_covers_a_known_mean():

@@ -16,7 +16,8 @@ import pytest
 from ifcdsr_core import sources
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
-from ifcdsr_core.sources import c2dsr, files, llmcdsr, prepare
+from ifcdsr_core.sources import c2dsr, llmcdsr, prepare
+from ifcdsr_core.sources.download import published
 
 MIRROR = Path(os.environ.get("IFCDSR_MIRROR") or ROOT.parent / "shared" / "mirror")
 needs_mirror = pytest.mark.skipif(not MIRROR.is_dir(), reason="no real data: IFCDSR_MIRROR names no mirror of it")
@@ -39,8 +40,8 @@ def register(monkeypatch, contents: dict[str, bytes], root: Path) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        facts[name] = files.checksums(path)
-    monkeypatch.setattr(files, "registry", lambda: facts)
+        facts[name] = published.checksums(path)
+    monkeypatch.setattr(published, "registry", lambda: facts)
     monkeypatch.setenv("IFCDSR_MIRROR", str(root))
 
 
@@ -85,24 +86,24 @@ def server(monkeypatch):
 
 
 @pytest.fixture(params=["sha256", "git_blob_sha1"])
-def published(request, tmp_path, monkeypatch):
+def known_file(request, tmp_path, monkeypatch):
     """NAME is published: once with all its facts known, once with no more than git's hash."""
     path = tmp_path / "original"
     path.write_bytes(CONTENT)
-    facts = files.checksums(path)
+    facts = published.checksums(path)
     known = facts if request.param == "sha256" else {"git_blob_sha1": facts["git_blob_sha1"]}
-    monkeypatch.setattr(files, "registry", lambda: {NAME: known})
+    monkeypatch.setattr(published, "registry", lambda: {NAME: known})
     return facts
 
 
 def test_git_blob_sha1_is_gits(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"what is up, doc?")  # the example of git's own book
-    assert files.checksums(path)["git_blob_sha1"] == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
+    assert published.checksums(path)["git_blob_sha1"] == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
 
 
 def test_registry_names_every_file_the_sources_read():
-    known = files.registry()
+    known = published.registry()
     for repository, subfolder, module in ((c2dsr.REPOSITORY, "data/raw", c2dsr), (llmcdsr.REPOSITORY, "data", llmcdsr)):
         for folder in module.FOLDERS.values():
             names = (
@@ -114,14 +115,14 @@ def test_registry_names_every_file_the_sources_read():
     assert all(len(facts["git_blob_sha1"]) == 40 for facts in known.values())
 
 
-def test_download_once(server, published, own_data):
+def test_download_once(server, known_file, own_data):
     answer = server(200, CONTENT)
-    path = files.fetch(NAME, base_url=server.url, retries=0)
+    path = published.fetch(NAME, base_url=server.url, retries=0)
     assert path.read_bytes() == CONTENT
     assert answer["asked"] == f"/{NAME}"
     assert left_behind(own_data) == [path]
     server(404, b"")
-    assert files.fetch(NAME, base_url=server.url, retries=0) == path  # not asked again
+    assert published.fetch(NAME, base_url=server.url, retries=0) == path  # not asked again
 
 
 @pytest.mark.parametrize(
@@ -135,70 +136,70 @@ def test_download_once(server, published, own_data):
         ((200, b"", None), "should be"),
     ],
 )
-def test_a_failed_download_leaves_nothing(server, published, own_data, answer, says):
+def test_a_failed_download_leaves_nothing(server, known_file, own_data, answer, says):
     server(*answer)
     with pytest.raises(InputError) as caught:
-        files.fetch(NAME, base_url=server.url, retries=0)
+        published.fetch(NAME, base_url=server.url, retries=0)
     message = str(caught.value)
     assert says in message and server.url + NAME in message and "IFCDSR_MIRROR" in message
     assert str(own_data / "downloads" / NAME) in message and "\n" not in message
     assert left_behind(own_data) == []
 
 
-def test_a_failed_download_is_tried_again(server, published, own_data):
+def test_a_failed_download_is_tried_again(server, known_file, own_data):
     server(500, b"")
     threading.Timer(0.3, server, (200, CONTENT)).start()  # pooch waits for a second
-    assert files.fetch(NAME, base_url=server.url, retries=1).read_bytes() == CONTENT
+    assert published.fetch(NAME, base_url=server.url, retries=1).read_bytes() == CONTENT
 
 
-def test_connection_refused(published, own_data):
+def test_connection_refused(known_file, own_data):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound, not listening
         with pytest.raises(InputError, match="refused"):
-            files.fetch(NAME, base_url=f"http://127.0.0.1:{unused.getsockname()[1]}/", retries=0)
+            published.fetch(NAME, base_url=f"http://127.0.0.1:{unused.getsockname()[1]}/", retries=0)
     assert left_behind(own_data) == []
 
 
-def test_mirror_is_read_in_place(published, tmp_path, own_data, monkeypatch):
+def test_mirror_is_read_in_place(known_file, tmp_path, own_data, monkeypatch):
     register(monkeypatch, {NAME: CONTENT}, tmp_path / "mirror")
-    assert files.fetch(NAME) == tmp_path / "mirror" / NAME
+    assert published.fetch(NAME) == tmp_path / "mirror" / NAME
     assert left_behind(own_data) == []
 
 
-def test_a_file_the_mirror_lacks_is_downloaded(server, published, tmp_path, monkeypatch):
+def test_a_file_the_mirror_lacks_is_downloaded(server, known_file, tmp_path, monkeypatch):
     (tmp_path / "mirror").mkdir()
     monkeypatch.setenv("IFCDSR_MIRROR", str(tmp_path / "mirror"))
     server(404, b"")
     with pytest.raises(InputError, match="not in the mirror .*404"):
-        files.fetch(NAME, base_url=server.url, retries=0)
+        published.fetch(NAME, base_url=server.url, retries=0)
     server(200, CONTENT)
-    assert files.fetch(NAME, base_url=server.url, retries=0).read_bytes() == CONTENT
+    assert published.fetch(NAME, base_url=server.url, retries=0).read_bytes() == CONTENT
 
 
-def test_damaged_mirror_file(published, tmp_path, monkeypatch):
+def test_damaged_mirror_file(known_file, tmp_path, monkeypatch):
     path = tmp_path / "mirror" / NAME
     path.parent.mkdir(parents=True)
     damaged = CONTENT.replace(b"w", b"v", 1)
     path.write_bytes(damaged)
     monkeypatch.setenv("IFCDSR_MIRROR", str(tmp_path / "mirror"))
-    key = "sha256" if "sha256" in files.registry()[NAME] else "git_blob_sha1"
-    with pytest.raises(InputError, match=f"{key} should be {published[key]}, is {files.checksums(path)[key]}"):
-        files.fetch(NAME)
+    key = "sha256" if "sha256" in published.registry()[NAME] else "git_blob_sha1"
+    with pytest.raises(InputError, match=f"{key} should be {known_file[key]}, is {published.checksums(path)[key]}"):
+        published.fetch(NAME)
     assert path.read_bytes() == damaged
 
 
-def test_damaged_download_is_not_used(published, own_data):
+def test_damaged_download_is_not_used(known_file, own_data):
     path = own_data / "downloads" / NAME
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT + b"more")
     with pytest.raises(InputError, match="is not the published file"):
-        files.fetch(NAME)
+        published.fetch(NAME)
 
 
-def test_mirror_must_be_a_folder(published, tmp_path, monkeypatch):
+def test_mirror_must_be_a_folder(known_file, tmp_path, monkeypatch):
     monkeypatch.setenv("IFCDSR_MIRROR", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="IFCDSR_MIRROR names .*nowhere"):
-        files.fetch(NAME)
+        published.fetch(NAME)
 
 
 # ---------------------------------------------------------------------------- c2dsr
@@ -255,7 +256,7 @@ def test_c2dsr_sorts_by_time_and_numbers_from_one(tiny_c2dsr):
 
 def test_c2dsr_without_the_training_file_only_on_request(tiny_c2dsr, tmp_path, monkeypatch):
     (tmp_path / "mirror" / c2dsr.REPOSITORY / "data/raw/Food-Kitchen/train_new.txt").unlink()
-    monkeypatch.setattr(files, "_download", lambda name, *_: (_ for _ in ()).throw(InputError(f"no {name}")))
+    monkeypatch.setattr(published, "_download", lambda name, *_: (_ for _ in ()).throw(InputError(f"no {name}")))
     with pytest.raises(InputError, match="train_new.txt.*train_file=false"):
         prepare("c2dsr", "food_kitchen")
     assert not (sources.data_dir() / "scenarios" / "c2dsr" / "food_kitchen").exists()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ifcdsr_core import statistics
+from ifcdsr_core.analysis import counts
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
@@ -90,7 +90,7 @@ def row(table: pd.DataFrame, **labels) -> pd.Series:
 
 
 def test_table1(tiny):
-    table = statistics.table1(tiny)
+    table = counts.table1(tiny)
     assert table[["domain", "items", "train", "valid", "test"]].values.tolist() == [
         ["Food", 3, 3, 0, 1],
         ["Kitchen", 4, 3, 1, 2],
@@ -99,19 +99,19 @@ def test_table1(tiny):
 
 
 def test_table1_without_a_train_split(tiny):
-    table = statistics.table1(make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)]))
+    table = counts.table1(make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)]))
     assert table["train"].isna().all()
     assert table["test"].tolist() == [1, 0]
 
 
 def test_only_the_papers_own_data_stands_beside_the_paper(tiny):
     with pytest.raises(InputError, match="'demo' is not the paper's data"):
-        statistics.table1_against_paper(tiny)
-    assert "table1_against_paper" not in statistics.summary(tiny)["tables"]
+        counts.table1_against_paper(tiny)
+    assert "table1_against_paper" not in counts.summary(tiny)["tables"]
 
 
 def test_table1_against_paper_says_what_is_missing():
-    table = statistics.table1_against_paper(
+    table = counts.table1_against_paper(
         make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)], source="c2dsr")
     )
     assert row(table, domain="Food", quantity="items")["difference"] == 3 - 29_207
@@ -121,7 +121,7 @@ def test_table1_against_paper_says_what_is_missing():
 
 
 def test_table1_against_paper_with_a_train_split():
-    table = statistics.table1_against_paper(
+    table = counts.table1_against_paper(
         make_scenario([("c", "train", [1, 4], None), ("d", "test", [4, 1], None)], source="c2dsr")
     )
     assert row(table, domain="both", quantity="train")["difference"] == 1 - 34_117
@@ -129,21 +129,21 @@ def test_table1_against_paper_with_a_train_split():
 
 
 def test_lengths(tiny):
-    table = statistics.lengths(tiny)
+    table = counts.lengths(tiny)
     assert table["split"].tolist() == ["train", "valid", "test", "all"]
     assert row(table, split="train")[["sequences", "mean", "min", "median", "max"]].tolist() == [3, 7 / 3, 2, 2, 3]
-    distribution = statistics.length_distribution(tiny)
+    distribution = counts.length_distribution(tiny)
     assert distribution.values.tolist() == [["train", 2, 2], ["train", 3, 1], ["valid", 4, 1], ["test", 3, 3]]
 
 
 def test_items_per_domain(tiny):
-    table = statistics.items_per_domain(tiny)
+    table = counts.items_per_domain(tiny)
     kitchen = row(table, split="train", domain="Kitchen")
     assert kitchen[["sequences", "mean", "min", "median", "max"]].tolist() == [3, 1, 0, 1, 2]
 
 
 def test_popularity(tiny):
-    table = statistics.popularity(tiny)
+    table = counts.popularity(tiny)
     assert table.values.tolist() == [
         ["Food", 1, 1],
         ["Food", 2, 1],
@@ -155,7 +155,7 @@ def test_popularity(tiny):
 
 
 def test_concentration_of_an_untouched_item():
-    table = statistics.concentration(make_scenario([("a", "test", [1, 1, 1, 4, 5, 6, 7], None)]))
+    table = counts.concentration(make_scenario([("a", "test", [1, 1, 1, 4, 5, 6, 7], None)]))
     food, kitchen = row(table, domain="Food"), row(table, domain="Kitchen")
     assert food["untouched"] == pytest.approx(2 / 3) and food["gini"] == pytest.approx(2 / 3) and food["top"] == 3
     assert food["head_share"] == 1.0  # 20 % of 3 items is 1 item
@@ -165,18 +165,18 @@ def test_concentration_of_an_untouched_item():
 def test_gini_against_all_pairs():
     count = np.random.default_rng(1).integers(0, 9, 50)
     expected = np.abs(count[:, None] - count[None]).mean() / (2 * count.mean())
-    assert statistics.gini(count) == pytest.approx(expected)
-    assert np.isnan(statistics.gini(np.zeros(3)))
+    assert counts.gini(count) == pytest.approx(expected)
+    assert np.isnan(counts.gini(np.zeros(3)))
 
 
 def test_user_overlap_is_by_user_not_by_sequence(tiny):
-    train = row(statistics.user_overlap(tiny), split="train")
+    train = row(counts.user_overlap(tiny), split="train")
     assert train[["sequences", "users", "both", "only_x", "only_y"]].tolist() == [3, 2, 1, 1, 0]
     assert train["both_share"] == 0.5
 
 
 def test_order_ties(tiny):
-    table = statistics.order_ties(tiny).set_index("split")
+    table = counts.order_ties(tiny).set_index("split")
     assert table.loc["train", ["tied_pairs", "with_tie", "target_tied", "domain_open"]].tolist() == pytest.approx(
         [1 / 4, 1 / 3, 1 / 3, 0]
     )
@@ -190,7 +190,7 @@ def test_order_ties(tiny):
 
 def test_order_ties_against_loops(random_scenario):
     """Every order of the tied last items is tried, one by one."""
-    table = statistics.order_ties(random_scenario).set_index("split")
+    table = counts.order_ties(random_scenario).set_index("split")
     for split, part in random_scenario.sequences.groupby("split"):
         pairs = ties = tied_sequences = tied_targets = open_domains = least = most = 0
         for items, times in zip(part["items"], part["timestamps"], strict=True):
@@ -213,29 +213,29 @@ def test_order_ties_against_loops(random_scenario):
 
 
 def test_equal_times_of_two_sequences_are_no_tie():
-    table = statistics.order_ties(make_scenario([("a", "test", [1, 2], [0, 3]), ("b", "test", [1, 4], [3, 5])]))
+    table = counts.order_ties(make_scenario([("a", "test", [1, 2], [0, 3]), ("b", "test", [1, 4], [3, 5])]))
     assert row(table, split="test")["tied_pairs"] == 0
 
 
 def test_span_days(tiny):
-    table = statistics.span_days(tiny)
+    table = counts.span_days(tiny)
     assert row(table, split="train")[["sequences", "min", "median", "max"]].tolist() == [3, 0, 2, 2]
     assert row(table, split="test")["max"] == 7
 
 
 def test_without_timestamps_there_are_no_rows():
     scenario = make_scenario([("a", "train", [1, 4], None), ("b", "test", [1, 4], None)])
-    assert len(statistics.order_ties(scenario)) == len(statistics.span_days(scenario)) == 0
+    assert len(counts.order_ties(scenario)) == len(counts.span_days(scenario)) == 0
 
 
 def test_sequences_without_timestamps_are_left_out_of_ties():
     mixed = make_scenario([("a", "test", [1, 4, 5], None), ("b", "test", [1, 4], [2, 2]), ("c", "valid", [4, 1], None)])
-    table = statistics.order_ties(mixed)
+    table = counts.order_ties(mixed)
     assert table[["split", "sequences", "domain_open"]].values.tolist() == [["test", 1, 1.0]]
 
 
 def test_unseen_targets(tiny):
-    table = statistics.unseen_targets(tiny)
+    table = counts.unseen_targets(tiny)
     # Trained on 1, 2, 4, 5: of the test targets 7, 1, 5 only 7 is unseen, and the validation target 6 is.
     assert row(table, trained_on="train", split="test", domain="Kitchen")[["targets", "unseen"]].tolist() == [2, 1]
     assert row(table, trained_on="train", split="test", domain="Food")[["targets", "unseen"]].tolist() == [1, 0]
@@ -244,7 +244,7 @@ def test_unseen_targets(tiny):
 
 
 def test_unseen_targets_against_loops(random_scenario):
-    for _, found in statistics.unseen_targets(random_scenario).iterrows():
+    for _, found in counts.unseen_targets(random_scenario).iterrows():
         seen = {item for items in random_scenario.split(found["trained_on"])["items"] for item in items}
         targets = random_scenario.split(found["split"])
         targets = [
@@ -257,37 +257,37 @@ def test_unseen_targets_against_loops(random_scenario):
 
 
 def test_summary_comes_back_from_json(random_scenario, tmp_path, monkeypatch):
-    monkeypatch.setattr(statistics, "results_dir", lambda: tmp_path)
-    path = statistics.save_summary(random_scenario)
+    monkeypatch.setattr(counts, "results_dir", lambda: tmp_path)
+    path = counts.save_summary(random_scenario)
     assert path == tmp_path / "statistics" / "demo-food_kitchen.json"
-    loaded = statistics.load_summary("demo", "food_kitchen")
+    loaded = counts.load_summary("demo", "food_kitchen")
     assert loaded["fingerprint"] == random_scenario.fingerprint
-    tables = statistics.read_tables(loaded)
-    assert set(tables) == set(statistics.TABLES)
-    for name, function in statistics.TABLES.items():
+    tables = counts.read_tables(loaded)
+    assert set(tables) == set(counts.TABLES)
+    for name, function in counts.TABLES.items():
         pd.testing.assert_frame_equal(tables[name], function(random_scenario), check_dtype=False, rtol=1e-5)
 
 
 def test_missing_numbers_come_back_as_nan(tmp_path, monkeypatch):
-    monkeypatch.setattr(statistics, "results_dir", lambda: tmp_path)
-    statistics.save_summary(make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)]))
-    tables = statistics.read_tables(statistics.load_summary("demo", "food_kitchen"))
+    monkeypatch.setattr(counts, "results_dir", lambda: tmp_path)
+    counts.save_summary(make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)]))
+    tables = counts.read_tables(counts.load_summary("demo", "food_kitchen"))
     assert tables["table1"]["train"].dtype == float and tables["table1"]["train"].isna().all()
     assert len(tables["order_ties"]) == 0
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"tables": 3}', '{"tables": {"table1": 3}}'])
 def test_a_damaged_summary_is_named(content, tmp_path, monkeypatch):
-    monkeypatch.setattr(statistics, "results_dir", lambda: tmp_path)
+    monkeypatch.setattr(counts, "results_dir", lambda: tmp_path)
     (tmp_path / "statistics").mkdir()
     (tmp_path / "statistics" / "demo-food_kitchen.json").write_text(content)
     with pytest.raises(InputError, match="demo-food_kitchen.json is damaged"):
-        statistics.load_summary("demo", "food_kitchen")
+        counts.load_summary("demo", "food_kitchen")
 
 
 def test_an_unknown_summary_says_which_there_are():
     with pytest.raises(InputError, match="unknown summary 'c2dsr-nowhere': choose one of c2dsr-food_kitchen, "):
-        statistics.load_summary("c2dsr", "nowhere")
+        counts.load_summary("c2dsr", "nowhere")
 
 
 COMMITTED = [
@@ -299,18 +299,18 @@ COMMITTED = [
 
 @pytest.mark.parametrize("source, name, options", COMMITTED)
 def test_committed_summaries_hold_aggregates_only(source, name, options):
-    text = json.dumps(statistics.load_summary(source, name))
+    text = json.dumps(counts.load_summary(source, name))
     assert len(text) < 40_000
     assert str(ROOT.parent) not in text and "/tmp" not in text
-    for table in statistics.read_tables(json.loads(text)).values():
+    for table in counts.read_tables(json.loads(text)).values():
         assert len(table) < 1_000
 
 
 @pytest.mark.parametrize("name", ["food_kitchen", "movie_book"])
 def test_committed_table1_is_the_papers(name):
-    table = statistics.read_tables(statistics.load_summary("c2dsr", name))["table1_against_paper"]
-    counts = table[table["domain"] != "both"]
-    assert len(counts) == 6 and (counts["difference"] == 0).all()
+    table = counts.read_tables(counts.load_summary("c2dsr", name))["table1_against_paper"]
+    per_domain = table[table["domain"] != "both"]
+    assert len(per_domain) == 6 and (per_domain["difference"] == 0).all()
     train = row(table, domain="both", quantity="train")
     assert f"leaves {train['paper']:,.0f} sequences" in train["note"]  # as many as the paper has
 
@@ -329,17 +329,17 @@ def real(tmp_path_factory):
 @needs_mirror
 @pytest.mark.parametrize("source, name, options", COMMITTED)
 def test_committed_summaries_are_those_of_the_real_files(source, name, options, real, tmp_path):
-    path = statistics.save_summary(real(source, name, **options), tmp_path / "summary.json")
-    assert json.loads(path.read_text(encoding="utf-8")) == statistics.load_summary(source, name)
+    path = counts.save_summary(real(source, name, **options), tmp_path / "summary.json")
+    assert json.loads(path.read_text(encoding="utf-8")) == counts.load_summary(source, name)
 
 
 @needs_mirror
 @pytest.mark.parametrize("name, days", [("food_kitchen", 365), ("movie_book", 30)])
 def test_the_papers_files_are_what_is_known_of_them(name, days, real):
     scenario = real("c2dsr", name, train_file=False)
-    lengths, overlap = statistics.lengths(scenario), statistics.user_overlap(scenario)
+    lengths, overlap = counts.lengths(scenario), counts.user_overlap(scenario)
     assert lengths["min"].min() >= 6 and lengths["max"].max() <= 15
-    assert statistics.items_per_domain(scenario)["min"].min() >= 3
-    assert statistics.span_days(scenario)["max"].max() <= days
+    assert counts.items_per_domain(scenario)["min"].min() >= 3
+    assert counts.span_days(scenario)["max"].max() <= days
     assert (overlap["users"] == overlap["sequences"]).all() and scenario.sequences["user"].is_unique
     assert all(len(set(items)) == len(items) for items in scenario.sequences["items"])

@@ -12,13 +12,19 @@ import pytest
 from scipy.stats import spearmanr
 from worlds import NUM_X, NUM_Y, tiny
 
-from ifcdsr_core import experiments, plots, subgroups
+from ifcdsr_core.analysis import subgroups
+from ifcdsr_core.analysis.subgroups import Prediction
+from ifcdsr_core.book import figures
+from ifcdsr_core.book.pages import where_it_helps
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.features import Features
+from ifcdsr_core.features.cache import Features
 from ifcdsr_core.metrics import summarise
-from ifcdsr_core.run import Run, RunConfig, training_splits
+from ifcdsr_core.runs import lists
+from ifcdsr_core.runs.config import RunConfig
+from ifcdsr_core.runs.lists import FULL, NEITHER, NO_IMAGES, NO_MULTIPLE
+from ifcdsr_core.runs.run import training_splits
+from ifcdsr_core.runs.store import Run
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
-from ifcdsr_core.subgroups import FULL, NEITHER, NO_IMAGES, NO_MULTIPLE, Claim
 
 DAY = 86_400
 
@@ -192,7 +198,7 @@ def test_runs_on_other_cases_are_refused():
 
 @pytest.mark.parametrize("scenario", ["food_kitchen", "movie_book"])
 def test_shipped_properties_fit_the_shipped_runs(scenario):
-    runs = experiments.shipped_comparison("c2dsr", scenario)
+    runs = lists.shipped_comparison("c2dsr", scenario)
     table = subgroups.load_properties("c2dsr", scenario)
     subgroups.check_cases(table, [run for group in runs.values() for run in group])
     assert table["own_history"].between(1, table["history"]).all() and (table["days"] >= 0).all()
@@ -289,10 +295,10 @@ def test_ends_apart_by_hand():
 
 
 CLAIMS = (
-    Claim("pictures", FULL, NO_IMAGES, "popularity", -1),
-    Claim("pictures", FULL, NO_IMAGES, "nearness", 1),
-    Claim("attention", FULL, NO_MULTIPLE, "days", 1),
-    Claim("attention", FULL, NO_MULTIPLE, "history", 0),
+    Prediction("pictures", FULL, NO_IMAGES, "popularity", -1),
+    Prediction("pictures", FULL, NO_IMAGES, "nearness", 1),
+    Prediction("attention", FULL, NO_MULTIPLE, "days", 1),
+    Prediction("attention", FULL, NO_MULTIPLE, "history", 0),
 )
 
 
@@ -322,7 +328,7 @@ def test_trends_say_what_was_planted(planted):
     within = subgroups.trend(gain, table["popularity"], table["target_domain"], samples=0)[0]
     assert found["ρ"].iloc[0] == pytest.approx(within, abs=1e-12)  # ranks are taken within target domains
     assert found["Ends apart"].iloc[0].value < 0 < found["Ends apart"].iloc[3].value
-    text = subgroups.trends_verdict(found)
+    text = where_it_helps.trends_verdict(found)
     assert "**occurrences of the target in training**: the gain of pictures falls, as claimed (ρ = −0." in text
     assert "no trend was found in the gain of pictures, though it should rise" in text
     assert "the opposite of the claim: the gain of attention falls" in text
@@ -352,15 +358,15 @@ def test_trends_are_paired_by_seed(planted):
 
 
 def test_the_arms_are_runs_of_the_ablation_and_its_control():
-    arms = subgroups.arms("movie_book", [0, 1])
-    ablation, control = experiments.ablation("movie_book", [0, 1]), experiments.image_control("movie_book", 1.0, [0, 1])
+    arms = lists.parts("movie_book", [0, 1])
+    ablation, control = lists.ablation("movie_book", [0, 1]), lists.image_control("movie_book", 1.0, [0, 1])
     assert arms == {
         FULL: ablation["+ multiple attention"],
         NO_IMAGES: control["without images"],
         NO_MULTIPLE: ablation["+ image fusion"],
         NEITHER: ablation["original framework"],
     }
-    assert {label for claim in subgroups.CLAIMS for label in (claim.after, claim.before)} == set(arms)
+    assert {label for claim in subgroups.PREDICTIONS for label in (claim.after, claim.before)} == set(arms)
 
 
 # --- real data ---
@@ -379,14 +385,14 @@ def test_where_a_lead_comes_from_in_words():
         "Co-occurrence": [made_run([1000] * 40 + [8] * 40 + [1] * 40, domains)],
         "IFCDSR (no images)": [made_run([400] * 40 + [2] * 40 + [4] * 40, domains)],
     }
-    parts = subgroups.against_best(table, runs)  # the best other model is another one in each domain
+    parts = where_it_helps.against_best(table, runs)  # the best other model is another one in each domain
     assert parts[["Target", "Group", "Cases", "Rival"]].to_numpy().tolist() == [
         ["Food", "0", 40, "Popularity"],
         ["Food", "4", 40, "Popularity"],
         ["Kitchen", "4", 40, "Co-occurrence"],
     ]
     assert parts["Part"].tolist() == pytest.approx([0.5 * (0.25 - 0.2), 0.5 * 25, -75])
-    food, kitchen = subgroups.popularity_verdict(table, runs).splitlines()
+    food, kitchen = where_it_helps.popularity_verdict(table, runs).splitlines()
     assert food == (
         "- **Food**: 50 % of the targets occur nowhere in training. On these the MRRs lie between 0.10 and 0.25; a "
         "random order would have 0.75, which none of the 3 models exceeds. IFCDSR (no images) leads the best other "
@@ -399,7 +405,7 @@ def test_where_a_lead_comes_from_in_words():
         "+0.00 from all others."
     )
     with pytest.raises(InputError, match="compared with another model"):
-        subgroups.against_best(table, {"IFCDSR": runs["IFCDSR (no images)"]})
+        where_it_helps.against_best(table, {"IFCDSR": runs["IFCDSR (no images)"]})
 
 
 # --- figures ---
@@ -408,9 +414,9 @@ def test_where_a_lead_comes_from_in_words():
 def test_figures_draw_what_the_tables_say(planted):
     table, runs = planted
     cases, results = {"food_kitchen": table}, {"food_kitchen": runs}
-    gains = subgroups.gain_panels(cases, results, NO_IMAGES, ["popularity", "days"])
+    gains = where_it_helps.gain_panels(cases, results, NO_IMAGES, ["popularity", "days"])
     assert list(gains) == [("Food-Kitchen (demo)", subgroups.PROPERTY_NAMES[name]) for name in ("popularity", "days")]
-    fig = plots.gains_by_group(gains)
+    fig = figures.gains_by_group(gains)
     line, _, (whiskers,) = fig.axes[0].containers[0].lines
     first = next(iter(gains.values()))
     np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float), first["gain"])
@@ -418,22 +424,25 @@ def test_figures_draw_what_the_tables_say(planted):
     labels = [label.get_text() for label in fig.axes[0].get_xticklabels()]
     assert labels == [f"{row.group}\nn = {row.cases}" for row in first.itertuples()]
 
-    mrrs = subgroups.mrr_panels(cases, results, [FULL, NO_IMAGES], ["popularity"])
-    fig = plots.mrr_by_group(mrrs)
+    mrrs = where_it_helps.mrr_panels(cases, results, [FULL, NO_IMAGES], ["popularity"])
+    fig = where_it_helps.mrr_figure(mrrs)
     assert [text.get_text() for text in fig.legends[0].get_texts()] == [FULL, NO_IMAGES]
 
-    panels = subgroups.domain_panels(
+    panels = where_it_helps.domain_panels(
         cases,
         {"food_kitchen": {"Popularity": runs[FULL], "GRU4Rec": runs[NO_IMAGES], "IFCDSR": runs[NO_MULTIPLE]}},
         "popularity",
     )
     assert [domain for domain, _ in panels] == [f"{name} (demo)" for name in DOMAIN_NAMES["food_kitchen"]]
-    fig = plots.models_by_group(panels, 0.75)
+    fig = where_it_helps.models_figure(panels, 0.75)
     np.testing.assert_allclose(
         fig.axes[1].lines[1].get_ydata(), list(panels.values())[1].query("label == 'GRU4Rec'")["MRR"]
     )
     named = {text.get_text() for text in fig.legends[0].get_texts()}
     assert named == {"Popularity", "other models that learn", "IFCDSR", "random order"}
-    assert fig.axes[0].get_yscale() == "log" and plots.models_by_group(panels, 0.75, False).axes[0].get_ylim()[0] == 0
-    assert "no results" in plots.models_by_group({}, 0.75).axes[0].texts[0].get_text()
-    plots.plt.close("all")
+    assert (
+        fig.axes[0].get_yscale() == "log"
+        and where_it_helps.models_figure(panels, 0.75, False).axes[0].get_ylim()[0] == 0
+    )
+    assert "no results" in where_it_helps.models_figure({}, 0.75).axes[0].texts[0].get_text()
+    figures.plt.close("all")

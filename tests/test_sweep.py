@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from test_run import SMALL, put_scenario, same
 
-from ifcdsr_core import sweep as sweep_module
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
-from ifcdsr_core.run import Run, RunConfig, runs_dir, ship
-from ifcdsr_core.sweep import submit, sweep
+from ifcdsr_core.runs import store
+from ifcdsr_core.runs import sweep as sweep_module
+from ifcdsr_core.runs.config import RunConfig
+from ifcdsr_core.runs.store import Run, runs_dir, ship
+from ifcdsr_core.runs.sweep import submit, sweep
 
 
 @pytest.fixture(autouse=True)
@@ -44,12 +46,11 @@ def test_runs_come_in_order_are_found_again_and_equal_those_run_here(monkeypatch
 
 
 def test_a_shipped_run_is_taken_as_finished_unless_told_otherwise(data, monkeypatch):
-    from ifcdsr_core import run as run_module
 
     (first,) = sweep(configs([0]), jobs=1)
-    monkeypatch.setattr(run_module, "shipped_dir", lambda: data / "shipped")
+    monkeypatch.setattr(store, "shipped_dir", lambda: data / "shipped")
     shipped = ship(first, data / "shipped")
-    monkeypatch.setattr(run_module, "runs_dir", lambda: data / "elsewhere")
+    monkeypatch.setattr(store, "runs_dir", lambda: data / "elsewhere")
     (found,) = sweep(configs([0]), jobs=1)
     assert found.folder == shipped
     monkeypatch.setattr(sweep_module, "_pool", lambda *a: pytest.fail("runs anew"))

@@ -15,13 +15,14 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch_file
 from threadpoolctl import threadpool_limits
 
-from ifcdsr_core import clip, enhancement, features, texts
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.images import embed_images
+from ifcdsr_core.features import cache, clip, enhanced_titles, texts
+from ifcdsr_core.features.images import embed_images
+from ifcdsr_core.features.texts import embed_texts, item_texts, text_counts
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
-from ifcdsr_core.texts import embed_texts, item_texts, text_counts
+from ifcdsr_core.sources.demo import titles
 
 TITLES_X = ["Red mug, dots", "Blue mug, stripes", "Mug dots red 12", "Tea tin", "tea tin, tea tin", "Chocolate, dots"]
 TITLES_Y = ["A red teapot", "A blue teapot", "Zanzibar chocolate tin", "Stripes and dots"]
@@ -74,9 +75,9 @@ def test_titles_as_they_are():
 
 
 def test_rules_are_for_the_demo(scenario):
-    theme, kind = list(enhancement._THEMES)[0], list(enhancement._KINDS)[0]
+    theme, kind = list(titles.THEMES)[0], list(titles.KINDS)[0]
     demo = with_titles(["One", None], ["Two"], theme=theme, kind=kind)
-    first, _, last = enhancement.by_rules(demo.items, demo.domain_names)
+    first, _, last = enhanced_titles.by_rules(demo.items, demo.domain_names)
     assert item_texts(demo, "rules") == [first.text("One"), None, last.text("Two")]
     assert text_counts(demo, "rules").values.tolist() == [["Food", 2, 1, 0, 1], ["Kitchen", 1, 1, 0, 0]]
     with pytest.raises(InputError, match="only the demo's can be enhanced by rules"):
@@ -84,9 +85,9 @@ def test_rules_are_for_the_demo(scenario):
 
 
 def test_answers_of_an_llm_by_domain_and_title(monkeypatch):
-    answer = enhancement.Enhancement(("tea",), "A tin for tea", ("cups",))
+    answer = enhanced_titles.Enhancement(("tea",), "A tin for tea", ("cups",))
     known = {("Food", "Tea tin"): answer, ("Kitchen", "Elsewhere"): answer}
-    monkeypatch.setattr(enhancement, "stored", {"r1": known, "never": {}}.get)
+    monkeypatch.setattr(enhanced_titles, "stored", {"r1": known, "never": {}}.get)
     both = with_titles(["Tea tin", "Mug", None], ["Tea tin", "Tea tin"])
     assert item_texts(both, "llm:r1") == [answer.text("Tea tin"), "Mug", None, "Tea tin", "Tea tin"]
     counts = text_counts(both, "llm:r1")
@@ -161,7 +162,7 @@ def test_the_fingerprint_that_finished_runs_are_keyed_by(scenario, data):
     assert made.fingerprint == "8327639a6637b29ecc775cc890aa2c7b2b53de8a0afe25de46e3428e8903a509"
     (path,) = cached(data)
     assert path.name == f"demo-food_kitchen-text-lexical-{made.fingerprint[:12]}.safetensors"
-    with features.safe_open(path, framework="numpy") as file:
+    with cache.safe_open(path, framework="numpy") as file:
         assert json.loads(file.metadata()["record"])["sklearn"]
 
 
@@ -188,7 +189,7 @@ def test_found_again_without_what_made_them(scenario, data):
     code = (
         "import sys\nfor name in ('torch', 'open_clip', 'sklearn', 'scipy', 'PIL'): sys.modules[name] = None\n"
         "from pathlib import Path\nfrom ifcdsr_core.scenario import Scenario\n"
-        "from ifcdsr_core.texts import embed_texts\n"
+        "from ifcdsr_core.features.texts import embed_texts\n"
         f"scenario = Scenario.load(Path({str(scenario.folder)!r}))\n"
         "for encoder in ('lexical', 'small_clip'):\n"
         "    found = embed_texts(scenario, encoder=encoder)\n"
@@ -205,7 +206,7 @@ def test_two_processes_at_once(scenario, data):
     scenario = scenario.save(data / "scenario")
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom types import SimpleNamespace\nimport numpy as np\n"
-        "from ifcdsr_core import texts\nfrom ifcdsr_core.scenario import Scenario\n"
+        "from ifcdsr_core.features import texts\nfrom ifcdsr_core.scenario import Scenario\n"
         "sys.modules['sklearn'] = SimpleNamespace(__version__='0')\n"  # seconds to import
         "def slow(given):\n"
         "    time.sleep(1.5)\n"  # long enough for both to find no file
@@ -238,10 +239,10 @@ def test_files_that_will_not_do(scenario, data, monkeypatch):
         assert "\n" not in str(raised.value) and path.read_bytes() == content
     path.write_bytes(whole)
     with pytest.raises(InputError, match="of other items"):
-        features.load_features(
+        cache.load_features(
             path, dataclasses.replace(scenario, items=scenario.items.assign(source_id=[f"other{i}" for i in range(10)]))
         )
-    with features.safe_open(path, framework="numpy") as file:
+    with cache.safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
     tensors = load_file(path)
     tensors["features"][2, 1] = np.nan
@@ -305,7 +306,7 @@ def test_texts_that_fit_are_those_of_open_clip(tiny_clip, data):
         np.testing.assert_allclose(row, by_hand(model, tokenizer, title), atol=1e-5)
     without_the_last = by_hand(model, tokenizer, " ".join(WORDS[:13]))
     assert np.abs(made.matrix[0] - without_the_last).max() > 1e-3
-    with features.safe_open(cached(data)[0], framework="numpy") as file:
+    with cache.safe_open(cached(data)[0], framework="numpy") as file:
         assert json.loads(json.loads(file.metadata()["record"])["preprocessing"])["context_length"] == 16
 
 
@@ -384,7 +385,7 @@ def test_bad_settings(scenario):
 
 
 def test_the_small_clip_reads_the_words_it_knows():
-    from ifcdsr_core import small_clip
+    from ifcdsr_core.features import small_clip
 
     model, _, tokenizer = small_clip.load()
     fits = " ".join(("a red mug with white dots and a blue plate with stripes in the kitchen".split())[:14])
@@ -403,8 +404,8 @@ def test_the_small_clip_reads_the_words_it_knows():
 
 
 def test_texts_lie_near_the_pictures_they_describe(tmp_path):
-    from ifcdsr_core.pictures import all_looks, draw
-    from ifcdsr_core.small_clip import _PROMPT
+    from ifcdsr_core.features.small_clip import _PROMPT
+    from ifcdsr_core.sources.demo.drawings import all_looks, draw
 
     random = np.random.default_rng(11)
     (tmp_path / "images").mkdir()

@@ -19,7 +19,8 @@ from web_server import WebServer, make_certificate, run_and_kill
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
-from ifcdsr_core.sources import amazon, transfer
+from ifcdsr_core.sources.amazon import source
+from ifcdsr_core.sources.download import resumable
 
 CONTENT = random.Random(5).randbytes(3_000_000)
 OTHER = random.Random(6).randbytes(3_000_000)
@@ -39,7 +40,7 @@ def path(tmp_path):
 
 
 def get(url, path, **options):
-    return transfer.fetch(url, path, **{"attempts": 3, "wait": 0.01, "timeout": (5, 10)} | options)
+    return resumable.fetch(url, path, **{"attempts": 3, "wait": 0.01, "timeout": (5, 10)} | options)
 
 
 def by_number(*behaviours):
@@ -73,7 +74,7 @@ def test_only_what_is_missing_is_transferred_again(web, path, header, broken):
     )
     if broken.startswith("cut"):  # a reset sweeps an unknown part of what was sent from the client's buffers
         assert asked[0] == 0 < asked[1] < asked[2]
-        assert sum(entry["sent"] for entry in web.log) <= len(CONTENT) + 2 * transfer._CHUNK
+        assert sum(entry["sent"] for entry in web.log) <= len(CONTENT) + 2 * resumable._CHUNK
 
 
 @pytest.mark.parametrize(
@@ -237,9 +238,9 @@ def test_retry_after_has_a_limit(web, path):
     get(web.put("/f", CONTENT, by_number("status:503:7200", "ok")), path, max_wait=0.2)
     assert 0.2 <= web.log[1]["at"] - web.log[0]["at"] < 4.0
     later = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 60))
-    assert 57 < transfer.retry_after(later, 300) <= 60
-    assert transfer.retry_after("soon", 300) is None and transfer.retry_after("-3", 300) is None
-    assert transfer.retry_after("9" * 400, 300) == 300
+    assert 57 < resumable.retry_after(later, 300) <= 60
+    assert resumable.retry_after("soon", 300) is None and resumable.retry_after("-3", 300) is None
+    assert resumable.retry_after("9" * 400, 300) == 300
 
 
 def test_waits_grow(web, path):
@@ -250,7 +251,7 @@ def test_waits_grow(web, path):
 
 
 def test_progress_counts_as_success(web, path, monkeypatch):
-    monkeypatch.setattr(transfer, "_PROGRESS", 200_000)
+    monkeypatch.setattr(resumable, "_PROGRESS", 200_000)
     get(web.put("/f", CONTENT, by_number(*["cut:400000"] * 6, "ok"), ETag='"one"'), path, attempts=2)
     assert path.read_bytes() == CONTENT and len(web.log) == 7
 
@@ -311,12 +312,12 @@ def test_killed_at_random_moments(web, path, facts):
     """The file is the published one, and no more came twice than was on its way when the process was killed."""
     moments = random.Random(11)
     url = web.put("/f", CONTENT, "trickle:2000000", ETag='"one"')
-    killed = run_and_kill(web, [moments.uniform(0.0, 0.12) for _ in range(12)], transfer.fetch, url, path, **facts)
+    killed = run_and_kill(web, [moments.uniform(0.0, 0.12) for _ in range(12)], resumable.fetch, url, path, **facts)
     assert killed == 12 and path.read_bytes() == CONTENT and left(path) == ["raw.bin"]
     starts = [int(entry["headers"].get("Range", "bytes=0-")[6:-1]) for entry in web.log]
     assert starts == sorted(starts) and starts[-1] > 0
     for entry, (start, after) in zip(web.log[:-1], itertools.pairwise(starts), strict=True):
-        assert after >= start + entry["sent"] - 2 * 100_000 - transfer._CHUNK  # 100,000 bytes every 0.05 s
+        assert after >= start + entry["sent"] - 2 * 100_000 - resumable._CHUNK  # 100,000 bytes every 0.05 s
 
 
 def test_a_table_of_files(web, tmp_path, monkeypatch):
@@ -329,16 +330,16 @@ def test_a_table_of_files(web, tmp_path, monkeypatch):
     mirror.mkdir()
     (mirror / "c.bin").write_bytes(OTHER)
     said = []
-    assert transfer.fetch_all(files, tmp_path / "new" / "er", elsewhere=mirror, dry_run=True, report=said.append) == []
+    assert resumable.fetch_all(files, tmp_path / "new" / "er", elsewhere=mirror, dry_run=True, report=said.append) == []
     assert not web.log and not (tmp_path / "new").exists()
     assert "a.bin: missing; 3.0 MB, checked by SHA-256" in said[0] and "c.bin: there; size not recorded" in said[2]
     assert said[3].startswith("to transfer: 0.00 GB and 1 files of unknown size; ")
-    paths = transfer.fetch_all(files, tmp_path / "new" / "er", elsewhere=mirror, report=said.append)
+    paths = resumable.fetch_all(files, tmp_path / "new" / "er", elsewhere=mirror, report=said.append)
     assert [path.read_bytes() for path in paths] == [CONTENT, OTHER, OTHER] and paths[2] == mirror / "c.bin"
     assert [entry["path"] for entry in web.log] == ["/a", "/b"]
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=50_000_000))
     with pytest.raises(InputError, match="needs 0.07 GB, 0.05 GB are free"):
-        transfer.fetch_all(files[:1], tmp_path / "other", report=said.append)
+        resumable.fetch_all(files[:1], tmp_path / "other", report=said.append)
 
 
 def test_the_command(tmp_path, monkeypatch, capsys, web):
@@ -349,14 +350,14 @@ def test_the_command(tmp_path, monkeypatch, capsys, web):
     assert said.count("missing") == 4 and "meta_Books.jsonl.gz" in said and not list(tmp_path.iterdir())
     assert main(["download", "--source", "demo"]) == 1 and main(["download", "--release", "2020"]) == 1
     assert "needs no download" in (errors := capsys.readouterr().err) and "unknown release '2020'" in errors
-    monkeypatch.setattr(amazon, "FILES", lambda *_: [("a.bin", web.put("/a", CONTENT), None, FACTS["sha256"])])
+    monkeypatch.setattr(source, "FILES", lambda *_: [("a.bin", web.put("/a", CONTENT), None, FACTS["sha256"])])
     assert main(["download"]) == 0
     assert (tmp_path / "amazon" / "2014" / "a.bin").read_bytes() == CONTENT
 
 
 def test_killed_between_the_last_byte_and_the_name(web, path):
     url = web.put("/f", CONTENT, ETag='"one"')
-    transfer.fetch(url, path)
+    resumable.fetch(url, path)
     path.rename(path.parent / "raw.bin.part")
     (path.parent / "raw.bin.part.json").write_text('{"validator": "\\"one\\"", "bytes": 3000000}')
     assert get(url, path).read_bytes() == CONTENT and len(web.log) == 1 and left(path) == ["raw.bin"]

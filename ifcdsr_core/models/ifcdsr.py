@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.loss import mixture_nll
-from ifcdsr_core.models.attention import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, last, require
+from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 
 X, Y, XY = "x", "y", "xy"  # the three branches: S^X, S^Y, S^{X+Y}
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.models.attention import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, initialise, last
+from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 
 
 class MergedSequenceModel(SequenceModel):

@@ -45,8 +45,8 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.loss import mixture_nll
-from ifcdsr_core.models.attention import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.base import ModelInputs, SequenceModel, as_of, initialise, require
+from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 
 X, Y, XY = "x", "y", "xy"
 INNER_SIZES = 80, 40  # of the attention network

@@ -16,10 +16,10 @@ from ifcdsr_core.paths import data_dir, new_folder
 from ifcdsr_core.scenario import Scenario
 
 SOURCES = {
-    "demo": "ifcdsr_core.sources.demo",
+    "demo": "ifcdsr_core.sources.demo.world",
     "c2dsr": "ifcdsr_core.sources.c2dsr",
     "llmcdsr": "ifcdsr_core.sources.llmcdsr",
-    "amazon": "ifcdsr_core.sources.amazon",
+    "amazon": "ifcdsr_core.sources.amazon.source",
 }
 
 

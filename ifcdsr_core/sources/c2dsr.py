@@ -20,7 +20,8 @@ import pandas as pd
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.scenario import Scenario
-from ifcdsr_core.sources import files, llmcdsr
+from ifcdsr_core.sources import llmcdsr
+from ifcdsr_core.sources.download import published
 
 VERSION = 1
 REPOSITORY = "crystal22/C2DSR/fc35340bae4486767a3856a8f0794247511d2bb5"
@@ -76,7 +77,7 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Sce
         }
     )
     provenance = {
-        "files": {file: files.describe(names[file], path) for file, path in paths.items()} | title_files,
+        "files": {file: published.describe(names[file], path) for file, path in paths.items()} | title_files,
         "lines_not_in_time_order": {file: found["not_in_time_order"] for file, found in facts.items()},
         # The three files number their sequences jointly, so this tells how many there are even without one file.
         "sequences_numbered": 1 + max(max(found["ids"]) for found in facts.values()),
@@ -117,7 +118,7 @@ def several_sequences(scenario: str = "food_kitchen") -> pd.DataFrame:
 def _fetch(name: str) -> Path:
     """``files.fetch``, which for the training file knows of one more way out."""
     try:
-        return files.fetch(name)
+        return published.fetch(name)
     except InputError as error:
         if not name.endswith(SPLIT_FILES["train"]):
             raise
@@ -127,10 +128,10 @@ def _fetch(name: str) -> Path:
 def read_items(path: Path) -> list[str]:
     """ASINs of one domain, in the order of their index."""
     asins = []
-    for number, line in files.lines(path):
+    for number, line in published.lines(path):
         match = _ITEM_LINE.fullmatch(line)
         if not match or int(match[2]) != len(asins):
-            raise files.malformed(path, number, f"'<old id> <ASIN> {len(asins)}', separated by tabs")
+            raise published.malformed(path, number, f"'<old id> <ASIN> {len(asins)}', separated by tabs")
         asins.append(match[1])
     return asins
 
@@ -138,10 +139,10 @@ def read_items(path: Path) -> list[str]:
 def read_users(path: Path) -> int:
     """Number of users; the file must count them from 0."""
     count = 0
-    for number, line in files.lines(path):
+    for number, line in published.lines(path):
         match = _USER_LINE.fullmatch(line)
         if not match or int(match[1]) != count:
-            raise files.malformed(path, number, f"'<user> {count}', separated by a tab")
+            raise published.malformed(path, number, f"'<user> {count}', separated by a tab")
         count += 1
     return count
 
@@ -151,17 +152,17 @@ def read_sequences(
 ) -> tuple[pd.DataFrame, dict]:
     """The sequences of a file, each in time order, and what was found: ``not_in_time_order``, ``ids`` of sequences."""
     rows, num_unsorted, ids = [], 0, []
-    for number, line in files.lines(path):
+    for number, line in published.lines(path):
         match = _SEQUENCE_LINE.fullmatch(line)
         if not match:
-            raise files.malformed(
+            raise published.malformed(
                 path, number, "'<user> <sequence>' and two or more '<item>|<unix time>|<date>|', separated by tabs"
             )
         if int(match[1]) >= num_users:
-            raise files.malformed(path, number, f"a user from 0 to {num_users - 1}, found {match[1]}")
+            raise published.malformed(path, number, f"a user from 0 to {num_users - 1}, found {match[1]}")
         items, times = np.array(_INTERACTION.findall(match[3])).astype(np.int64).T  # (length,) each
         if items.max() >= num_items:
-            raise files.malformed(path, number, f"items from 0 to {num_items - 1}, found {items.max()}")
+            raise published.malformed(path, number, f"items from 0 to {num_items - 1}, found {items.max()}")
         ids.append(int(match[2]))
         if np.any(times[1:] < times[:-1]):
             num_unsorted += 1

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.scenario import Scenario
-from ifcdsr_core.sources import files
+from ifcdsr_core.sources.download import published
 
 VERSION = 1
 REPOSITORY = "xhran2010/LLMCDSR/5825e999d87c4b7f90448df17d05c5f9cea047ba"
@@ -48,7 +48,7 @@ def build(scenario: str, folder: Path) -> Scenario:
         InputError: a file can't be had, is damaged, or has a malformed line (named by file and number).
     """
     names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in (*ITEM_FILES, *SEQUENCE_FILES)}
-    paths = {file: files.fetch(name) for file, name in names.items()}
+    paths = {file: published.fetch(name) for file, name in names.items()}
 
     num_a, num_b = read_sizes(paths["num.txt"])
     items_a = read_items(paths["item_set_A.pkl"], paths["text_A.pkl"], num_a)
@@ -62,7 +62,7 @@ def build(scenario: str, folder: Path) -> Scenario:
         table, counts[file] = read_sequences(paths[file], split, num_a, num_a + num_b)
         tables.append(table)
     provenance = {
-        "files": {file: files.describe(names[file], path) for file, path in paths.items()},
+        "files": {file: published.describe(names[file], path) for file, path in paths.items()},
         "sequence_files": counts,
     }
     columns = ["item", "domain", "source_id", "title", "image"]
@@ -71,7 +71,7 @@ def build(scenario: str, folder: Path) -> Scenario:
 
 def read_sizes(path: Path) -> tuple[int, int]:
     """Number of items of A and of B."""
-    sizes = [line for _, line in files.lines(path)]
+    sizes = [line for _, line in published.lines(path)]
     if len(sizes) != 2 or not all(re.fullmatch(r"[1-9]\d{0,8}", size, re.ASCII) for size in sizes):
         raise InputError(f"{path}: expected two lines, the number of items of A and that of B")
     return int(sizes[0]), int(sizes[1])
@@ -105,9 +105,9 @@ def titles(scenario: str) -> tuple[dict[str, str], dict[str, dict]]:
         InputError: a file can't be had, or is damaged.
     """
     names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in TITLE_FILES}
-    paths = {file: files.fetch(name) for file, name in names.items()}
+    paths = {file: published.fetch(name) for file, name in names.items()}
     found = {asin: title for path in paths.values() for asin, title in read_titles(path).items()}
-    return found, {file: files.describe(names[file], path) for file, path in paths.items()}
+    return found, {file: published.describe(names[file], path) for file, path in paths.items()}
 
 
 def read_sequences(path: Path, split: str, num_items_x: int, num_items: int) -> tuple[pd.DataFrame, dict]:
@@ -117,13 +117,13 @@ def read_sequences(path: Path, split: str, num_items_x: int, num_items: int) -> 
     (lines with the very sequence of an earlier one) and ``longest``.
     """
     rows, seen, longest, one_item = [], set(), 0, 0
-    for number, line in files.lines(path):
+    for number, line in published.lines(path):
         match = _LINE.fullmatch(line)
         if not match:
-            raise files.malformed(path, number, "'<user>', a tab, and '<item>,<item>,…'")
+            raise published.malformed(path, number, "'<user>', a tab, and '<item>,<item>,…'")
         items = np.array(match[2].split(",")).astype(np.int64)  # (length,)
         if items.max() >= num_items:
-            raise files.malformed(path, number, f"items from 0 to {num_items - 1}, found {items.max()}")
+            raise published.malformed(path, number, f"items from 0 to {num_items - 1}, found {items.max()}")
         seen.add(match[2])
         longest = max(longest, len(items))
         if len(items) == 1:

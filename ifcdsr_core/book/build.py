@@ -1,0 +1,347 @@
+"""The book: notebooks executed where something changed, then built, checked and put in its place.
+
+    python -m ifcdsr_core.book [--output _build/html] [--jobs N]
+
+    _build/running/   executed notebooks on their way; a failed one stays there, its error marked
+    _build/stage/     what Jupyter Book builds: _config.yml, jupyter_book/, and notebooks/ with the executed copies
+    _build/html/      the book, replaced only by a complete new one
+
+A page is executed again when its notebook's cells, its parameters, the package, the pinned versions or the shipped
+results changed. (Jupyter Book's own execution cache does not notice a changed package.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.paths import ROOT, new_folder, results_dir
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """A page of the book made by a notebook: ``notebooks/<notebook>.ipynb`` with ``parameters``."""
+
+    notebook: str
+    output: str  # stem of the executed copy and of the HTML page
+    parameters: dict = field(default_factory=dict)
+
+
+PAGES = [
+    Page("00_verdict", "00_verdict"),
+    Page("01_data_statistics", "01_data_statistics"),
+    Page("01b_raw_files", "01b_raw_files"),
+    Page("02_clip_embedding", "02_clip_embedding"),
+    Page("03_train", "03_train_food_kitchen", {"scenario": "food_kitchen"}),
+    Page("03_train", "03_train_movie_book", {"scenario": "movie_book"}),
+    Page("04_comparison", "04_comparison"),
+    Page("04b_protocol", "04b_protocol"),
+    Page("05_ablation", "05_ablation"),
+    Page("05b_ledger", "05b_ledger"),
+    Page("05c_sensitivity", "05c_sensitivity"),
+    Page("05d_where_it_helps", "05d_where_it_helps"),
+    Page("05e_attention", "05e_attention"),
+    Page("06_llm_emf", "06_llm_emf"),
+]
+NOTEBOOKS = ROOT / "notebooks"
+BUILD = ROOT / "_build"
+STAGE = BUILD / "stage"
+TOC = STAGE / "jupyter_book" / "_toc.yml"
+MATHJAX = "tex-svg-full.js"  # one file that needs no other, so it works from the file system
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make the book and say where it is; 1 and one clear error if it can't be made."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ifcdsr_core.book", description="Execute the notebooks that changed and build the book."
+    )
+    parser.add_argument("--output", type=Path, default=BUILD / "html", help="folder of the finished book (_build/html)")
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks executed at the same time (1)")
+    options = parser.parse_args(argv)
+    try:
+        make_book(options.output.resolve(), max(1, options.jobs))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_book(output: Path, jobs: int = 1) -> None:
+    """Execute what changed, build the book and put it at ``output``; an earlier book stays until the new one is whole.
+
+    Raises:
+        InputError: ``output`` is a folder of something else; a notebook failed, Jupyter Book warned, a page is missing,
+            or one loads something from the network.
+    """
+    if output.is_dir() and any(output.iterdir()) and not (output / ".stage").is_file():
+        raise InputError(f"{output} holds something else than a book: name an empty or a new folder")
+    execute_pages(jobs)
+    stage_prose()
+    state = digest(STAGE)
+    if _read(output / ".stage") == state:
+        print("book: unchanged")
+    else:
+        started = time.perf_counter()
+        html = build()
+        check(html)
+        (html / ".stage").write_text(state, encoding="utf-8")
+        with new_folder(output) as staging:
+            shutil.copytree(html, staging, dirs_exist_ok=True)
+        shutil.rmtree(STAGE / "_build")
+        print(f"book: built in {time.perf_counter() - started:.0f} s")
+    print(f"\nThe book is at {output / 'index.html'}\nOpen it in a browser: {(output / 'index.html').as_uri()}")
+
+
+# ---------------------------------------------------------------- notebooks
+
+
+def execute_pages(jobs: int) -> None:
+    """Execute every page whose key changed into the stage, ``jobs`` at a time, and report each.
+
+    Raises:
+        InputError: a notebook is missing or failed; pages executed before it are kept.
+    """
+    keys = {page: page_key(page) for page in PAGES}
+    changed = [page for page in PAGES if not (_executed(page).is_file() and _read(_key_file(page)) == keys[page])]
+    for page in PAGES:
+        if page not in changed:
+            _say(f"{page.output}: unchanged")
+    with ProcessPoolExecutor(jobs) as pool:
+        running = {pool.submit(execute, page): page for page in changed}
+        for future in as_completed(running):
+            page = running[future]
+            try:
+                _say(f"{page.output}: {future.result():.0f} s")
+            except Exception as error:  # whatever a notebook or its kernel died of
+                pool.shutdown(cancel_futures=True)
+                raise InputError(_failure(page, error)) from error
+            _key_file(page).write_text(keys[page], encoding="utf-8")
+
+
+def execute(page: Page) -> float:
+    """Execute one page into the stage, from the folder a reader would run it in.
+
+    Returns:
+        Seconds it took.
+    """
+    import papermill
+
+    from ifcdsr_core.book.papermill_engine import QUIET_KERNEL, prefer_own_kernel
+
+    started = time.perf_counter()
+    _say(f"{page.output}: running")
+    prefer_own_kernel()
+    running = BUILD / "running" / f"{page.output}.ipynb"
+    for folder in (running.parent, _executed(page).parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(
+        NOTEBOOKS / f"{page.notebook}.ipynb",
+        running,
+        page.parameters,
+        cwd=NOTEBOOKS,
+        progress_bar=False,
+        **QUIET_KERNEL,
+    )
+    _key_file(page).unlink(missing_ok=True)
+    os.replace(running, _executed(page))
+    return time.perf_counter() - started
+
+
+def page_key(page: Page) -> str:
+    """SHA-256 of all that a page is made from.
+
+    Raises:
+        InputError: the notebook is missing or is none.
+    """
+    path = NOTEBOOKS / f"{page.notebook}.ipynb"
+    try:
+        cells = [
+            [cell["cell_type"], cell["source"], cell["metadata"].get("tags")]
+            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        ]
+    except (OSError, ValueError, LookupError) as error:
+        raise InputError(f"{path} can't be read as a notebook ({type(error).__name__})") from error
+    inputs = [
+        cells,
+        page.parameters,
+        digest(ROOT / "ifcdsr_core"),
+        _read(ROOT / "requirements.lock"),
+        digest(results_dir()),
+    ]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the names and contents of all files below ``folder``, compiled and built ones aside."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not {"__pycache__", "_build"} & set(path.relative_to(folder).parts):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return total.hexdigest()
+
+
+def _say(line: str) -> None:
+    print(f"{line}\n", end="", flush=True)  # in one piece: several processes speak at the same time
+
+
+def _failure(page: Page, error: Exception) -> str:
+    where = f"notebooks/{page.notebook}.ipynb (page {page.output}) failed"
+    if getattr(error, "ename", None) is None:
+        return f"{where}: {type(error).__name__}: {error}"
+    where += f" in cell [{error.exec_count}]; it is kept, the error marked, in {BUILD / 'running' / page.output}.ipynb"
+    if error.ename == InputError.__name__:
+        return f"{where}\n  {error.evalue}"
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)).splitlines()[-12:]
+    return "\n  ".join([where, *lines])
+
+
+def _executed(page: Page) -> Path:
+    return STAGE / "notebooks" / f"{page.output}.ipynb"
+
+
+def _key_file(page: Page) -> Path:
+    return _executed(page).with_suffix(".key")
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+# ---------------------------------------------------------------- pages
+
+
+def stage_prose() -> None:
+    """Copy configuration and prose beside the executed notebooks, with MathJax taken from its package."""
+    shutil.copy2(ROOT / "_config.yml", STAGE)
+    shutil.rmtree(TOC.parent, ignore_errors=True)
+    shutil.copytree(ROOT / "jupyter_book", TOC.parent)
+    package = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent
+    (TOC.parent / "book_assets" / "mathjax").mkdir()
+    shutil.copy2(package / "static" / "mathjax" / MATHJAX, TOC.parent / "book_assets" / "mathjax")
+
+
+def build() -> Path:
+    """Build the stage from scratch: Sphinx reports a warning only for pages it reads anew.
+
+    Returns:
+        Folder of the HTML.
+
+    Raises:
+        InputError: Jupyter Book warned or failed.
+    """
+    shutil.rmtree(STAGE / "_build", ignore_errors=True)
+    command = [
+        sys.executable,
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        str(STAGE),
+        "--toc",
+        str(TOC),
+        "-W",
+        "-n",
+        "--keep-going",
+    ]
+    done = subprocess.run(
+        command, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        log = BUILD / "jupyter-book.log"
+        log.write_text(done.stdout, encoding="utf-8")
+        lines = [line.replace(f"{STAGE}/", "") for line in re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).splitlines()]
+        warnings = [line for line in lines if re.search("WARNING|ERROR|CRITICAL", line)]
+        raise InputError("\n  ".join([f"Jupyter Book failed, all it said is in {log}", *(warnings or lines[-12:])]))
+    return STAGE / "_build" / "html"
+
+
+def check(html: Path) -> None:
+    """Make sure that every page of the table of contents is there and that none needs the network.
+
+    Raises:
+        InputError: a page is missing, or one loads something from elsewhere.
+    """
+    missing = [name for name in toc_files() if not (html / f"{name}.html").is_file()]
+    if missing:
+        raise InputError(f"Jupyter Book made no page for {', '.join(missing)}")
+    loaded = [f"{path.relative_to(html)} loads {url}" for path in sorted(html.rglob("*")) for url in remote_urls(path)]
+    if loaded:
+        raise InputError("\n  ".join(["the book must open offline, but", *loaded]))
+
+
+def toc_files() -> list[str]:
+    """Pages named in the table of contents, without suffix, in order."""
+    import yaml
+
+    def files(entry) -> Iterator[str]:
+        if isinstance(entry, list):
+            for part in entry:
+                yield from files(part)
+        elif isinstance(entry, dict):
+            yield from (entry[key] for key in ("root", "file") if key in entry)
+            yield from files([part for part in entry.values() if isinstance(part, list)])
+
+    return list(files(yaml.safe_load(TOC.read_text(encoding="utf-8"))))
+
+
+def remote_urls(path: Path) -> list[str]:
+    """URLs that a browser would fetch from the network on showing an HTML or CSS file; links to follow are none."""
+    if path.suffix == ".css":
+        return _urls_in_css(path.read_text(encoding="utf-8"))
+    if path.suffix != ".html":
+        return []
+    page = _Loads()
+    page.feed(path.read_text(encoding="utf-8"))
+    return page.urls
+
+
+class _Loads(HTMLParser):
+    """Collects what a page loads by itself from http(s)."""
+
+    _QUIET_LINKS = {"canonical", "author", "license", "search", "index", "next", "prev", "alternate"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urls: list[str] = []
+        self._in_style = False
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self._in_style = tag == "style"
+        values = dict(attrs)
+        self.urls += _urls_in_css(values.get("style") or "")
+        loads = [values.get("src"), values.get("poster"), values.get("data") if tag == "object" else None]
+        loads += [part.split()[0] for part in (values.get("srcset") or "").split(",") if part.split()]
+        if tag == "link" and not set((values.get("rel") or "").split()) <= self._QUIET_LINKS:
+            loads.append(values.get("href"))
+        if tag in ("image", "use"):  # of an inline SVG
+            loads += [values.get("href"), values.get("xlink:href")]
+        self.urls += [url for url in loads if url and re.match(r"(https?:)?//", url)]
+
+    def handle_data(self, data: str) -> None:
+        if self._in_style:
+            self.urls += _urls_in_css(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_style = False
+
+
+def _urls_in_css(text: str) -> list[str]:
+    return re.findall(r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^"')\s]+)""", text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""What pages say of runs: where they come from, their table, and gains in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ifcdsr_core.analysis.paper import PAPER_TABLE1
+from ifcdsr_core.book.markup import data_title, escape, show
+from ifcdsr_core.models import COUNTING
+from ifcdsr_core.runs.store import Run, shipped_dir
+from ifcdsr_core.scenario import DOMAIN_NAMES
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
+from ifcdsr_core.analysis.paired import over_seeds, signed, with_intervals
+
+PROTOCOL_NAMES = {"sampled_999": "against 999 sampled negatives", "full": "against all items of the domain"}
+
+
+def comparison_table(
+    experiment: Mapping[str, Sequence[Run]], source: str, scenario: str, protocol: str, name: str
+) -> Markdown:
+    """The table of ``with_intervals`` for a page, captioned with what its runs have in common."""
+    runs = [run for group in experiment.values() for run in group]
+    seeds = sorted({run.config["seed"] for run in runs})
+    repeats = (
+        f"means over seeds {', '.join(map(str, seeds))}, the MRR ± standard deviation"
+        if len(seeds) > 1
+        else f"seed {seeds[0]} alone"
+    )
+    caption = (
+        f"{data_title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats}; interval of "
+        f"the MRR over test cases; bold where better than all others by a paired test. {training_data(runs[0])}"
+    )
+    return show(with_intervals(experiment, DOMAIN_NAMES[scenario], protocol), caption, name)
+
+
+def inventory(results: Mapping[str, Mapping[str, Sequence[Run]]]) -> Markdown:
+    """Which runs there are, by scenario, in a sentence each; one sentence if there are none."""
+    from IPython.display import Markdown
+
+    lines = [
+        f"- {data_title(runs[0].config['source'], scenario)}: "
+        + ", ".join(f"{label} ({len(group)} run{'s' if len(group) > 1 else ''})" for label, group in experiment.items())
+        for scenario, experiment in results.items()
+        for runs in [next(iter(experiment.values()))]
+    ]
+    return Markdown("\n".join(lines) or "This version of the book ships no results on the paper's test sets.")
+
+
+def origin(runs: Iterable[Run], *commands: str) -> Markdown:
+    """Where runs come from: shipped with the checkout or made here, by which code, and the commands to make them anew.
+
+    Args:
+        runs: any, some perhaps twice.
+        commands: what to type after ``python -m ifcdsr_core``.
+    """
+    from IPython.display import Markdown
+
+    different = {run.folder: run for run in runs}.values()
+    known = [run for run in different if run.folder.parent == shipped_dir()]
+    commits = sorted({run.provenance["commit"][:7] for run in known})
+    minutes = sum(run.provenance["seconds"] for run in different) / 60
+    came = f"{len(known)} of them shipped with this book (code of {', '.join(commits)})" if known else "all made here"
+    return Markdown(
+        f"*{len(different)} runs, {came}; {minutes:.0f} minutes of training in all. To make them anew:* "
+        + ", ".join(f"`python -m ifcdsr_core {command} --recompute`" for command in commands)
+    )
+
+
+def training_data(run: Run) -> str:
+    """What a run was trained on, in a sentence; on the paper's data also which share of the paper's that is."""
+    count, of_paper = run.provenance["cases"]["train"], ""
+    if run.config["source"] == "c2dsr":
+        paper = int(PAPER_TABLE1.loc[PAPER_TABLE1["scenario"] == run.config["scenario"], "train"].iloc[0])
+        of_paper = f", or {count / paper:.0%} of the number that the paper trains on"
+    return f"Trained on {run.provenance['trained_on']}: {count:,}{of_paper}."
+
+
+def baselines_verdict(experiment: Mapping[str, Sequence[Run]], printed: pd.DataFrame) -> str:
+    """How far counting leads, beside the printed MRRs of models that learn, in a sentence a domain; empty without runs.
+
+    Args:
+        printed: of the same test set, such as ``PAPER_TABLE2``.
+    """
+    counting = {label: runs for label, runs in experiment.items() if runs[0].config["model"] in COUNTING}
+    if not counting:
+        return ""
+    sentences = []
+    ours = over_seeds(counting, tuple(printed["Target"].unique()), "sampled_999", ("MRR",))
+    for name, part in ours.groupby("Target", sort=False):
+        best = part.iloc[part["MRR"].map(lambda cell: cell.mean).argmax()]
+        rows = printed[printed["Target"] == name]
+        below = rows[rows["MRR"] < best["MRR"].mean]
+        last = rows.iloc[-1]
+        sentences.append(
+            f"**{escape(name)}**: {escape(best['Model'])}, which learns nothing, has an MRR of {best['MRR']}; "
+            f"{len(below)} of the {len(rows)} printed ones are lower, that of {escape(last['Model'])} "
+            f"({last['MRR']:.2f}) {'among them' if last['Model'] in set(below['Model']) else 'is not'}."
+        )
+    return " ".join(sentences)
+
+
+def training_course(experiment: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """How far the training of each model went: epochs (of those allowed), the best of them, minutes on this device."""
+    rows = [
+        (label, f"{len(run.history)} of {run.config['epochs']}", run.best_epoch, run.history["seconds"].sum() / 60)
+        for label, runs in experiment.items()
+        for run in runs
+        if run.config["model"] not in COUNTING
+    ]
+    return pd.DataFrame(rows, columns=["Model", "Epochs", "Best epoch", "Minutes"])
+
+
+def control_table(table: pd.DataFrame) -> pd.DataFrame:
+    """``control_gains`` for a page: a column for each position of the dial, gain ± noise in its cells."""
+    texts = [f"{signed(row.gain)} ± {row.noise:.2f}".replace(" ", "\u00a0") for row in table.itertuples()]
+    cells = table.assign(cell=texts, signal=table["signal"].map("{:g}".format))
+    order = list(dict.fromkeys(zip(cells["compared"], cells["domain"], strict=True)))
+    wide = cells.pivot(index=["compared", "domain"], columns="signal", values="cell").loc[order]
+    return (
+        wide.reset_index().rename(columns={"compared": "What is gained", "domain": "Target"}).rename_axis(columns=None)
+    )
+
+
+def modality_verdict(table: pd.DataFrame, steps: Sequence[tuple[str, str, str]], things: str) -> str:
+    """What ``control_gains`` of a modality says: do the controls hold, and how much gain is owed to what it shows?
+
+    Args:
+        steps: ``IMAGE_STEPS`` or ``TEXT_STEPS``.
+        things: in the plural, ``pictures`` or ``titles``.
+    """
+    own, other, over = (table[table["compared"] == label] for label, *_ in steps)
+    none, full = over["signal"] == 0, over["signal"] == 1
+    placebo = other[other["signal"] == 1]
+    if (placebo["verdict"] == "a gain").any():
+        owed = f"so much of the gain needs nothing that {things} tell, a second opinion of every item is enough"
+    elif (placebo["verdict"] == "a loss").any():
+        owed = "a second opinion of every item that knows nothing of it does harm"
+    else:
+        gained = (own.loc[own["signal"] == 1, "verdict"] == "a gain").any()
+        owed = "within noise" + (", so that the gain is owed to what they tell" if gained else "")
+    return " ".join(
+        [
+            _held(
+                f"{things} explain nothing",
+                "an item's own must not beat those of other items",
+                over[none],
+                "a gain",
+                False,
+            ),
+            _held(f"{things} explain behaviour", "its own must beat those of other items", over[full], "a gain", True),
+            f"There, its own bring {with_noise(own[own['signal'] == 1])} over none at all, and {things} of other items "
+            f"{with_noise(placebo)}: {owed}.",
+            *course(own),
+        ]
+    )
+
+
+def with_noise(part: pd.DataFrame) -> str:
+    """Gains of a table of ``gains`` in words, such as "+1.20 ± 0.30 (Food) and ...", in points."""
+    return " and ".join(f"{signed(row.gain)} ± {row.noise:.2f} ({escape(row.domain)})" for row in part.itertuples())
+
+
+def _held(where: str, expected: str, part: pd.DataFrame, verdict: str, wanted: bool) -> str:
+    """One control in a sentence: in how many target domains it holds."""
+    if part.empty:
+        return ""
+    held = part[(part["verdict"] == verdict) == wanted]
+    word = "**holds**" if len(held) == len(part) else f"**holds in {len(held)} of {len(part)} domains**"
+    return f"Where {where}, {expected}: this {word}: {with_noise(part)}."
+
+
+def course(part: pd.DataFrame) -> list[str]:
+    """How a gain goes with the dial, in a sentence a domain."""
+    sentences = []
+    for domain, rows in part.groupby("domain", sort=False):
+        first, last = rows.iloc[0], rows.iloc[-1]
+        rise, noise = last["gain"] - first["gain"], math.hypot(first["noise"], last["noise"])
+        word = "rises" if rise > noise else "falls" if rise < -noise else "changes within noise"
+        sentences.append(
+            f"{escape(domain)}: from the dial at {first['signal']:g} to {last['signal']:g} the gain {word}, from "
+            f"{signed(first['gain'])} ± {first['noise']:.2f} to {signed(last['gain'])} ± {last['noise']:.2f} "
+            "points."
+        )
+    return sentences

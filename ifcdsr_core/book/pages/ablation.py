@@ -1,0 +1,54 @@
+"""Page 05, ablation: Table 4, and the control curves of the demo."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ifcdsr_core.analysis.paired import DOMAIN_STEPS
+from ifcdsr_core.book.evidence import course
+from ifcdsr_core.book.figures import BLUE, SKY, percent, subplots
+from ifcdsr_core.book.markup import escape
+
+
+def domain_verdict(table: pd.DataFrame) -> str:
+    """What ``control_gains`` of the domains says: does the gain grow with what the domains have in common?"""
+    return " ".join(
+        sentence
+        for label, *_ in DOMAIN_STEPS
+        for sentence in (f"*Multiple attention {escape(label)}.*", *course(table[table["compared"] == label]))
+    )
+
+
+def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
+    """A metric of every run where labels are steps from one to the next: seeds joined by lines, the mean as a bar.
+
+    Args:
+        values: ``comparisons.per_seed`` under the title of each data set.
+    """
+    panels = [
+        (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
+    ]
+    fig, axes = subplots(len(panels), height=2.5)
+    for ax, (title, domain, part) in zip(axes, panels, strict=True):
+        labels = list(part["label"].unique())
+        for position, label in enumerate(labels):
+            scores = part.loc[part["label"] == label, metric].to_numpy()
+            ax.hlines(scores.mean(), position - 0.28, position + 0.28, color=BLUE, linewidth=2.4, zorder=3)
+            ax.scatter([position] * len(scores), scores, s=26, color=SKY, edgecolor=BLUE, linewidth=0.8, zorder=4)
+        for _, run in part.groupby("seed"):
+            ax.plot(range(len(labels)), run[metric], color=SKY, linewidth=1, zorder=2)
+        ax.set(
+            title=f"{domain} {title.partition(' ')[2]}",
+            xticks=range(len(labels)),
+            xlim=(-0.6, len(labels) - 0.4),
+            xticklabels=[textwrap.fill(label, 12) for label in labels],
+            ylabel=metric,
+        )
+        ax.margins(y=0.18)
+        ax.grid(False, axis="x")
+        percent(ax.yaxis)
+    return fig

@@ -1,0 +1,133 @@
+"""Page 04, comparison: all models, and IFCDSR against each rival."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, nothing, percent, subplots
+from ifcdsr_core.book.markup import escape, model_name
+
+
+def grid_best(grid: pd.DataFrame) -> pd.DataFrame:
+    """A line for each model of ``experiments.load_grid``: its best point and how the others did."""
+    rows = []
+    for model, part in grid.groupby("model", sort=False):
+        best, score = part.iloc[part["validation_mrr"].argmax()], 100 * part["validation_mrr"]
+        rows.append(
+            (
+                model_name(model),
+                f"{best['learning_rate']:g}",
+                f"{best['l2']:g}",
+                int(best["best_epoch"]),
+                score.max(),
+                len(part),
+                score.min(),
+            )
+        )
+    return pd.DataFrame(
+        rows, columns=["Model", "Learning rate", "L2", "Best epoch", "Validation MRR", "Points", "Worst"]
+    )
+
+
+def rivals_verdict(table: pd.DataFrame, reference: str) -> str:
+    """What ``against_rivals`` says, in a sentence a domain."""
+    sentences = []
+    for name, part in table.groupby("Target", sort=False):
+        found = {verdict: list(rows["Rival"]) for verdict, rows in part.groupby("Verdict", sort=False)}
+        words = [
+            f"{word} {_listed(found[verdict])}"
+            for verdict, word in (
+                ("better", "better than"),
+                ("worse", "worse than"),
+                ("undecided", "not told apart from"),
+            )
+            if verdict in found
+        ]
+        sentences.append(f"**{escape(name)}**: {escape(reference)} is {'; '.join(words)}.")
+    return " ".join(sentences)
+
+
+def _listed(words: Sequence[str]) -> str:
+    *front, end = map(escape, words)
+    return f"{', '.join(front)} and {end}" if front else end
+
+
+def models(
+    values: Mapping[str, pd.DataFrame], paper: Mapping[str, pd.DataFrame] | None = None, metric: str = "MRR"
+) -> Figure:
+    """A metric of every run, a line a model, one point a seed, with the mean as a bar; a panel a data set and domain.
+
+    Args:
+        values: ``comparisons.per_seed`` under the title of each data set.
+        paper: printed values to set beside them as diamonds: only where data and test cases are the paper's.
+    """
+    panels = [
+        (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
+    ]
+    lines = max((part["label"].nunique() for _, _, part in panels), default=1)
+    fig, axes = subplots(max(1, len(panels)), height=0.27 * lines + 0.8 if panels else 0.2)
+    if not panels:
+        nothing(axes[0])
+    for number, (ax, (title, domain, part)) in enumerate(zip(axes, panels, strict=False)):
+        labels = list(part["label"].unique())
+        for position, label in enumerate(labels):
+            scores = part.loc[part["label"] == label, metric].to_numpy()
+            colour = ORANGE if label.startswith("IFCDSR") else BLUE
+            ax.vlines(scores.mean(), position - 0.3, position + 0.3, color=colour, linewidth=2.4, zorder=3)
+            spread = 0.12 * (np.arange(len(scores)) - (len(scores) - 1) / 2)
+            ax.scatter(scores, position + spread, s=22, color="white", edgecolor=colour, linewidth=1.2, zorder=4)
+            if paper:
+                row = (paper[title]["Target"] == domain) & (paper[title]["Model"] == label.partition(" (")[0])
+                printed = paper[title].loc[row, metric]
+                ax.scatter(
+                    printed,
+                    [position] * len(printed),
+                    marker="D",
+                    s=34,
+                    facecolor="none",
+                    edgecolor=GREY,
+                    linewidth=1.5,
+                    zorder=5,
+                )
+        ax.set(
+            title=f"{domain} {title.partition(' ')[2]}",
+            yticks=range(len(labels)),
+            ylim=(len(labels) - 0.4, -0.6),
+            yticklabels=labels if number % 2 == 0 else [],
+            xlabel=metric,
+        )
+        ax.margins(x=0.08)
+        ax.set_xlim(left=0)
+        ax.grid(False, axis="y")
+        percent(ax.xaxis)
+    if paper and panels:
+        fig.legend(
+            handles=[
+                plt.Line2D(
+                    [],
+                    [],
+                    marker="D",
+                    markerfacecolor="none",
+                    color=GREY,
+                    linestyle="",
+                    label="printed in the paper (IFCDSR with images)",
+                ),
+                plt.Line2D(
+                    [],
+                    [],
+                    marker="o",
+                    color=BLUE,
+                    markerfacecolor="white",
+                    linestyle="",
+                    label="our runs, one a seed; bar: mean",
+                ),
+            ],
+            loc="outside lower center",
+            ncols=2,
+        )
+    return fig

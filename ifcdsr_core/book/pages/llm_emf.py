@@ -1,0 +1,260 @@
+"""Which modality helps where: ID, image and text against each other, over the runs of ``experiments.modalities``.
+
+Gains are in points of MRR, each over the ID alone, paired by seed and by test case (``comparisons.gains``).
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from ifcdsr_core.analysis.paired import first_columns, gains, of_seeds, over_seeds, signed
+from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, gain_by_group
+from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, PLUM, WIDTH, subplots
+from ifcdsr_core.book.markup import data_title, escape, unbroken
+from ifcdsr_core.paths import results_dir
+from ifcdsr_core.runs.store import Run
+from ifcdsr_core.scenario import Scenario
+
+BASE = "ID"
+HAS_TITLE = {"0": "without a title", "1": "with a title", "0–1": "with or without a title"}
+
+
+def world_name(visual_signal: float, text_signal: float) -> str:
+    """What explains behaviour in a world of the demo, such as "pictures and titles"."""
+    parts = [what for what, signal in (("pictures", visual_signal), ("titles", text_signal)) if signal]
+    return " and ".join(parts) or "neither"
+
+
+def arm_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
+    """What each arm adds to the ID alone: the columns of ``comparisons.gains``, with ``arm`` in front.
+
+    An arm with fewer seeds is compared with the ID's runs of these.
+
+    Raises:
+        InputError: the ID has no run of a seed, or the runs differ in test cases.
+    """
+    parts = [
+        gains(runs, of_seeds(experiment[BASE], runs), names).assign(arm=arm)
+        for arm, runs in experiment.items()
+        if arm != BASE
+    ]
+    return first_columns(pd.concat(parts, ignore_index=True), "arm")
+
+
+def planted_table(
+    worlds: Mapping[tuple[float, float], Mapping[str, Sequence[Run]]], names: tuple[str, str]
+) -> pd.DataFrame:
+    """MRR of every arm in worlds where pictures, titles, both or neither explain behaviour: a row a world and domain.
+
+    Args:
+        worlds: runs by (visual_signal, text_signal).
+    """
+    rows = []
+    for dials, experiment in worlds.items():
+        table = over_seeds(experiment, names, "sampled_999", ("MRR",)).pivot(
+            index="Target", columns="Model", values="MRR"
+        )
+        rows += [
+            {"Explained by": world_name(*dials), "Target": name} | table.loc[name, list(experiment)].to_dict()
+            for name in names
+        ]
+    return pd.DataFrame(rows)
+
+
+def planted_gains(
+    worlds: Mapping[tuple[float, float], Mapping[str, Sequence[Run]]], names: tuple[str, str]
+) -> pd.DataFrame:
+    """``arm_gains`` of every world, with ``world`` in front."""
+    parts = [arm_gains(experiment, names).assign(world=world_name(*dials)) for dials, experiment in worlds.items()]
+    return first_columns(pd.concat(parts, ignore_index=True), "world")
+
+
+def planted_verdict(table: pd.DataFrame) -> str:
+    """What ``planted_gains`` says: which arms gain beyond noise in which world, and which lose, a sentence a world."""
+    sentences = []
+    for world, part in table.groupby("world", sort=False):
+        told = []
+        for verdict, word in (("a gain", "gain"), ("a loss", "lose"), ("within noise", "change nothing beyond noise")):
+            found = [
+                f"{escape(row.arm)} ({escape(row.domain)}, {signed(row.gain)} ± {row.noise:.2f})"
+                for row in part[part["verdict"] == verdict].itertuples()
+            ]
+            if found:
+                told.append(f"{'; '.join(found)} {word}")
+        where = "neither pictures nor titles explain" if world == "neither" else f"{world} explain"
+        sentences.append(f"- Where **{where}** behaviour: {'. '.join(told)}.")
+    return "\n".join(sentences)
+
+
+def by_title(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
+    """What texts add to the ID alone for targets with and without a title, a row an arm, domain and group.
+
+    Where a domain has too few of one group to tell it apart, both are one.
+
+    Args:
+        table: ``subgroups.load_properties``; it has to know ``titled``.
+
+    Returns:
+        ``Arm``, ``Target``, ``The target is``, ``Cases``, ``Gain`` in points, and its 95 % bootstrap interval over test
+        cases, ``From`` and ``To``.
+    """
+    parts = []
+    for arm, runs in experiment.items():
+        for name, code in zip(names, "xy", strict=True) if arm != BASE else ():
+            part = gain_by_group(table, runs, of_seeds(experiment[BASE], runs), "titled", domain=code)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "Arm": arm,
+                        "Target": name,
+                        "The target is": part["group"].map(HAS_TITLE).astype(str),
+                        "Cases": part["cases"],
+                        "Gain": part["gain"],
+                        "From": part["low"],
+                        "To": part["high"],
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
+
+
+def gain_panels(
+    table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], along: str
+) -> dict[tuple[str, str], pd.DataFrame]:
+    """``subgroups.gain_by_group`` of every arm over the ID alone, by the title of a panel and what its axis shows."""
+    return {
+        (f"{arm}: {name}", PROPERTY_NAMES[along]): gain_by_group(
+            table, runs, of_seeds(experiment[BASE], runs), along, domain=code
+        )
+        for arm, runs in experiment.items()
+        if arm != BASE
+        for name, code in zip(names, "xy", strict=True)
+    }
+
+
+def modalities_verdict(table: pd.DataFrame) -> str:
+    """What ``arm_gains`` says, in a sentence an arm."""
+    sentences = []
+    for arm, part in table.groupby("arm", sort=False):
+        words = "; ".join(
+            f"{escape(row.domain)} {signed(row.gain)} ± {row.noise:.2f}, {row.verdict}" for row in part.itertuples()
+        )
+        sentences.append(f"**{escape(arm)}** against the ID alone: {words}.")
+    return " ".join(sentences)
+
+
+def world_gains(table: pd.DataFrame) -> Figure:
+    """What every arm adds to the ID alone, by what explains behaviour in a world: a panel a domain, whiskers of noise.
+
+    Args:
+        table: of ``modalities.planted_gains``.
+    """
+    domains, worlds, arms = (list(table[name].unique()) for name in ("domain", "world", "arm"))
+    fig, axes = subplots(len(domains), height=3.1, sharey=True)
+    for ax, domain in zip(axes, domains, strict=True):
+        ax.axhline(0, color="#111827", linewidth=1)
+        for number, (arm, colour, marker) in enumerate(zip(arms, (BLUE, ORANGE, PLUM), "os^", strict=False)):
+            part = table[(table["domain"] == domain) & (table["arm"] == arm)].set_index("world").loc[worlds]
+            places = np.arange(len(worlds)) + 0.2 * (number - (len(arms) - 1) / 2)
+            ax.errorbar(
+                places,
+                part["gain"],
+                yerr=part["noise"],
+                color=colour,
+                marker=marker,
+                markersize=6,
+                linestyle="",
+                capsize=2.5,
+                label=arm,
+            )
+        ax.set(
+            title=domain,
+            xticks=range(len(worlds)),
+            xlim=(-0.5, len(worlds) - 0.5),
+            xticklabels=[textwrap.fill(world, 9) for world in worlds],
+            xlabel="what explains behaviour",
+        )
+        ax.grid(False, axis="x")
+    axes[0].set_ylabel("gain over the ID alone (points)")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(arms))
+    return fig
+
+
+def text_map(places: np.ndarray, groups: Sequence[str], in_x: np.ndarray, names: tuple[str, str]) -> Figure:
+    """Items on a flat map of their texts, a colour a group; the group is named where most of its items of a domain are.
+
+    Args:
+        places: (R, 2) of ``tables.flat_map``.
+        groups: (R,) such as the themes that titles name.
+        in_x: (R,) bool, items of X: dots; those of Y are crosses.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH, 4.6))
+    groups = np.asarray(groups)
+    labels = sorted(set(groups))
+    for label, colour in zip(labels, sns.husl_palette(len(labels), l=0.55), strict=True):
+        for marker, inside in (("o", in_x), ("x", ~in_x)):
+            chosen = (groups == label) & inside
+            ax.scatter(*places[chosen].T, color=[colour], marker=marker, s=16, linewidth=1.0, alpha=0.8)
+        centre = np.median(places[groups == label], axis=0)
+        ax.text(
+            *centre,
+            label,
+            fontsize=8,
+            ha="center",
+            va="center",
+            zorder=5,
+            bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colour, "alpha": 0.85},
+        )
+    ax.legend(
+        handles=[
+            plt.Line2D([], [], marker=marker, color=GREY, linestyle="", label=name)
+            for name, marker in zip(names, "ox", strict=True)
+        ],
+        loc="upper right",
+    )
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    return fig
+
+
+def enhancement_costs() -> pd.DataFrame:
+    """The shipped estimates of ``enhance --dry-run --keep``, for a page."""
+    kept = pd.read_csv(results_dir() / "enhancement.csv")
+    return pd.DataFrame(
+        {
+            "Data": [unbroken(data_title(row.source, row.scenario)) for row in kept.itertuples()],
+            "Titles": kept["titles"],
+            "Items without": kept["without_title"],
+            "Prompt tokens": kept["prompt_tokens"],
+            "Answer tokens": kept["answer_tokens"],
+            "USD": kept["cost"],
+        }
+    )
+
+
+def enhanced_examples(scenario: Scenario, count: int = 2, seed: int = 0) -> pd.DataFrame:
+    """Some titles of each domain of the demo, and the texts rules make of them: ``Domain``, ``Title``, ``Text``."""
+    from ifcdsr_core.features.texts import item_texts
+
+    enhanced, domain = item_texts(scenario, "rules"), scenario.items["domain"].to_numpy()
+    rows = [
+        row for code in "xy" for row in np.random.default_rng(seed).permutation(np.flatnonzero(domain == code))[:count]
+    ]
+    return pd.DataFrame(
+        [
+            (
+                scenario.domain_names["xy".index(domain[row])],
+                scenario.items["title"].iloc[row],
+                enhanced[row].removeprefix(scenario.items["title"].iloc[row]).lstrip(". "),
+            )
+            for row in rows
+        ],
+        columns=["Domain", "Title", "Added by rules"],
+    )

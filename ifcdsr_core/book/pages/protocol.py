@@ -1,0 +1,78 @@
+"""Page 04b, protocol: among how many items the target is ranked, and what that does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from ifcdsr_core.book.figures import nothing, subplots
+from ifcdsr_core.book.markup import escape
+
+
+def protocol_verdict(table: pd.DataFrame) -> str:
+    """What ``both_protocols`` says, in a sentence a domain."""
+    from scipy.stats import kendalltau
+
+    sentences = []
+    for name, part in table.groupby("Target", sort=False):
+        places = part[[column for column in part if column.startswith("Place")]]
+        first = [part["Model"].iloc[places[column].argmin()] for column in places]
+        moved = int((places.iloc[:, 0] != places.iloc[:, 1]).sum())
+        same = (
+            escape(first[0]) + " is first under both"
+            if first[0] == first[1]
+            else f"{escape(first[0])} is first against 999 negatives, {escape(first[1])} among all items"
+        )
+        tau = kendalltau(places.iloc[:, 0], places.iloc[:, 1]).statistic
+        sentences.append(
+            f"**{escape(name)}**: {same}; {moved} of {len(part)} models change their place "
+            f"(rank correlation, Kendall's τ, {tau:.2f}); the numbers differ by a factor of "
+            f"{part['Ratio'].min():.1f} to {part['Ratio'].max():.1f}."
+        )
+    return " ".join(sentences)
+
+
+def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
+    """Expected MRR by the number of negatives, a curve a model, as a multiple of the models' geometric mean at each.
+
+    All fall by factors of ten as candidates are added: only beside each other can it be seen which fall faster. A panel
+    a data set and domain.
+
+    Args:
+        values: ``comparisons.over_candidates`` under the title of each data set.
+    """
+    panels = [
+        (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
+    ]
+    fig, axes = subplots(max(1, len(panels)), height=3.0 if panels else 0.2)
+    if not panels:
+        nothing(axes[0])
+    for ax, (title, domain, part) in zip(axes, panels, strict=False):
+        labels = list(part["label"].unique())
+        for label, colour in zip(labels, sns.color_palette("colorblind", len(labels)), strict=True):
+            curve = part[part["label"] == label]
+            mean = np.exp(np.log(part["MRR"]).groupby(part["negatives"]).mean())
+            counted = label in ("Popularity", "Co-occurrence")
+            ax.plot(
+                curve["negatives"],
+                curve["MRR"] / mean[curve["negatives"]].to_numpy(),
+                color=colour,
+                label=label,
+                linestyle="--" if counted else "-",
+                linewidth=2.4 if label.startswith("IFCDSR") else 1.3,
+            )
+        ax.axvline(999, color="#111827", linewidth=1, linestyle=":", zorder=1)
+        ax.set(
+            title=f"{domain} {title.partition(' ')[2]}",
+            xscale="log",
+            xlabel="negatives",
+            ylabel="MRR / mean of the models",
+        )
+    if panels:
+        handles, labels = axes[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside lower center", ncols=4)
+    return fig

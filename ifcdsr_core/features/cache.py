@@ -1,0 +1,280 @@
+"""Frozen features of a scenario's items, whatever made them (``images``, ``texts``): one cache for all.
+
+A cache file is found by what it was made of: encoder, weights, preprocessing, and the items' pictures or texts. An item
+without a usable picture or text gets the mean of the usable features of its own domain, or of all where its domain has
+none, scaled to length one; ``Features.missing`` marks it.
+
+Matrices are memory-mapped: they may be larger than memory, and processes on a machine share them. Finding cached
+features takes only numpy and safetensors: open_clip, torch and PIL are imported where they compute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.features.clip import ImageTower, TextTower, file_sha256, first_line, parse_encoder
+from ifcdsr_core.paths import data_dir, new_file
+from ifcdsr_core.scenario import DOMAINS, Scenario
+
+_CONTENT = {"image": "pictures_sha256", "text": "texts_sha256"}  # modality -> what its record says of the items
+_METADATA = (
+    "encoder",
+    "weights_sha256",
+    "preprocessing",
+    "items_sha256",
+    "scenario_fingerprint",
+    "fingerprint",
+    "content_sha256",
+    "shape",
+)
+_ROWS = 1 << 16  # worked on at a time, where a matrix may be larger than memory
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of the pictures or texts of a scenario's items.
+
+    Attributes:
+        matrix: (num_items, e) float32, rows of length one; row i - 1 belongs to item i.
+        encoder: what made them, ``lexical``, ``small_clip`` or ``<open_clip model>/<tag or file name>``.
+        fingerprint: SHA-256 of encoder, weights, preprocessing, source ids and picture files or texts.
+        missing: (num_items,) bool, True where the row is the fallback.
+        long: texts that did not fit into the encoder and were encoded in parts.
+        unknown: share of the texts' words that the small CLIP does not know.
+    """
+
+    matrix: np.ndarray
+    encoder: str
+    fingerprint: str
+    missing: np.ndarray
+    long: int = 0
+    unknown: float = 0.0
+
+
+def encoder_record(encoder: str, others: tuple[str, ...] = ()) -> dict[str, str]:
+    """What is known of a CLIP before it is loaded: its name and, where no tag has to be downloaded first, its weights.
+
+    Arguments and errors are those of ``parse_encoder``.
+    """
+    name, weights = parse_encoder(encoder, others)
+    return {"encoder": name} | ({"weights_sha256": file_sha256(weights)} if weights else {})
+
+
+def tower_record(tower: ImageTower | TextTower, device: str) -> dict[str, str]:
+    """What else is known once it is loaded."""
+    return {
+        "weights_sha256": tower.weights_sha256,
+        "preprocessing": tower.preprocessing,
+        "reference_sha256": tower.reference_sha256(),
+        "device": device,
+    }
+
+
+def find_features(scenario: Scenario, made_of: dict[str, str]) -> Features | None:
+    """The cached features of which all of ``made_of`` is recorded, or None.
+
+    Raises:
+        InputError: a cache file of this scenario, modality and encoder is damaged or will not do.
+    """
+    folder, stem = _place(scenario, made_of)
+    for path in sorted(folder.glob(f"{stem}*.safetensors")):
+        recorded = _read_metadata(path)
+        if made_of.items() <= recorded.items():
+            return load_features(path, scenario)
+    return None
+
+
+def save_features(
+    scenario: Scenario,
+    raw: np.ndarray,
+    missing: np.ndarray,
+    made_of: dict[str, str],
+    long: int = 0,
+    unknown: float = 0.0,
+) -> Features:
+    """Fill the missing rows of raw features (num_items, e), in place, and write a cache file, whole or not at all.
+
+    Args:
+        raw: float32; may be memory-mapped.
+        made_of: ``encoder``, ``weights_sha256``, ``preprocessing``, and ``pictures_sha256`` or ``texts_sha256``, which
+            make the fingerprint; and what else is worth recording.
+
+    Raises:
+        InputError: the encoder made something that is not a number, or infinite.
+    """
+    matrix = fill_missing(raw, missing, scenario)
+    if not _finite(matrix):
+        raise InputError(f"{made_of['encoder']} made features that are not finite numbers: choose another encoder")
+    fingerprint = _fingerprint(made_of)
+    recorded = made_of | {
+        "items_sha256": _items_sha256(scenario),
+        "scenario_fingerprint": scenario.fingerprint,
+        "content_sha256": _content_sha256(matrix, missing),
+        "shape": json.dumps(matrix.shape),
+        "long": str(long),
+        "unknown": repr(unknown),
+        "fingerprint": fingerprint,
+    }
+    folder, stem = _place(scenario, made_of)
+    final = folder / f"{stem}{fingerprint[:12]}.safetensors"
+    with new_file(final) as path:
+        # as one entry: the library writes several in an order that changes from file to file
+        save_file(
+            {"features": matrix, "missing": missing.astype(np.uint8)},
+            path,
+            metadata={"record": json.dumps(recorded, sort_keys=True)},
+        )
+    return load_features(final, scenario)
+
+
+def parts_folder(scenario: Scenario, made_of: dict[str, str], settings: str) -> Path:
+    """Where parts of features wait until all are there; another for other settings."""
+    folder, stem = _place(scenario, made_of)
+    return folder / f".{stem}{_fingerprint(made_of)[:12]}-{settings}"
+
+
+def load_features(path: Path, scenario: Scenario) -> Features:
+    """Read a cache file.
+
+    Raises:
+        InputError: the file is damaged, or holds features of another number of items, of other items, or none a model
+            could use (not a number, infinite).
+    """
+    path = Path(path)
+    recorded = _read_metadata(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            missing = file.get_tensor("missing").astype(bool)
+        matrix = _mapped(path, "features")
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if matrix.ndim != 2 or len(matrix) != scenario.num_items or missing.shape != (len(matrix),):
+        raise InputError(
+            f"{path} has features of shape {matrix.shape}: {scenario.source}/{scenario.name} has "
+            f"{scenario.num_items} items; embed them"
+        )
+    if recorded["items_sha256"] != _items_sha256(scenario):
+        raise InputError(
+            f"{path} has features of other items than those of {scenario.source}/{scenario.name}: embed these"
+        )
+    if not _finite(matrix):
+        raise InputError(f"{path} has features that are not finite numbers: delete it and embed the items again")
+    if recorded["content_sha256"] != _content_sha256(matrix, missing):
+        raise _damaged(path, "its content is not what it was when it was written")
+    return Features(
+        matrix,
+        recorded["encoder"],
+        recorded["fingerprint"],
+        missing,
+        int(recorded.get("long", 0)),
+        float(recorded.get("unknown", 0)),
+    )
+
+
+def fill_missing(raw: np.ndarray, missing: np.ndarray, scenario: Scenario) -> np.ndarray:
+    """Fill the rows of missing items with the mean of their domain's others, and scale all rows to length one.
+
+    Works in ``raw`` (num_items, e), some rows at a time, and returns it.
+    """
+    domain = scenario.items["domain"].to_numpy()
+    for name in DOMAINS:
+        usable = (domain == name) & ~missing
+        if (rows := (domain == name) & missing).any():
+            raw[rows] = _mean(raw, np.flatnonzero(usable if usable.any() else ~missing))
+    for start in range(0, len(raw), _ROWS):
+        part = raw[start : start + _ROWS]
+        part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
+    return raw
+
+
+def _mean(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Mean of some rows, (e,). They are added one after the other, as numpy does: the same however they are cut."""
+    total = np.zeros((1, matrix.shape[1]), dtype=matrix.dtype)
+    for start in range(0, len(rows), _ROWS):
+        total = np.concatenate([total, matrix[rows[start : start + _ROWS]]]).sum(axis=0, keepdims=True)
+    return total[0] / len(rows)
+
+
+def _finite(matrix: np.ndarray) -> bool:
+    """Whether all are numbers, without as many truth values."""
+    return bool(np.isfinite(matrix.min()) and np.isfinite(matrix.max()))
+
+
+def _mapped(path: Path, name: str) -> np.ndarray:
+    """A float32 tensor of a safetensors file, memory-mapped; writing to it changes the copy in memory alone.
+
+    The format is 8 bytes with the length of a JSON header, the header, the tensors
+    (https://github.com/huggingface/safetensors); the library itself copies what it reads.
+    """
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        described = json.loads(file.read(length))[name]
+    if described["dtype"] != "F32":
+        raise ValueError(f"{name} are {described['dtype']}, not F32")
+    return np.asarray(np.memmap(path, "<f4", "c", 8 + length + described["data_offsets"][0], tuple(described["shape"])))
+
+
+def contents_sha256(scenario: Scenario, contents: Iterable[bytes | None]) -> str:
+    """SHA-256 of source ids and of the bytes of each item's picture or text, a missing one told from an empty one."""
+    digest = hashlib.sha256()
+    for source_id, content in zip(scenario.items["source_id"], contents, strict=True):
+        digest.update(f"{source_id}\x1f{'-' if content is None else len(content)}\n".encode() + (content or b""))
+    return digest.hexdigest()
+
+
+def _items_sha256(scenario: Scenario) -> str:
+    """SHA-256 of which items these are: domains and source ids in id order."""
+    items = scenario.items
+    return hashlib.sha256("\x1f".join(items["domain"] + items["source_id"].astype(str)).encode()).hexdigest()
+
+
+def _content_sha256(matrix: np.ndarray, missing: np.ndarray) -> str:
+    """SHA-256 of what is stored; safetensors itself has no checksum."""
+    digest = hashlib.sha256(f"{matrix.shape}".encode())
+    digest.update(np.ascontiguousarray(matrix, dtype="<f4"))
+    digest.update(missing.astype(np.uint8))
+    return digest.hexdigest()
+
+
+def _fingerprint(recorded: dict[str, str]) -> str:
+    made_of = ("encoder", "weights_sha256", "preprocessing", _CONTENT[_modality(recorded)])
+    return hashlib.sha256("\x1f".join(recorded[key] for key in made_of).encode()).hexdigest()
+
+
+def _modality(recorded: dict[str, str]) -> str:
+    return "text" if _CONTENT["text"] in recorded else "image"
+
+
+def _place(scenario: Scenario, made_of: dict[str, str]) -> tuple[Path, str]:
+    """Folder and beginning of the names of cache files."""
+    modality = {"image": "", "text": "text-"}[_modality(made_of)]
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", made_of["encoder"])
+    return data_dir() / "features", f"{scenario.source}-{scenario.name}-{modality}{slug}-"
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    """What a cache file says of itself."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            recorded = file.metadata() or {}
+        recorded = json.loads(recorded["record"]) if "record" in recorded else recorded  # flat in earlier versions
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(path, error) from error
+    absent = [key for key in (*_METADATA, _CONTENT[_modality(recorded)]) if key not in recorded]
+    if absent or _fingerprint(recorded) != recorded["fingerprint"]:
+        raise _damaged(path, f"no {absent[0]} is recorded" if absent else "its fingerprint does not fit its record")
+    return recorded
+
+
+def _damaged(path: Path, reason: Exception | str) -> InputError:
+    return InputError(f"{path} can't be used as features ({first_line(reason)}): delete it and embed the items again")

@@ -1,0 +1,249 @@
+"""Frozen features of a scenario's item texts: which text an item has, and the encoders that make a vector of it.
+
+LLM-EMF (https://arxiv.org/abs/2506.17966) embeds what an LLM says of an item's title by CLIP's text encoder; the plain
+title and an encoder that knows words only by where they occur are there to compare with.
+
+An item without a text, or without a word that the encoder knows, gets the mean of its domain's other features, as an
+item without a picture does; both share one cache (``features``). Finding cached features takes only numpy and
+safetensors: torch, open_clip and sklearn are imported where they compute.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from ifcdsr_core.errors import InputError, usable_device
+from ifcdsr_core.features.cache import (
+    Features,
+    contents_sha256,
+    encoder_record,
+    find_features,
+    save_features,
+    tower_record,
+)
+from ifcdsr_core.features.clip import TextTower, text_tower
+from ifcdsr_core.scenario import DOMAINS, Scenario
+
+if TYPE_CHECKING:
+    from ifcdsr_core.features.enhanced_titles import Enhancement
+
+
+LEXICAL = "lexical"
+DIMENSIONS = 512  # as many as CLIP's, where the words allow it
+# Words of two or more characters with a letter among them: numbers alone are sizes and copies.
+_LEXICAL = {
+    "lowercase": True,
+    "strip_accents": "unicode",
+    "sublinear_tf": True,
+    "min_df": 2,
+    "token_pattern": r"(?u)\b(?=\w*[^\W\d_])\w\w+\b",
+}
+
+
+def item_texts(scenario: Scenario, text: str = "title") -> list[str | None]:
+    """The text of each item in id order, None where it has no title.
+
+    Args:
+        text: ``title``: the title as it is; ``rules`` (the demo's): the title enhanced without an LLM; ``llm:<model>``:
+            the title enhanced by what that model was asked for, or the plain title where it has no answer.
+
+    Raises:
+        InputError: unknown text, ``rules`` for another source than the demo, no item that the model has enhanced.
+    """
+    return [
+        enhancement.text(title) if title and enhancement else title
+        for title, enhancement in zip(_titles(scenario), _enhancements(scenario, text), strict=True)
+    ]
+
+
+def text_counts(scenario: Scenario, text: str = "title") -> pd.DataFrame:
+    """Where the items' texts come from: ``Domain``, ``Items``, ``Enhanced``, ``Plain title``, ``None``.
+
+    Raises:
+        InputError: as ``item_texts``.
+    """
+    titled = np.array([title is not None for title in _titles(scenario)])
+    enhanced = titled & np.array([enhancement is not None for enhancement in _enhancements(scenario, text)])
+    rows = []
+    for domain, name in zip(DOMAINS, scenario.domain_names, strict=True):
+        here = (scenario.items["domain"] == domain).to_numpy()
+        rows.append((name, *(int((here & part).sum()) for part in (here, enhanced, titled & ~enhanced, ~titled))))
+    return pd.DataFrame(rows, columns=["Domain", "Items", "Enhanced", "Plain title", "None"])
+
+
+def _titles(scenario: Scenario) -> list[str | None]:
+    return [title if isinstance(title, str) and title.strip() else None for title in scenario.items["title"]]
+
+
+def _enhancements(scenario: Scenario, text: str) -> list[Enhancement | None]:
+    """What is known of each item beyond its title, in id order."""
+    if text == "title":
+        return [None] * scenario.num_items
+    if text == "rules":
+        from ifcdsr_core.features.enhanced_titles import by_rules
+
+        return by_rules(scenario.items, scenario.domain_names)
+    kind, _, model = text.partition(":")
+    if kind != "llm" or not model:
+        raise InputError(f"unknown text {text!r}: choose title, rules, or llm:<model>")
+    from ifcdsr_core.features.enhanced_titles import stored
+
+    known, names = stored(model), dict(zip(DOMAINS, scenario.domain_names, strict=True))
+    found = [
+        known.get((names[domain], title))
+        for domain, title in zip(scenario.items["domain"], _titles(scenario), strict=True)
+    ]
+    if not any(found):
+        raise InputError(
+            f"{model} has enhanced no title of {scenario.source}/{scenario.name} yet: ask it with "
+            f"python -m ifcdsr_core enhance --source {scenario.source} --scenario {scenario.name} (and the "
+            "source's options), or use text=title"
+        )
+    return found
+
+
+def embed_texts(
+    scenario: Scenario,
+    text: str = "title",
+    encoder: str = LEXICAL,
+    device: str = "cpu",
+    batch_size: int = 256,
+    progress: bool = True,
+) -> Features:
+    """Features of the texts of a scenario's items: those in ``data/features`` if made of the same, else new ones.
+
+    Args:
+        text: as of ``item_texts``.
+        encoder: ``lexical``: TF-IDF of words, reduced by a truncated SVD; or a CLIP, named as for pictures:
+            ``small_clip``, or ``<open_clip model>/<tag or path of the weights>``.
+        device: ``cpu`` or ``cuda``, for a CLIP.
+        batch_size: texts, or parts of long ones, at a time; does not change the features but for rounding.
+        progress: show a bar in a terminal.
+
+    Raises:
+        InputError: unknown text or encoder, weights that can't be had or read, a tokenizer that is not CLIP's, no item
+            with a text or with a known word, a damaged cache file.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}: it must be at least 1")
+    made_of = _lexical_record() if encoder == LEXICAL else encoder_record(encoder, (LEXICAL,))
+    texts = item_texts(scenario, text)
+    if not any(texts):
+        raise InputError(f"scenario {scenario.source}/{scenario.name} has no texts: train with text_fusion=false")
+    made_of["texts_sha256"] = contents_sha256(scenario, (one and one.encode() for one in texts))
+    if (found := find_features(scenario, made_of)) is not None:
+        return found
+    if encoder == LEXICAL:
+        import sklearn
+
+        raw, missing = lexical(texts)
+        return save_features(scenario, raw, missing, made_of | {"sklearn": sklearn.__version__})
+    tower = text_tower(encoder, usable_device(device))
+    raw, missing, long, unknown = by_clip(texts, tower, batch_size, progress)
+    return save_features(scenario, raw, missing, made_of | tower_record(tower, device), long, unknown)
+
+
+def lexical(texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Latent semantic analysis (Deerwester et al., JASIS 1990): TF-IDF of words, reduced by a truncated SVD.
+
+    It knows nothing but these texts, so it tells what plain words are worth where no language model is at hand.
+
+    Returns:
+        Raw features (number of texts, at most DIMENSIONS) float32, rows of length one, zero where there is no known
+        word; and where that is, (number of texts,) bool.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from threadpoolctl import threadpool_limits
+
+    try:
+        counts = TfidfVectorizer(**_LEXICAL).fit_transform([text or "" for text in texts])  # (V, words)
+    except ValueError as error:  # raised where no word occurs twice
+        raise InputError("the items' texts have no word in common: use text_fusion=false") from error
+    if counts.shape[1] < 2:  # the SVD takes no less
+        raise InputError("the items' texts have fewer than two words in common: use text_fusion=false")
+    missing = counts.getnnz(axis=1) == 0
+    size = min(DIMENSIONS, counts.shape[1], len(texts) - 1)
+    size -= size % 2 if size > 1 else 0  # attention has two heads
+    with threadpool_limits(1):  # another number of threads rounds differently
+        raw = TruncatedSVD(size, random_state=0).fit_transform(counts)
+    length = np.linalg.norm(raw, axis=1, keepdims=True)
+    return (raw / np.maximum(length, 1e-12)).astype(np.float32), missing
+
+
+def _lexical_record() -> dict[str, str]:
+    return {
+        "encoder": LEXICAL,
+        "weights_sha256": "",
+        "preprocessing": json.dumps(_LEXICAL | {"dimensions": DIMENSIONS}, sort_keys=True),
+    }
+
+
+def by_clip(
+    texts: list[str | None], tower: TextTower, batch_size: int, progress: bool
+) -> tuple[np.ndarray, np.ndarray, int, float]:
+    """CLIP's text features; a text longer than its context is the mean of its parts, scaled to length one.
+
+    Returns:
+        Raw features (number of texts, e) float32, rows of length one, zero where there is no known word; where that is,
+        (number of texts,) bool; how many texts were long; and the share of unknown words.
+
+    Raises:
+        InputError: no text has a word that the encoder knows.
+    """
+    import torch
+
+    matrix, counts = None, {"long": 0, "words": 0, "unknown": 0}
+    # disable=None: a bar in a terminal only, nothing in a notebook or a log
+    with (
+        torch.inference_mode(),
+        tqdm(total=len(texts), desc="embedding texts", unit="text", disable=None if progress else True) as bar,
+    ):
+        for rows, parts in _batches(texts, tower, batch_size, bar, counts):
+            features = tower.encode(tower.framed(parts)).float().cpu().numpy()  # (B, e)
+            if matrix is None:
+                matrix = np.zeros((len(texts), features.shape[1]), dtype=np.float32)
+            np.add.at(matrix, rows, features)  # a long text's parts may be in several batches
+    if matrix is None:
+        raise InputError(
+            "the items' texts have no word that the encoder knows: choose another, or use text_fusion=false"
+        )
+    length = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return matrix / np.maximum(length, 1e-12), length[:, 0] == 0, counts["long"], counts["unknown"] / counts["words"]
+
+
+def _batches(
+    texts: list[str | None], tower: TextTower, batch_size: int, bar: tqdm, counts: dict[str, int]
+) -> Iterator[tuple[list[int], list[list[int]]]]:
+    """Row numbers and token ids of the texts with a known word, in parts, up to ``batch_size`` at a time."""
+    rows, parts = [], []
+    for row, text in enumerate(texts):
+        bar.update()
+        ids, unknown = tower.token_ids(text or "")
+        counts["words"] += len(ids) + unknown
+        counts["unknown"] += unknown
+        if not ids:
+            continue
+        chunks = even_chunks(ids, tower.context_length - 2)  # start and end take two places
+        counts["long"] += len(chunks) > 1
+        for chunk in chunks:
+            rows.append(row)
+            parts.append(chunk)
+            if len(rows) == batch_size:
+                yield rows, parts
+                rows, parts = [], []
+    if rows:
+        yield rows, parts
+
+
+def even_chunks(ids: list[int], size: int) -> list[list[int]]:
+    """As few parts of at most ``size`` as there can be, as even as can be: a last part of one token would weigh in the
+    mean as much as a full one."""
+    number = -(-len(ids) // size)
+    return [part.tolist() for part in np.array_split(np.array(ids), number)]

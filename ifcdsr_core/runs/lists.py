@@ -1,0 +1,489 @@
+"""The book's experiments: named lists of runs, and the settings they share.
+
+An experiment is a dict from the label of a table's row or column to its configurations, one per seed. ``run_all`` carries
+one out; finished runs are found again, so it can be killed and continued.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.models import COUNTING, MODELS
+from ifcdsr_core.models.ifcdsr import IFCDSR
+from ifcdsr_core.runs.config import Experiment, RunConfig
+from ifcdsr_core.runs.grid import chosen
+from ifcdsr_core.runs.store import Run, shipped, shipped_dir
+
+# What one needs to know to redo the numbers: small models for the small demo, the paper's sizes for the paper's data.
+DEMO = dict(source="demo", epochs=30, patience=8, batch_size=64, learning_rate=1e-2)
+DEMO_SIZE = dict(hidden_size=64, inner_size=64)
+REAL = dict(patience=3, batch_size=128, learning_rate=1e-3, train_negatives=8192, precision="bfloat16")
+# Chosen for two processors; the paper trains 100 epochs on a GPU. LLMCDSR's histories reach 150 items, C2DSR's 14.
+REAL_OF_SOURCE = {
+    "c2dsr": dict(epochs=8, train_on="valid"),
+    "llmcdsr": dict(epochs=2, max_seq_len=20),
+    "amazon": dict(epochs=8),
+}
+
+# The paper's grid. The demo has a hundredth of the paper's training steps, so its learning rates are ten times larger.
+GRID_L2 = (1e-4, 5e-5, 1e-5)
+SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
+MAKERS = 24  # named by titles in the worlds where titles are to tell something
+TITLED = {"c2dsr": {"titles": True}}  # source options by which items get titles, where that is no matter of course
+GRID_LEARNING_RATES = {
+    "demo": (1e-2, 5e-3, 1e-3),
+    "c2dsr": (1e-3, 5e-4, 1e-4),
+    "llmcdsr": (1e-3, 5e-4, 1e-4),
+    "amazon": (1e-3, 5e-4, 1e-4),
+}
+
+
+def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
+    """Run settings and model options of the book for a source, a scenario and a model.
+
+    Learning rate and L2 are those that ``grid`` found, where its outcome is shipped: that of the scenario, or else of the
+    source's other one.
+    """
+    tuned = chosen(source, scenario, model)
+    if source == "demo":
+        known = MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
+        return DEMO | tuned, {name: value for name, value in DEMO_SIZE.items() if name in known}
+    return REAL | REAL_OF_SOURCE[choose("source", source, REAL_OF_SOURCE)] | dict(source=source) | tuned, {}
+
+
+def configurations(
+    model: str,
+    scenario: str,
+    seeds: Iterable[int],
+    source: str = "demo",
+    *,
+    source_options: dict | None = None,
+    model_options: dict | None = None,
+    **changes,
+) -> list[RunConfig]:
+    """The book's configuration of one model, for each seed, with ``changes`` to it."""
+    common, options = settings(source, scenario, model)
+    return [
+        RunConfig(
+            scenario=scenario,
+            model=model,
+            seed=seed,
+            source_options=source_options or {},
+            model_options={**options, **(model_options or {})},
+            **{**common, **changes},
+        )
+        for seed in seeds
+    ]
+
+
+# --- the lists --------------------------------------------------------------------------------------------------------
+
+
+def comparison(
+    scenario: str,
+    seeds: Iterable[int] = (0, 1, 2),
+    source: str = "demo",
+    models: Iterable[str] | None = None,
+    **changes,
+) -> Experiment:
+    """Tables 2 and 3: all models, or some, under the names that tables give them.
+
+    Real data have no pictures here: IFCDSR and LLM-EMF then run without. LLM-EMF's texts are plain titles, which the
+    paper's data take from LLMCDSR's. What only counts has no seed and is run once.
+    """
+    rows: Experiment = {}
+    for model in models or MODELS:
+        multimodal, without = issubclass(MODELS[choose("model", model, MODELS)], IFCDSR), []
+        more = dict(changes)
+        if model == "llm_emf":
+            without.append("plain titles")
+            more["source_options"] = {**TITLED.get(source, {}), **changes.get("source_options", {})}
+        if multimodal and source != "demo":
+            without.append("no images")
+            more["model_options"] = {"image_fusion": False}
+        label = MODELS[model].title + (f" ({', '.join(without)})" if without else "")
+        rows[label] = configurations(model, scenario, [0] if model in COUNTING else seeds, source, **more)
+    return rows
+
+
+def ablation(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+    """Table 4: its three columns; real data have no pictures here, and lack those with images."""
+    columns = {"original framework": {"image_fusion": False, "multiple_attention": False}}
+    if source == "demo":
+        columns["+ image fusion"] = {"image_fusion": True, "multiple_attention": False}
+        columns["+ multiple attention"] = {"image_fusion": True, "multiple_attention": True}
+    else:
+        columns["+ multiple attention (no images)"] = {"image_fusion": False, "multiple_attention": True}
+    return {
+        label: configurations("ifcdsr", scenario, seeds, source, model_options=options, **changes)
+        for label, options in columns.items()
+    }
+
+
+def image_control(scenario: str, visual_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
+    """IFCDSR without images, with them, and with those of other items, where pictures explain so much of behaviour.
+
+    Images of other items are a placebo: as many parameters and as many distinct vectors, but nothing to be learned from
+    them about an item. What they bring is not owed to pictures.
+    """
+    arms = {
+        "without images": ({"image_fusion": False}, {}),
+        "with images": ({}, {}),
+        "with other items' images": ({}, {"shuffle_pictures": 1}),
+    }
+    return {
+        label: configurations(
+            "ifcdsr",
+            scenario,
+            seeds,
+            source_options={"visual_signal": visual_signal},
+            model_options=options,
+            **{**changes, **settings},
+        )
+        for label, (options, settings) in arms.items()
+    }
+
+
+def domain_control(
+    scenario: str, cross_domain_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes
+) -> Experiment:
+    """IFCDSR on the merged sequence alone, on each domain alone, and on all three, where so many tastes carry over."""
+    arms = {
+        "merged sequence alone": {"multiple_attention": False},
+        "own domain alone": {"lambda_1": 0.0, "lambda_2": 0.0},
+        "multiple attention": {},
+    }
+    return {
+        label: configurations(
+            "ifcdsr",
+            scenario,
+            seeds,
+            source_options={"cross_domain_signal": cross_domain_signal},
+            model_options=options,
+            **changes,
+        )
+        for label, options in arms.items()
+    }
+
+
+def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+    """The model over ID, ID and image, ID and text, and all three; real data lack pictures, and have a placebo instead.
+
+    Without text it is IFCDSR; all arms are trained with its learning rate and L2. The placebo gives each item the text of
+    another item of its domain.
+    """
+    arms = {"ID": ("ifcdsr", {"image_fusion": False}, {})}
+    if source == "demo":
+        arms["ID + image"] = ("ifcdsr", {}, {})
+    arms["ID + text"] = ("llm_emf", {"image_fusion": False}, {})
+    if source == "demo":
+        arms["ID + image + text"] = ("llm_emf", {}, {})
+    else:
+        arms["ID + other items' text"] = ("llm_emf", {"image_fusion": False}, {"shuffle_texts": 1})
+    given, alike = changes.pop("source_options", {}), _tuned(source, scenario)
+    return {
+        label: configurations(
+            model,
+            scenario,
+            seeds,
+            source,
+            model_options=options,
+            source_options=(TITLED.get(source, {}) if model == "llm_emf" else {}) | given,
+            **{**alike, **changes, **more},
+        )
+        for label, (model, options, more) in arms.items()
+    }
+
+
+def _tuned(source: str, scenario: str) -> dict:
+    """Learning rate and L2 of IFCDSR, for arms that are to be trained alike."""
+    common, _ = settings(source, scenario, "ifcdsr")
+    return {name: common[name] for name in ("learning_rate", "l2") if name in common}
+
+
+def text_control(scenario: str, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
+    """The model without texts, with them, and with those of other items, where titles explain so much of behaviour.
+
+    Pictures explain nothing here (titles name the kind, which pictures show), and no arm has them. Titles name makers.
+    """
+    dials = {"visual_signal": 0.0, "text_signal": text_signal, "makers": MAKERS}
+    arms = {
+        "without text": ("ifcdsr", {}),
+        "with text": ("llm_emf", {}),
+        "with other items' text": ("llm_emf", {"shuffle_texts": 1}),
+    }
+    return {
+        label: configurations(
+            model,
+            scenario,
+            seeds,
+            source_options=dials,
+            model_options={"image_fusion": False},
+            **{**_tuned("demo", scenario), **changes, **more},
+        )
+        for label, (model, more) in arms.items()
+    }
+
+
+PLANTED = tuple((visual, text) for visual in (0.0, 1.0) for text in (0.0, 1.0))
+
+
+def planted(
+    scenario: str, visual_signal: float, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes
+) -> Experiment:
+    """``modalities`` in a world where pictures and titles explain so much of behaviour."""
+    dials = {"visual_signal": visual_signal, "text_signal": text_signal, "makers": MAKERS}
+    return modalities(scenario, seeds, source_options=dials, **changes)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Another way to read a place where the papers are silent.
+
+    Attributes:
+        gap: its number in the ledger.
+        label: what is different, in words.
+        changes: to the model's configuration, as ``configurations`` takes them.
+        changes_y: those for target domain Y, where each domain has a run of its own.
+        sources: data on which the reading can be told from ours.
+        model: whose configuration is changed.
+    """
+
+    gap: int
+    label: str
+    changes: dict
+    changes_y: dict | None = None
+    sources: tuple[str, ...] = ("demo", "c2dsr")
+    model: str = "ifcdsr"
+
+
+def _options(**options) -> dict:
+    return {"model_options": options}
+
+
+OURS, OURS_TEXT = "as in this book", "LLM-EMF as in this book"  # what readings of either model are compared with
+READINGS = (
+    Reading(1, "temperature 1, the formula as printed", _options(temperature=1.0)),
+    Reading(1, "temperature 0.2", _options(temperature=0.2)),
+    Reading(1, "temperature 0.03", _options(temperature=0.03)),
+    Reading(1, "temperature learned", _options(learn_temperature=True)),
+    Reading(2, "the source domain's branch gives nothing", _options(source_branch="zero")),
+    Reading(5, "items of the same day in random order", {"shuffle_days": 1}),
+    Reading(5, "histories cut to the last 5 items", {"max_seq_len": 5}),
+    Reading(7, "2 layers", _options(num_layers=2)),
+    Reading(7, "1 head", _options(num_heads=1)),
+    Reading(7, "no positions", _options(positions=False)),
+    Reading(7, "bare attention: no positions, no feed-forward part", _options(positions=False, inner_size=0)),
+    Reading(8, "half of the items without a picture", {"source_options": {"missing_pictures": 0.5}}, sources=("demo",)),
+    Reading(9, "a learned projection of the images", _options(image_projection="linear"), sources=("demo",)),
+    Reading(10, "a model of its own for each target domain", _options(target="x"), _options(target="y")),
+    Reading(11, "each domain at its own best epoch", {"select_domain": "x"}, {"select_domain": "y"}),
+    Reading(11, "epoch chosen by the rank among all items", {"select_protocol": "full"}),
+    *(
+        Reading(12, label, changes, sources=("demo",), model="llm_emf")
+        for label, changes in (
+            ("LLM-EMF: a quarter of the rest to the text", _options(text_share=0.25)),
+            ("LLM-EMF: three quarters of the rest to the text", _options(text_share=0.75)),
+            ("LLM-EMF: weights learned", _options(learn_mixing=True)),
+            ("LLM-EMF: titles enhanced by rules", {"text": "rules"}),
+            ("LLM-EMF: titles embedded by the small CLIP", {"text_encoder": "small_clip"}),
+        )
+    ),
+    Reading(15, "loss from 256 sampled items a step", {"train_negatives": 256}, sources=("demo",)),
+    Reading(15, "exact loss", {"train_negatives": 0}, sources=("c2dsr",)),
+)
+
+
+def readings(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+    """The ledger's runs: each model as in this book, and under each other reading that the data can tell from it.
+
+    A reading with a run for each target domain has two rows, its label followed by the domain's letter.
+    """
+    rows = {OURS: ("ifcdsr", {})} | ({OURS_TEXT: ("llm_emf", {})} if source == "demo" else {})
+    for reading in READINGS:
+        if source in reading.sources and reading.changes_y is None:
+            rows[reading.label] = reading.model, reading.changes
+        elif source in reading.sources:
+            rows |= {
+                f"{reading.label}, x": (reading.model, reading.changes),
+                f"{reading.label}, y": (reading.model, reading.changes_y),
+            }
+    return {
+        label: _changed(model, scenario, seeds, source, {**changes, **changed})
+        for label, (model, changed) in rows.items()
+    }
+
+
+# The paper's alpha, lambdas and size are among the values; its learning rates are GRID_LEARNING_RATES of its data.
+SENSITIVITY = {
+    "alpha": (0.0, 0.3, 0.7, 0.9, 1.0),
+    "lambda_1": (0.0, 0.1, 0.3, 1.0),
+    "lambda_2": (0.0, 0.1, 0.4, 1.0),
+    "learning_rate": (1e-3, 2e-3, 5e-3, 1e-2),
+    "hidden_size": (16, 64, 256),
+}
+
+
+def sensitivity(
+    scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes
+) -> dict[str, dict[float, list[RunConfig]]]:
+    """IFCDSR with one hyperparameter at a time at other values: by its name and its value."""
+    return {
+        name: {
+            value: _changed(
+                "ifcdsr",
+                scenario,
+                seeds,
+                source,
+                {**changes, **({name: value} if name == "learning_rate" else _options(**{name: value}))},
+            )
+            for value in values
+        }
+        for name, values in SENSITIVITY.items()
+    }
+
+
+def _changed(model: str, scenario: str, seeds: Iterable[int], source: str, changes: dict) -> list[RunConfig]:
+    """The book's configuration of a model with changes; real data have no pictures here, so it runs without."""
+    images = {} if source == "demo" else {"image_fusion": False}
+    return configurations(
+        model, scenario, seeds, source, **{**changes, "model_options": {**images, **changes.get("model_options", {})}}
+    )
+
+
+def grid(
+    scenario: str, source: str = "demo", models: Iterable[str] | None = None, seed: int = 0, **changes
+) -> Experiment:
+    """The paper's grid of learning rate and L2 for each model that is trained, or for some."""
+    rates = GRID_LEARNING_RATES[choose("source", source, GRID_LEARNING_RATES)]
+    return {
+        label: [
+            config
+            for learning_rate in rates
+            for l2 in GRID_L2
+            for config in comparison(scenario, [seed], source, [model], learning_rate=learning_rate, l2=l2, **changes)[
+                label
+            ]
+        ]
+        for model in models or MODELS
+        if model not in COUNTING
+        for label in comparison(scenario, [seed], source, [model])
+    }
+
+
+NAMED = ("comparison", "ablation", "control", "readings", "sensitivity", "modalities", "text", "grid")
+
+
+def named_list(
+    what: str, scenario: str, source: str, seeds: list[int], models: list[str], **changes
+) -> list[RunConfig]:
+    """The configurations of an experiment of the book by its name, or of a JSON file that lists them.
+
+    Raises:
+        InputError: no such experiment or file, or a configuration in it is wrong.
+    """
+    if what.endswith(".json"):
+        return _listed(Path(what))
+    choose("experiment", what, NAMED)
+    if what == "grid":
+        parts = [grid(scenario, source, models or None, seeds[0], **changes)]
+    elif what == "comparison":
+        parts = [comparison(scenario, seeds, source, models or None, **changes)]
+    elif models:
+        raise InputError(f"{what} is about IFCDSR alone: it takes no models")
+    elif what == "ablation":
+        parts = [ablation(scenario, seeds, source, **changes)]
+    elif what == "modalities":
+        parts = [modalities(scenario, seeds, source, **changes)]
+    elif changes.get("source_options"):
+        raise InputError(f"{what} sets the source's options itself: it takes none")
+    elif what == "readings":
+        parts = [readings(scenario, seeds, source, **_without_sources(changes))]
+    elif what == "sensitivity":
+        parts = list(sensitivity(scenario, seeds, source, **_without_sources(changes)).values())
+    elif source != "demo":
+        raise InputError(f"{what} turns the dials of the demo: it takes no other source")
+    elif what == "text":
+        parts = [text_control(scenario, signal, seeds, **_without_sources(changes)) for signal in SIGNALS]
+        parts += [planted(scenario, *dials, seeds, **_without_sources(changes)) for dials in PLANTED]
+    else:
+        parts = [
+            make(scenario, signal, seeds, **_without_sources(changes))
+            for make in (image_control, domain_control)
+            for signal in SIGNALS
+        ]
+    flat = [config for part in parts for configs in part.values() for config in configs]
+    return [config for position, config in enumerate(flat) if config not in flat[:position]]
+
+
+def _without_sources(changes: dict) -> dict:
+    return {name: value for name, value in changes.items() if name != "source_options"}
+
+
+def _listed(path: Path) -> list[RunConfig]:
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read as JSON ({error})") from error
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records) or not records:
+        raise InputError(f"{path} must hold a list of configurations, each as in the config.json of a run")
+    configs = []
+    for number, record in enumerate(records):
+        try:
+            configs.append(RunConfig(**record))
+        except TypeError as error:  # an unknown setting
+            raise InputError(f"{path}, configuration {number}: {str(error).partition(' ')[2]}") from error
+        except InputError as error:
+            raise InputError(f"{path}, configuration {number}: {error}") from error
+    return configs
+
+
+def shipped_comparison(source: str, scenario: str) -> dict[str, list[Run]]:
+    """The shipped runs of ``comparison`` on a data set: those of the seeds, up to 9, that all trained models have."""
+    runs = shipped(comparison(scenario, range(10), source))
+    trained = [
+        {run.config["seed"] for run in group} for group in runs.values() if group[0].config["model"] not in COUNTING
+    ]
+    common = set.intersection(*trained) if trained else set()
+    if not common:
+        return runs
+    return {
+        label: [run for run in group if run.config["seed"] in common or run.config["model"] in COUNTING]
+        for label, group in runs.items()
+    }
+
+
+def exact_runs(source: str, scenario: str) -> dict[str, list[Run]]:
+    """The committed runs of the comparison's models, trained with the exact loss, whatever their other settings.
+
+    Raises:
+        InputError: a run folder is damaged.
+    """
+    found: dict[str, list[Run]] = {}
+    listed = {run.folder for group in shipped(readings(scenario, range(10), source)).values() for run in group}
+    for folder in sorted(shipped_dir().glob(f"{source}-{scenario}-*/")):
+        run = Run.load(folder)
+        if run.folder not in listed and run.config["model"] not in COUNTING and not run.config.get("train_negatives"):
+            without = "" if run.config["model_options"].get("image_fusion", True) else " (no images)"
+            found.setdefault(MODELS[run.config["model"]].title + without, []).append(run)
+    return found
+
+
+FULL, NO_IMAGES, NO_MULTIPLE, NEITHER = "IFCDSR", "without images", "without multiple attention", "without both"
+
+
+def parts(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+    """IFCDSR, and IFCDSR without one or both of its parts: what the claims compare."""
+    seeds = list(seeds)
+    steps = ablation(scenario, seeds, source, **changes)
+    without = configurations("ifcdsr", scenario, seeds, source, model_options={"image_fusion": False}, **changes)
+    return {
+        FULL: steps["+ multiple attention"],
+        NO_IMAGES: without,
+        NO_MULTIPLE: steps["+ image fusion"],
+        NEITHER: steps["original framework"],
+    }

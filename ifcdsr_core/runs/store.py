@@ -1,0 +1,150 @@
+"""Finished runs as folders: read, found by configuration, data and code, and shipped with the checkout."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.metrics import summarise
+from ifcdsr_core.paths import data_dir, new_folder, results_dir
+from ifcdsr_core.runs.config import Experiment, RunConfig, model_config
+from ifcdsr_core.sources import complete_options
+from ifcdsr_core.train import best_epoch
+
+
+def shipped(experiment: Experiment) -> dict[str, list[Run]]:
+    """The runs of an experiment that are shipped with the checkout, whatever code made them; labels without any are left out.
+
+    For data that are not at hand, where nothing can be run and fingerprints cannot be made.
+    """
+    runs = {}
+    for folder in sorted(shipped_dir().glob("*/")):
+        finished = Run.load(folder)
+        runs[key(RunConfig(**finished.config))] = finished
+    found = {
+        label: [runs[key(config)] for config in configs if key(config) in runs] for label, configs in experiment.items()
+    }
+    return {label: group for label, group in found.items() if group}
+
+
+def key(config: RunConfig) -> str:
+    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, read from its folder."""
+
+    folder: Path
+    config: dict
+    provenance: dict
+    history: pd.DataFrame
+    ranks: pd.DataFrame
+    metrics: pd.DataFrame
+
+    @classmethod
+    def load(cls, folder: Path) -> Run:
+        """Read a run folder (weights are left on disk).
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        folder = Path(folder)
+        path = folder
+        try:
+            records = {}
+            for name in ("config", "provenance"):
+                path = folder / f"{name}.json"
+                records[name] = json.loads(path.read_text(encoding="utf-8"))
+            path = folder / "history.csv"
+            history = pd.read_csv(path)
+            best_epoch(history)
+            path = folder / "ranks.parquet"
+            ranks = pd.read_parquet(path)
+            return cls(folder, records["config"], records["provenance"], history, ranks, summarise(ranks))
+        except Exception as error:  # json, pandas and pyarrow raise many kinds
+            raise InputError(f"{path} can't be read ({type(error).__name__}): delete {folder} and run again") from error
+
+    @property
+    def best_epoch(self) -> int:
+        return best_epoch(self.history)
+
+    def mrr(self, protocol: str = "sampled_999") -> dict[str, float]:
+        """Test MRR of each target domain."""
+        chosen = self.metrics[self.metrics["protocol"] == protocol]
+        return dict(zip(chosen["domain"], chosen["MRR"]))
+
+
+def runs_dir() -> Path:
+    return data_dir() / "runs"
+
+
+def find(config: RunConfig, fingerprints: dict, shipped: bool = False) -> Run | None:
+    """The finished run of a configuration, or None.
+
+    Args:
+        fingerprints: of data and features, and the versions of the code, as ``assemble`` gives them.
+        shipped: look among the runs shipped with the checkout, too.
+
+    Raises:
+        InputError: its folder is damaged.
+    """
+    name = folder_name(config, fingerprints)
+    for parent in (runs_dir(), shipped_dir())[: 1 + shipped]:
+        if (parent / name).is_dir():
+            finished = Run.load(parent / name)
+            if RunConfig(**finished.config) == config:  # the name does not spell out defaults, and these may change
+                return finished
+    return None
+
+
+def shipped_dir() -> Path:
+    return results_dir() / "runs"
+
+
+def ship(finished: Run, to: Path | None = None) -> Path:
+    """Copy a run to the results that go with the checkout, without weights, users and items: numbers, no data.
+
+    Returns:
+        The new folder, in ``to`` (default: ``data/results/runs``).
+    """
+    target = (to or shipped_dir()) / finished.folder.name
+    with new_folder(target) as staging:
+        for name in ("config.json", "provenance.json", "history.csv", "metrics.csv"):
+            shutil.copyfile(finished.folder / name, staging / name)
+        finished.ranks.drop(columns=["user", "target_item"]).to_parquet(
+            staging / "ranks.parquet", index=False, compression="zstd"
+        )
+    return target
+
+
+def folder_name(config: RunConfig, fingerprints: dict) -> str:
+    """Source, scenario, model, seed, and a hash of the fingerprints and of what is not left at its default.
+
+    So a setting, an option or a dial that is added later changes no name.
+    """
+    defaults = {spec.name: spec.default for spec in dataclasses.fields(config)} | {
+        "source_options": complete_options(config.source, {}),
+        "model_options": dataclasses.asdict(model_config(config.model, {})),
+    }
+    identity = json.dumps([_changes(dataclasses.asdict(config), defaults), fingerprints], sort_keys=True)
+    return (
+        f"{config.source}-{config.scenario}-{config.model}-seed{config.seed}-"
+        f"{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    )
+
+
+def _changes(values: dict, defaults: dict) -> dict:
+    """Those of ``values`` that are not the defaults, likewise within dicts."""
+    return {
+        name: _changes(value, defaults[name]) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if value != defaults[name]
+    }

@@ -1,0 +1,226 @@
+"""The sweep: a list of configurations, carried out by the processors or GPUs of this machine or by a Slurm cluster.
+
+A finished run is found and not repeated, and one that was interrupted continues after its last epoch. So a sweep may be
+killed at any time, and the same command goes on with it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.models import MODELS
+from ifcdsr_core.paths import processors
+from ifcdsr_core.runs.config import Experiment, RunConfig, model_config
+from ifcdsr_core.runs.run import assemble, run
+from ifcdsr_core.runs.store import Run, find
+from ifcdsr_core.runs.versions import code_versions
+
+# Left to itself, glibc gives big buffers back to the system after every step and asks for them anew, page by page.
+_KEEP_BUFFERS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000", "MALLOC_TOP_PAD_": "1000000"}
+
+
+def sweep(
+    configs: Sequence[RunConfig],
+    jobs: int | None = None,
+    gpus: Sequence[str] = (),
+    shipped: bool = True,
+    report: Callable[[str], None] | None = None,
+) -> list[Run]:
+    """Run what is not yet there, in processes of this machine.
+
+    Args:
+        jobs: configurations at a time; by default one per GPU named, else one per processor and its threads.
+        gpus: numbers of GPUs to share out, as in CUDA_VISIBLE_DEVICES; the configurations then say ``device="cuda"``.
+        shipped: take runs that are shipped with the checkout as finished.
+        report: called with a line for each run that ends; without it a bar is shown in a terminal.
+
+    Returns:
+        The finished runs, in the order of the configurations.
+
+    Raises:
+        InputError: runs failed, after all others were finished; or a process was killed from outside.
+    """
+    threads = max((config.threads for config in configs), default=1)
+    jobs = jobs or len(gpus) or max(1, processors() // threads)
+
+    def carry_out(waiting: Sequence[RunConfig]) -> Iterator[tuple[int, Run | Exception]]:
+        with _pool(jobs, gpus) as pool:
+            futures = {pool.submit(run, config): position for position, config in enumerate(waiting)}
+            try:
+                for future in as_completed(futures):
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        raise InputError(
+                            "a process was killed, perhaps for lack of memory: the same command goes on, "
+                            "with fewer --jobs if need be; what is finished is kept"
+                        )
+                    yield futures[future], future.exception() or future.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    return _gather(configs, carry_out, shipped, report)
+
+
+def submit(
+    configs: Sequence[RunConfig],
+    folder: Path,
+    cluster: str | None = None,
+    options: dict | None = None,
+    shipped: bool = True,
+    report: Callable[[str], None] | None = None,
+) -> list[Run]:
+    """Run what is not yet there as jobs of a cluster, one each, and wait for them.
+
+    The jobs go on if this process ends; the same call then finds what they finished.
+
+    Args:
+        folder: for the jobs' logs, on a file system that all machines share, as data and checkout have to be.
+        cluster: ``slurm`` (None where it is installed), or ``local``: processes of this machine that act like one.
+        options: of submitit's executor, such as ``timeout_min``, ``gpus_per_node``, ``slurm_partition``.
+
+    Raises:
+        InputError: runs failed, after all others were finished; no Slurm here; an option submitit does not know.
+    """
+    import submitit
+
+    try:
+        executor = submitit.AutoExecutor(folder, cluster=cluster)
+        executor.update_parameters(**(options or {}))
+    except Exception as error:  # submitit raises RuntimeError, NameError and others, with lists of what it knows
+        raise InputError(f"submitit can't start jobs: {' '.join(str(error).split())[:300]}") from error
+
+    def carry_out(waiting: Sequence[RunConfig]) -> Iterator[tuple[int, Run | Exception]]:
+        running = dict(enumerate(executor.map_array(run, list(waiting))))
+        while running:
+            for position in [position for position, job in running.items() if job.done()]:
+                job = running.pop(position)
+                try:
+                    outcome = job.result()
+                except Exception as error:  # the job's own, or that the cluster ended it
+                    outcome = error
+                yield position, outcome
+            time.sleep(0.5)
+
+    return _gather(configs, carry_out, shipped, report)
+
+
+def _gather(
+    configs: Sequence[RunConfig],
+    carry_out: Callable[[Sequence[RunConfig]], Iterable],
+    shipped: bool,
+    report: Callable[[str], None] | None,
+) -> list[Run]:
+    """Find what is there, have the rest carried out, and report each."""
+    failed: dict[int, Exception] = {}
+    found = [find(config, prints, shipped) for config, prints in zip(configs, _fingerprints(configs))]
+    waiting = [position for position, finished in enumerate(found) if finished is None]
+    bar = tqdm(
+        total=len(configs),
+        initial=len(configs) - len(waiting),
+        unit="run",
+        disable=bool(report) or not sys.stderr.isatty(),
+    )
+    with bar:
+        for number, outcome in carry_out([configs[position] for position in waiting]) if waiting else ():
+            position = waiting[number]
+            if isinstance(outcome, Exception):
+                failed[position] = outcome
+            else:
+                found[position] = outcome
+            bar.update()
+            if report is not None:
+                done = sum(finished is not None for finished in found) + len(failed)
+                report(f"{done} of {len(configs)}: {_outcome_line(configs[position], outcome)}")
+    if failed:
+        position, error = min(failed.items())
+        raise InputError(
+            f"{len(failed)} of {len(configs)} runs failed, the others are finished and will be found. "
+            f"The first: {_outcome_line(configs[position], error)}"
+        ) from error
+    return found
+
+
+def _fingerprints(configs: Sequence[RunConfig]) -> list[dict]:
+    """What the runs of each configuration are identified by; scenarios and features are made here, once."""
+    known: dict[str, dict] = {}
+    result = []
+    for config in configs:
+        features = MODELS[config.model].required_features(model_config(config.model, config.model_options))
+        key = json.dumps(
+            [
+                config.source,
+                config.scenario,
+                config.source_options,
+                config.encoder,
+                config.text,
+                config.text_encoder,
+                features,
+            ]
+        )
+        if key not in known:
+            known[key] = assemble(config)[-1]
+        result.append(known[key] | {"code_versions": code_versions(MODELS[config.model])})
+    return result
+
+
+def _outcome_line(config: RunConfig, outcome: Run | Exception) -> str:
+    what = f"{config.source} {config.scenario} {config.model} seed {config.seed}"
+    if isinstance(outcome, Exception):
+        lines = str(outcome).strip().splitlines() or [""]
+        return f"{what}: {type(outcome).__name__}: {lines[-1]}"
+    mrr = ", ".join(f"{domain} {100 * value:.2f}" for domain, value in outcome.mrr().items())
+    return f"{what}: test MRR (sampled_999, %) {mrr}"
+
+
+def _pool(jobs: int, gpus: Sequence[str]) -> ProcessPoolExecutor:
+    """Fresh processes that share the GPUs out and end with this one."""
+    context = multiprocessing.get_context("spawn")
+    places = context.Queue()
+    for number in range(jobs):
+        places.put(gpus[number % len(gpus)] if gpus else None)
+    before = {name: os.environ.get(name) for name in _KEEP_BUFFERS}
+    os.environ.update(_KEEP_BUFFERS)  # read by the C library when a process starts, so set around its start
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(places, os.getpid()))
+    for _ in range(jobs):
+        pool.submit(os.getpid)  # starts a process
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    return pool
+
+
+def _start(places, parent: int) -> None:
+    """What a process of the pool does first."""
+    gpu = places.get()
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback; files are written atomically
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)  # the sweep was killed: nobody waits for this run
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run_all(experiment: Experiment, jobs: int | None = None) -> dict[str, list[Run]]:
+    """Run what is not yet there: the finished runs, under the labels of the experiment (``sweep.sweep``)."""
+    return regroup(experiment, sweep([config for configs in experiment.values() for config in configs], jobs))
+
+
+def regroup(experiment: Experiment, runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs in the order of an experiment's configurations, under its labels."""
+    remaining = iter(runs)
+    return {label: [next(remaining) for _ in configs] for label, configs in experiment.items()}

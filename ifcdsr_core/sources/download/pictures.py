@@ -1,0 +1,652 @@
+"""Pictures of items by their addresses: every item ends with a file or with a named reason, and nothing is asked twice.
+
+They are kept by ``source_id``, apart from the scenarios, which are built again and number the same items differently.
+
+The addresses come from other people's metadata, so they are not trusted (see ``public_web``), and what arrives is
+believed by its content alone.
+
+One thread decides what is asked next and writes the manifest; a pool of threads asks, one request at a time each, so
+that a redirect or a second try waits for its turn at its host like any other request.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import heapq
+import io
+import itertools
+import json
+import os
+import queue
+import re
+import threading
+import time
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pandas as pd
+from tqdm import tqdm
+
+from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.paths import link_file, new_file
+from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.sources.download.resumable import back_off, cause, retry_after
+
+MANIFEST = "manifest.jsonl"
+TEMPORARY = {  # another try, now or by a later call, may do
+    "rate_limited": "status 429",
+    "server_error": "status 408, 425 or 5xx",
+    "timeout": "no connection, no byte, or no end in time",
+    "unresolved": "the name of the host has no address",
+    "unreachable": "connection refused, reset or not possible",
+    "cut_off": "fewer bytes than announced",
+    "no_http": "an answer that is no HTTP",
+    "tls": "no trustworthy connection",
+    "host_down": "not asked: too many requests in a row have not reached this host",
+    "unexpected": "an error nobody foresaw",
+}
+PERMANENT = {
+    "no_address": "the item has none",
+    "bad_address": "not http or https, malformed, or with a user name",
+    "private_address": "not an address of the public internet",
+    "not_found": "status 404 or 410",
+    "denied": "another status 4xx",
+    "bad_status": "neither 200 nor an error",
+    "bad_redirect": "too many, or to nowhere",
+    "too_big": "more bytes than allowed",
+    "too_many_pixels": "more pixels than allowed: a decompression bomb",
+    "too_many_frames": "more frames than allowed: a bomb by animation",
+    "too_small": "a side shorter than allowed: a placeholder",
+    "empty": "no bytes",
+    "web_page": "HTML served as a picture",
+    "svg": "a drawing, which is a program",
+    "other_type": "neither JPEG, PNG, WebP nor GIF",
+    "damaged": "can't be decoded to the end",
+}
+KINDS = {"ok": "a picture"} | TEMPORARY | PERMANENT
+_SUFFIX = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif"}
+_ACCEPT = "image/webp,image/jpeg,image/png,image/gif;q=0.9,*/*;q=0.1"
+_WINDOW = 10_000  # pictures under way or waiting, so that a million items do not lie in memory
+
+
+@dataclass(frozen=True)
+class PictureLimits:
+    """How fast, how long and for how much pictures are asked.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    workers: int = field(default=32, metadata={"help": "requests at a time"})
+    per_host: int = field(default=8, metadata={"help": "requests at a time to one host"})
+    rate: float = field(default=25.0, metadata={"help": "requests per second to one host"})
+    addresses: int = field(default=8, metadata={"help": "addresses of an item that are tried, the first ones"})
+    attempts: int = field(default=4, metadata={"help": "requests for an address before it is given up"})
+    wait: float = field(
+        default=1.0, metadata={"help": "seconds before the second of them, doubled for each further one"}
+    )
+    max_wait: float = field(
+        default=120.0, metadata={"help": "seconds to wait at most, also where a server asks for more"}
+    )
+    connect_timeout: float = field(default=10.0, metadata={"help": "seconds to connect"})
+    read_timeout: float = field(default=20.0, metadata={"help": "seconds without a byte"})
+    total_timeout: float = field(default=60.0, metadata={"help": "seconds for a request in all"})
+    max_bytes: int = field(default=20_000_000, metadata={"help": "bytes of a picture"})
+    max_pixels: int = field(default=40_000_000, metadata={"help": "width times height of a picture"})
+    max_frames: int = field(default=1_000, metadata={"help": "frames of an animation, of which the first is used"})
+    min_side: int = field(default=16, metadata={"help": "pixels of the shorter side; smaller ones are placeholders"})
+    max_redirects: int = field(default=5, metadata={"help": "redirects followed for an address"})
+    host_failures: int = field(
+        default=50,
+        metadata={"help": "requests in a row that do not reach a host before it is left alone until the next call"},
+    )
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            least = 0 if spec.name in ("wait", "max_wait", "max_redirects") else 1 if spec.type == "int" else 0.001
+            if not least <= getattr(self, spec.name) < float("inf"):
+                raise InputError(f"{spec.name} is {getattr(self, spec.name)}: it must be at least {least}")
+
+
+def download_images(
+    items: pd.DataFrame,
+    folder: Path,
+    limits: PictureLimits = PictureLimits(),
+    *,
+    retry_failures: Iterable[str] = tuple(TEMPORARY),
+    limit: int = 0,
+    allow_private: bool = False,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Download the picture of every item of which the manifest in ``folder`` does not know the outcome.
+
+    An item's addresses are tried in order until one gives a picture. Its file is ``<source_id, quoted>.<type>``, as it
+    came. The manifest ``manifest.jsonl`` gets one line an item: ``source_id``, ``kind`` (see ``KINDS``), ``address``,
+    ``status``, ``bytes``, ``width``, ``height``, ``format``, ``sha256``, ``file``, ``detail``, ``tried`` (address, kind
+    and status of those that failed), ``asked`` (which addresses it is about) and ``time``. Proxies of the environment
+    are not used: they would resolve names by themselves, and the check of addresses would check nothing.
+
+    Args:
+        items: columns ``source_id`` (of rows with the same the first counts) and ``image_urls`` (a list of addresses,
+            the preferred first).
+        folder: where pictures and manifest go; it may hold those of earlier calls, killed or not, also of other items.
+        retry_failures: kinds of failure that are asked again.
+        limit: ask for at most so many items; 0 for all.
+        allow_private: also ask addresses that are not of the public internet.
+        progress: show a bar in a terminal.
+
+    Returns:
+        The table of ``summary``: of all items that the folder knows.
+
+    Raises:
+        InputError: a column is missing, an unknown kind, another process at work in the folder, a full disk.
+    """
+    again = {choose("kind of failure", kind, [*TEMPORARY, *PERMANENT]) for kind in retry_failures}
+    for column in ("source_id", "image_urls"):
+        if column not in items.columns:
+            raise InputError(f"the items have no column {column!r}: pictures need source_id and image_urls")
+    items = items.drop_duplicates("source_id")  # an item that both domains have is two rows
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _Manifest(folder).writing() as manifest, _ignored_warnings():
+
+        def wanted() -> Iterator[_Picture]:
+            unknown = (
+                picture for picture in _pictures(items, limits.addresses) if manifest.is_wanted(picture, folder, again)
+            )
+            return itertools.islice(unknown, limit or None)
+
+        with tqdm(
+            total=sum(1 for _ in wanted()),
+            desc="downloading pictures",
+            unit="picture",
+            disable=None if progress else True,
+        ) as bar:
+
+            def report(line: dict) -> None:
+                manifest.add(line)
+                counts[line["kind"]] += 1
+                bar.update()
+                bar.set_postfix(counts, refresh=False)
+
+            counts: Counter = Counter()
+            with _Crew(folder, limits, allow_private) as crew:
+                _Schedule(wanted(), limits, crew, report).run()
+    return summary(folder)
+
+
+def read_manifest(folder: Path) -> pd.DataFrame:
+    """The last outcome of every item, in order of ``source_id``: the columns ``download_images`` names.
+
+    Raises:
+        InputError: no manifest there.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise InputError(f"{path} is not there: download the pictures first")
+    lines = _Manifest(Path(folder)).read()
+    columns = list(_line(_Picture("", ()), _Answer("empty")))
+    return pd.DataFrame([lines[source_id] for source_id in sorted(lines)], columns=columns)
+
+
+def summary(folder: Path) -> pd.DataFrame:
+    """Outcomes of a folder's manifest, the most frequent first: ``outcome``, ``meaning``, ``items``, ``share``,
+    ``megabytes``, ``asked_again`` (whether the next call tries again)."""
+    manifest = read_manifest(folder)
+    table = manifest.groupby("kind").agg(items=("kind", "size"), megabytes=("bytes", "sum")).reset_index()
+    table = table.sort_values(["items", "kind"], ascending=[False, True], ignore_index=True)
+    return pd.DataFrame(
+        {
+            "outcome": table["kind"],
+            "meaning": table["kind"].map(KINDS),
+            "items": table["items"],
+            "share": table["items"] / max(len(manifest), 1),
+            "megabytes": table["megabytes"].astype(float) / 1e6,
+            "asked_again": table["kind"].isin(TEMPORARY),
+        }
+    )
+
+
+def repeated(folder: Path, at_least: int = 10) -> pd.DataFrame:
+    """Pictures that many items share, such as "no image available": ``sha256``, ``items``, ``file`` of one of them."""
+    manifest = read_manifest(folder)
+    table = manifest[manifest["kind"] == "ok"].groupby("sha256").agg(items=("file", "size"), file=("file", "first"))
+    table = table[table["items"] >= at_least].sort_values("items", ascending=False)
+    return table.reset_index()
+
+
+def with_images(scenario: Scenario, store: Path, placeholders: Iterable[str] = ()) -> Scenario:
+    """Put the downloaded pictures into a saved scenario, as ``link_images`` does; its fingerprint does not change.
+
+    Args:
+        store: the folder of ``download_images``.
+        placeholders: SHA-256 of pictures that show nothing (see ``repeated``); their items get none, until the
+            scenario is built again.
+
+    Raises:
+        InputError: the scenario is in no folder, or the store has no manifest.
+    """
+    if scenario.folder is None:
+        raise InputError(f"scenario {scenario.source}/{scenario.name} is in no folder: save it first")
+    items = link_images(scenario.items, store, scenario.folder, placeholders)
+    with new_file(scenario.folder / "items.parquet") as path:
+        items.to_parquet(path, index=False)
+    return replace(scenario, items=items)
+
+
+def link_images(items: pd.DataFrame, store: Path, folder: Path, placeholders: Iterable[str] = ()) -> pd.DataFrame:
+    """Put the pictures that ``store`` has of ``items`` into ``folder/images``, and their paths into column ``image``:
+    None where it has none; where it does not know the item, what was there. InputError if it has no manifest."""
+    known = {line.source_id: line for line in read_manifest(store).itertuples()}
+    left_out, images = set(placeholders), []
+    (folder / "images").mkdir(exist_ok=True)
+    for source_id, image in zip(items["source_id"].map(str), items["image"], strict=True):
+        if line := known.get(source_id):
+            image = None
+            if line.kind == "ok" and line.sha256 not in left_out and _is_there(store, line.file, line.bytes):
+                image = f"images/{line.file}"
+                link_file(store / line.file, folder / image)
+        images.append(image if isinstance(image, str) else None)
+    return items.assign(image=pd.Series(images, index=items.index, dtype=object))
+
+
+@dataclass
+class _Picture:
+    """An item whose picture is under way."""
+
+    source_id: str
+    addresses: tuple[str, ...]
+    place: int = 0  # which of its addresses
+    address: str = ""  # what is asked now: that one, or where it redirects to
+    failures: int = 0
+    redirects: int = 0
+    failed: list[_Answer] = field(default_factory=list)  # of the addresses before ``place``
+
+    @property
+    def asked(self) -> str:
+        return hashlib.sha256("\n".join(self.addresses).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What one request came to; ``redirect`` is where to go on."""
+
+    kind: str
+    detail: str = ""
+    status: int | None = None
+    redirect: str | None = None
+    wait: float | None = None  # seconds the server asks for
+    facts: dict = field(default_factory=dict)
+
+
+def _pictures(items: pd.DataFrame, most: int) -> Iterator[_Picture]:
+    for source_id, addresses in zip(items["source_id"], items["image_urls"], strict=True):
+        several = addresses is not None and not isinstance(addresses, (str, float))
+        listed = list(addresses) if several else [addresses] if isinstance(addresses, str) else []
+        given = dict.fromkeys(address.strip() for address in listed if isinstance(address, str) and address.strip())
+        yield _Picture(str(source_id), tuple(given)[:most])
+
+
+def _file_name(source_id: str) -> str:
+    """A name of its own for every id, also where a file system takes small letters for capitals: all but capitals,
+    digits, - and _ as %XX. So none leaves the folder, hides (``.lock``, half-written files) or is the manifest's."""
+    return re.sub("[^0-9A-Z_-]", lambda sign: "".join(f"%{byte:02X}" for byte in sign[0].encode()), source_id)
+
+
+def _is_there(folder: Path, file: str, size: int) -> bool:
+    """Whether a picture the manifest knows is in the folder: a crash of the machine can lose it."""
+    try:
+        return (folder / file).stat().st_size == size
+    except OSError:
+        return False
+
+
+def _line(picture: _Picture, answer: _Answer) -> dict:
+    """An outcome as the manifest has it."""
+    address = picture.addresses[picture.place] if picture.addresses else None
+    facts = dict.fromkeys(("bytes", "width", "height", "format", "sha256", "file")) | answer.facts
+    tried = [
+        {"address": address, "kind": failed.kind, "status": failed.status, "detail": failed.detail}
+        for address, failed in zip(picture.addresses, picture.failed, strict=False)
+    ]
+    return {
+        "source_id": picture.source_id,
+        "kind": answer.kind,
+        "address": address,
+        "status": answer.status,
+        **facts,
+        "detail": answer.detail,
+        "tried": tried,
+        "asked": picture.asked,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+class _Manifest:
+    """One JSON line an outcome; of several of an item the last counts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self._known = folder / MANIFEST, {}
+
+    def read(self) -> dict[str, dict]:
+        lines = {}
+        for text in self.path.read_bytes().split(b"\n") if self.path.is_file() else ():
+            try:
+                line = json.loads(text)
+                lines[line["source_id"]] = line
+            except (ValueError, KeyError, TypeError):
+                continue  # a line torn by a kill or a crash: its item is asked again
+        return lines
+
+    @contextmanager
+    def writing(self) -> Iterator[_Manifest]:
+        """Lock the folder, and clear away what a killed process left half done."""
+        folder = self.path.parent
+        with open(folder / ".lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"another process is downloading pictures into {folder}: wait for its end") from None
+            for half in folder.glob(".*.*.[0-9]*"):  # see new_file
+                half.unlink()
+            self._known = {
+                source_id: (line["kind"], line.get("asked"), line.get("file"), line.get("bytes"))
+                for source_id, line in self.read().items()
+            }
+            with open(self.path, "a+b", buffering=0) as self._file:
+                if self._file.tell():
+                    self._file.seek(-1, os.SEEK_END)
+                    if self._file.read(1) != b"\n":
+                        self._file.write(b"\n")
+                yield self
+
+    def is_wanted(self, picture: _Picture, folder: Path, again: set[str]) -> bool:
+        """Whether an item is to be asked."""
+        kind, asked, file, size = self._known.get(picture.source_id, (None, None, None, None))
+        if kind is None or asked != picture.asked or kind in again:
+            return True
+        return kind == "ok" and not _is_there(folder, file, size)
+
+    def add(self, line: dict) -> None:
+        text = json.dumps(line, ensure_ascii=True).encode() + b"\n"
+        try:
+            whole = self._file.write(text) == len(text)  # one write a line: none can be torn but the last
+        except OSError:
+            whole = False
+        if not whole:
+            raise InputError(f"{self.path} can't be written to the end: make room on the disk; the same call continues")
+
+
+@dataclass
+class _Host:
+    waiting: deque[_Picture] = field(default_factory=deque)
+    active: int = 0
+    free_at: float = 0.0  # monotonic seconds; not asked before
+    failures: int = 0  # in a row that did not reach it
+
+
+class _Schedule:
+    """Gives requests to the crew as the limits allow, and decides what an answer means for its picture."""
+
+    def __init__(
+        self, pictures: Iterable[_Picture], limits: PictureLimits, crew: _Crew, report: Callable[[dict], None]
+    ) -> None:
+        self.pictures, self.limits, self.crew, self.report = iter(pictures), limits, crew, report
+        self.hosts: dict[str, _Host] = {}
+        self.later: list[tuple[float, int, _Picture]] = []  # heap of those that wait for another try
+        self.under_way, self.active, self.count = 0, 0, itertools.count()
+
+    def run(self) -> None:
+        while self._fill() or self.under_way:
+            now = time.monotonic()
+            while self.later and self.later[0][0] <= now:
+                self._enqueue(heapq.heappop(self.later)[2])
+            moment = self._hand_out()
+            if not self.under_way:
+                continue
+            try:
+                host, picture, answer = self.crew.answers.get(timeout=max(0.0, min(moment - time.monotonic(), 1.0)))
+            except queue.Empty:
+                continue
+            self.active, host.active = self.active - 1, host.active - 1
+            if isinstance(answer, BaseException):
+                raise answer
+            self._judge(host, picture, answer)
+
+    def _fill(self) -> bool:
+        """Take new pictures while there is room; whether any was left."""
+        while self.under_way < _WINDOW:
+            picture = next(self.pictures, None)
+            if picture is None:
+                return False
+            self.under_way += 1
+            self._begin(picture)
+        return True
+
+    def _begin(self, picture: _Picture) -> None:
+        """Turn to the picture's address number ``place``."""
+        picture.failures = picture.redirects = 0
+        if not picture.addresses:
+            return self._done(picture, _Answer("no_address"))
+        picture.address = picture.addresses[picture.place]
+        self._enqueue(picture)
+
+    def _enqueue(self, picture: _Picture) -> None:
+        try:
+            name = self.crew.web.host(picture.address)
+        except ValueError as error:
+            return self._failed(picture, _Answer("bad_redirect" if picture.redirects else "bad_address", str(error)))
+        self.hosts.setdefault(name, _Host()).waiting.append(picture)
+
+    def _hand_out(self) -> float:
+        """Give out what may be asked now; when (monotonic seconds) the next may be."""
+        now, moment = time.monotonic(), self.later[0][0] if self.later else float("inf")
+        for name, host in list(self.hosts.items()):
+            while host.waiting and host.failures >= self.limits.host_failures:
+                self._failed(host.waiting.popleft(), _Answer("host_down"), final=True)
+            while (
+                host.waiting
+                and host.active < self.limits.per_host
+                and self.active < self.limits.workers
+                and host.free_at <= now
+            ):
+                picture = host.waiting.popleft()
+                host.free_at = max(host.free_at, now - 1 / self.limits.rate) + 1 / self.limits.rate
+                host.active, self.active = host.active + 1, self.active + 1
+                self.crew.ask(host, picture)
+            if host.waiting and host.free_at > now:
+                moment = min(moment, host.free_at)
+            if not host.waiting and not host.active and host.free_at <= now and not host.failures:
+                del self.hosts[name]
+        return moment
+
+    def _judge(self, host: _Host, picture: _Picture, answer: _Answer) -> None:
+        """Keep a picture, follow a redirect, try again, or turn to the next address."""
+        host.failures = host.failures + 1 if answer.kind in ("timeout", "unresolved", "unreachable") else 0
+        if answer.kind == "ok":
+            return self._done(picture, answer)
+        if answer.redirect:
+            picture.redirects += 1
+            if picture.redirects > self.limits.max_redirects:
+                return self._failed(
+                    picture, replace(answer, redirect=None, detail=f"more than {self.limits.max_redirects} redirects")
+                )
+            picture.address = answer.redirect
+            return self._enqueue(picture)
+        if answer.wait is not None:  # the host asks for quiet, not only this picture
+            host.free_at = max(host.free_at, time.monotonic() + answer.wait)
+        self._failed(picture, answer)
+
+    def _failed(self, picture: _Picture, answer: _Answer, final: bool = False) -> None:
+        if answer.kind in TEMPORARY and not final:
+            picture.failures += 1
+            if picture.failures < self.limits.attempts:
+                wait = (
+                    0.0
+                    if answer.wait is not None
+                    else back_off(picture.failures, self.limits.wait, self.limits.max_wait)
+                )
+                return heapq.heappush(self.later, (time.monotonic() + wait, next(self.count), picture))
+        picture.failed.append(answer)
+        if picture.place + 1 < len(picture.addresses):
+            picture.place += 1
+            return self._begin(picture)
+        # Of several failures a temporary one counts, so that a later call tries again; else that of the first address.
+        picture.place = next((place for place, failed in enumerate(picture.failed) if failed.kind in TEMPORARY), 0)
+        self._done(picture, picture.failed[picture.place])
+
+    def _done(self, picture: _Picture, answer: _Answer) -> None:
+        self.under_way -= 1
+        self.report(_line(picture, answer))
+
+
+class _Crew:
+    """The threads that ask, and the files they write. ``answers`` gets (host, picture, answer)."""
+
+    def __init__(self, folder: Path, limits: PictureLimits, allow_private: bool) -> None:
+        from ifcdsr_core.sources.download.public_web import PublicWeb
+
+        self.folder, self.limits, self.answers = folder, limits, queue.SimpleQueue()
+        self.web = PublicWeb(
+            limits.per_host, limits.connect_timeout, limits.read_timeout, limits.total_timeout, allow_private
+        )
+        self.threads = ThreadPoolExecutor(limits.workers, "picture")
+        # decoding fills processors and memory, not the line: no more at a time than there are processors
+        self.decoding = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+    def __enter__(self) -> _Crew:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.web.close()  # what is still under way breaks off at once
+        self.threads.shutdown(cancel_futures=True)
+
+    def ask(self, host: _Host, picture: _Picture) -> None:
+        self.threads.submit(self._ask, host, picture)
+
+    def _ask(self, host: _Host, picture: _Picture) -> None:
+        try:
+            answer = self._request(picture)
+        except BaseException as error:  # not a picture's failure but ours, such as a full disk: the schedule raises it
+            answer = error
+        self.answers.put((host, picture, answer))
+
+    def _request(self, picture: _Picture) -> _Answer:
+        reply = self.web.get(picture.address, self.limits.max_bytes, _ACCEPT)
+        if reply.failure:
+            return _Answer(reply.failure, reply.detail, reply.status)
+        if reply.status != 200:
+            return _refusal(reply.status, reply.header, picture.address, self.limits)
+        with self.decoding:
+            kind, detail, facts = inspect(reply.content, self.limits)
+        facts |= {"bytes": len(reply.content)}
+        if kind == "ok":
+            facts |= {
+                "sha256": hashlib.sha256(reply.content).hexdigest(),
+                "file": f"{_file_name(picture.source_id)}.{_SUFFIX[facts['format']]}",
+            }
+            try:
+                with new_file(self.folder / facts["file"]) as path:
+                    path.write_bytes(reply.content)
+            except OSError as error:
+                raise InputError(
+                    f"{self.folder / facts['file']} can't be written ({error.strerror}): make room on the "
+                    "disk; the same call continues"
+                ) from error
+        return _Answer(kind, detail, reply.status, facts=facts)
+
+
+def _refusal(status: int, header, address: str, limits: PictureLimits) -> _Answer:
+    if status in (301, 302, 303, 307, 308):
+        try:
+            where = urljoin(address, header["Location"])
+        except (KeyError, ValueError):
+            where = None
+        return _Answer("bad_redirect", "" if where else "redirected to nowhere", status, redirect=where)
+    if status == 429:
+        return _Answer("rate_limited", "", status, wait=retry_after(header.get("Retry-After"), limits.max_wait))
+    if status in (408, 425) or status >= 500:
+        return _Answer("server_error", "", status, wait=retry_after(header.get("Retry-After"), limits.max_wait))
+    return _Answer("not_found" if status in (404, 410) else "denied" if status >= 400 else "bad_status", "", status)
+
+
+def inspect(content: bytes, limits: PictureLimits = PictureLimits()) -> tuple[str, str, dict]:
+    """Judge a picture by its content: kind of outcome, detail, and ``format``, ``width``, ``height`` where known.
+
+    Only the first frame is decoded, in full, and only after the header has shown that it is not too large. EXIF is not
+    interpreted: width and height are those of the stored pixels.
+    """
+    from PIL import Image
+
+    if not content:
+        return "empty", "", {}
+    begin = content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if content.startswith(b"\xff\xd8\xff"):
+        form = "JPEG"
+    elif content.startswith(b"\x89PNG\r\n\x1a\n"):
+        form = "PNG"
+    elif content.startswith((b"GIF87a", b"GIF89a")):
+        form = "GIF"
+    elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        form = "WEBP"
+    elif begin.startswith(b"<svg") or begin.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in begin:
+        return "svg", "", {}
+    elif begin.startswith(b"<") and b"html" in begin:
+        return "web_page", "", {}
+    else:
+        return "other_type", f"begins with {content[:8].hex()}", {}
+    facts = {"format": form}
+    try:
+        with Image.open(io.BytesIO(content), formats=[form]) as picture:
+            width, height = picture.size
+            facts |= {"format": picture.format, "width": width, "height": height}
+            if width * height > limits.max_pixels:
+                return "too_many_pixels", "", facts
+            if min(width, height) < limits.min_side:
+                return "too_small", "", facts
+            frames = gif_frames(content) if form == "GIF" else getattr(picture, "n_frames", 1)
+            if frames > limits.max_frames:
+                return "too_many_frames", f"{frames} frames", facts
+            picture.load()
+            picture.convert("RGB")  # what the encoders will ask for
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        return "too_many_pixels", cause(error), facts
+    except Exception as error:  # PIL raises many kinds for what it can't decode
+        return "damaged", cause(error), facts
+    return "ok", "", facts
+
+
+def gif_frames(content: bytes) -> int:
+    """Number of frames of a GIF, read from its blocks (GIF89a, appendix A): PIL would decode them to count them."""
+    frames = 0
+    try:
+        place = 13 + (3 << (content[10] & 7) + 1 if content[10] & 128 else 0)
+        while content[place] in (0x21, 0x2C):
+            if content[place] == 0x2C:
+                frames += 1
+                packed = content[place + 9]
+                place += 10 + (3 << (packed & 7) + 1 if packed & 128 else 0) + 1  # colour table, then the code size
+            else:
+                place += 2
+            while content[place]:
+                place += content[place] + 1
+            place += 1
+    except IndexError:  # it ends early, as many do
+        pass
+    return frames
+
+
+@contextmanager
+def _ignored_warnings() -> Iterator[None]:
+    """PIL warns of what ``inspect`` names; set here once, as warning filters are not each thread's own."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
