@@ -1,4 +1,4 @@
-"""The one exception a user is meant to see."""
+"""The one exception a user is meant to see, and the checks that raise it most often."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ def choose(what: str, given: str, known) -> str:
     if given not in known:
         raise InputError(f"unknown {what} {given!r}: choose one of {', '.join(map(str, known))}")
     return given
+
+
+def require(holds: bool, name: str, value: object, right: str) -> None:
+    """Raise an InputError that says what ``name`` must be, unless ``holds``."""
+    if not holds:
+        raise InputError(f"{name} is {value}: it must be {right}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind where it has none: what fits into a line of our own."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def usable_device(name: str) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import Batch
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import require
 from ifcdsr_core.loss import mixture_nll, sample
 
 
@@ -63,12 +63,6 @@ class ModelConfig:
         require(self.hidden_size >= 1, "hidden_size", self.hidden_size, "at least 1")
         require(self.num_layers >= 1, "num_layers", self.num_layers, "at least 1")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
-
-
-def require(holds: bool, name: str, value: Any, right: str) -> None:
-    """Raise an InputError that says what ``name`` must be, unless ``holds``."""
-    if not holds:
-        raise InputError(f"{name} is {value}: it must be {right}")
 
 
 class SequenceModel(nn.Module):

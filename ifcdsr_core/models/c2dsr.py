@@ -36,7 +36,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, last, require
+from ifcdsr_core.errors import require
+from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, last
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 
 X, Y, XY = "x", "y", "xy"

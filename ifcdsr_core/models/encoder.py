@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ifcdsr_core.models.base import ModelConfig, initialise, require
+from ifcdsr_core.errors import require
+from ifcdsr_core.models.base import ModelConfig, initialise
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
+from ifcdsr_core.errors import require
 from ifcdsr_core.loss import mixture_nll
-from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, last, require
+from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, last
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 
 X, Y, XY = "x", "y", "xy"  # the three branches: S^X, S^Y, S^{X+Y}

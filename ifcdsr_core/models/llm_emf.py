@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.utils import parametrize
 
-from ifcdsr_core.models.base import ModelInputs, require
+from ifcdsr_core.errors import require
+from ifcdsr_core.models.base import ModelInputs
 from ifcdsr_core.models.ifcdsr import IFCDSR
 
 

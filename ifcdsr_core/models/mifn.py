@@ -47,8 +47,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ifcdsr_core.batches import IGNORE, Batch
+from ifcdsr_core.errors import require
 from ifcdsr_core.loss import BUFFER_ELEMENTS, mixture_nll
-from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise, require
+from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise
 from ifcdsr_core.models.psjnet import DOMAINS, BehaviourFlow
 
 WINDOW = 8  # newest items of the history whose neighbours make the subgraph

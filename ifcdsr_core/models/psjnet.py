@@ -35,7 +35,8 @@ import torch
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise, last, require
+from ifcdsr_core.errors import require
+from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise, last
 
 DOMAINS = 0, 1
 

@@ -44,8 +44,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
+from ifcdsr_core.errors import require
 from ifcdsr_core.loss import mixture_nll
-from ifcdsr_core.models.base import ModelInputs, SequenceModel, as_of, initialise, require
+from ifcdsr_core.models.base import ModelInputs, SequenceModel, as_of, initialise
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 
 X, Y, XY = "x", "y", "xy"
