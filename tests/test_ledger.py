@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 import pytest
-from test_comparisons import NAMES, made_run
+from made_runs import NAMES, made_run
 
 from ifcdsr_core.analysis.paired import Difference
 from ifcdsr_core.book.pages import ledger, sensitivity

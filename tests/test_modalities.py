@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from test_comparisons import NAMES, made_run
+from made_runs import NAMES, made_run
 from worlds import tiny
 
 from ifcdsr_core.analysis import subgroups

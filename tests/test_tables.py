@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
-from test_comparisons import NAMES, made_run
+from made_runs import NAMES, made_run
 from worlds import tiny
 
 from ifcdsr_core.book import markup

@@ -9,8 +9,8 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+from made_runs import NAMES, made_run
 
 from ifcdsr_core.analysis import paired, paper
 from ifcdsr_core.analysis.paired import Difference, Measured, PValue
@@ -21,38 +21,6 @@ from ifcdsr_core.metrics import summarise
 from ifcdsr_core.runs import lists, store
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.store import Run
-
-NAMES = ("Food", "Kitchen")
-
-
-def made_run(ranks_x: list[float], ranks_y: list[float], seed: int = 0, first_user: int = 0, **config) -> Run:
-    """A finished run with these ranks under both protocols."""
-    ranks = [*ranks_x, *ranks_y]
-    frame = pd.DataFrame(
-        {
-            "user": [f"u{first_user + number}" for number in range(len(ranks))],
-            "target_item": range(1, len(ranks) + 1),
-            "target_domain": ["x"] * len(ranks_x) + ["y"] * len(ranks_y),
-            "sampled_999": ranks,
-            "full": [2 * rank for rank in ranks],
-        }
-    )
-    config = {
-        "source": "demo",
-        "scenario": "food_kitchen",
-        "model": "ifcdsr",
-        "seed": seed,
-        "source_options": {},
-        "model_options": {},
-        **config,
-    }
-    provenance = {
-        "trained_on": "training sequences",
-        "cases": {"train": 10, "valid": 2, "test": len(ranks)},
-        "parameters": 1234,
-    }
-    history = pd.DataFrame({"epoch": [1, 2, 3], "selection": [0.1, 0.3, 0.2]})
-    return Run(Path("runs") / f"run{seed}", config, provenance, history, frame, summarise(frame))
 
 
 @pytest.fixture

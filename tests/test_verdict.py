@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from test_comparisons import NAMES, made_run
+from made_runs import NAMES, made_run
 
 from ifcdsr_core.analysis.paired import DOMAIN_STEPS, IMAGE_STEPS, TEXT_STEPS, control_gains
 from ifcdsr_core.book.pages import verdict
