@@ -27,7 +27,7 @@ scenarios = "food_kitchen,movie_book"  # one or both
 train_file = False  # c2dsr only: also read the file of training sequences
 
 # %%
-from ifcdsr_core.analysis.counts import read_tables, summary
+from ifcdsr_core.analysis.counts import read_tables, summary_record
 from ifcdsr_core.book import figures, markup, parameters
 from ifcdsr_core.book.pages import data_statistics
 from ifcdsr_core.sources import prepare
@@ -35,7 +35,7 @@ from ifcdsr_core.sources import prepare
 names = parameters.parse_scenarios(scenarios)
 options = parameters.source_options(source, train_file=train_file)
 worlds = [prepare(source, name, **options) for name in names]
-numbers = {markup.data_title(source, world.name): read_tables(summary(world)) for world in worlds}
+numbers = {markup.data_title(source, world.name): read_tables(summary_record(world)) for world in worlds}
 
 # %% [markdown]
 # ## Sequences and items

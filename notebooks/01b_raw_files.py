@@ -113,7 +113,7 @@ markup.show(raw_files.leaks(world), f"{title}: what training knows of what is he
 # These are the sequences that a model is trained and tested on, counted as in the paper's Table 1:
 
 # %% mystnb={"markdown_format": "myst"}
-numbers = counts.read_tables(counts.summary(world))
+numbers = counts.read_tables(counts.summary_record(world))
 of_raw_files = {markup.data_title("amazon", scenario): numbers}
 markup.show(data_statistics.data_table(of_raw_files, "table1"), f"{title}: items and sequences.", "tab-raw-table1")
 

@@ -170,13 +170,6 @@ def test_sharing_says_what_is_wrong():
         inspection.sharing(looks, catalogue(), np.array([3]), "oldest")
 
 
-def test_ratio_interval():
-    assert inspection.ratio_interval(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx((2, 2))
-    low, high = inspection.ratio_interval(np.array([0.0, 1.0] * 50), np.ones(100))
-    assert 0.38 < low < 0.44 and 0.56 < high < 0.62  # half, +- twice 0.05
-    assert np.isnan(inspection.ratio_interval(np.ones(3), np.zeros(3))).all()
-
-
 def test_sharing_is_found_where_it_was_planted_and_only_there():
     random = np.random.default_rng(0)
     items = pd.DataFrame({name: random.integers(3, size=40) for name in (*SHOWN, *HIDDEN)})

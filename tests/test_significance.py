@@ -10,7 +10,14 @@ import pytest
 from scipy import stats
 
 from ifcdsr_core.analysis import significance
-from ifcdsr_core.analysis.significance import bootstrap_interval, holm, permutation_p
+from ifcdsr_core.analysis.significance import (
+    bootstrap_interval,
+    difference_interval,
+    holm,
+    permutation_p,
+    ratio_interval,
+    trend,
+)
 
 
 def test_bootstrap_interval_covers_a_known_mean():
@@ -26,6 +33,20 @@ def test_bootstrap_interval_is_seeded_and_exact_without_spread():
     values = np.arange(10.0)
     assert bootstrap_interval(values) == bootstrap_interval(values)
     assert bootstrap_interval(np.full(5, 3.0)) == (3.0, 3.0)
+
+
+def test_ratio_interval():
+    assert ratio_interval(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx((2, 2))
+    low, high = ratio_interval(np.array([0.0, 1.0] * 50), np.ones(100))
+    assert 0.38 < low < 0.44 and 0.56 < high < 0.62  # half, +- twice 0.05
+    assert np.isnan(ratio_interval(np.ones(3), np.zeros(3))).all()
+
+
+def test_difference_interval():
+    random = np.random.default_rng(7)
+    low, high = difference_interval(random.normal(3.0, 1.0, 400), random.normal(1.0, 1.0, 400))
+    assert low < 2.0 < high and high - low == pytest.approx(2 * 1.96 * math.sqrt(2 / 400), rel=0.1)
+    assert difference_interval(np.full(5, 3.0), np.full(9, 1.0)) == (2.0, 2.0)
 
 
 def test_permutation_test_is_calibrated():
@@ -83,7 +104,33 @@ def test_permutation_test_is_seeded_and_draws_in_parts(monkeypatch):
     assert first == permutation_p(values, samples=999) != permutation_p(values, samples=999, seed=1)
     monkeypatch.setattr(significance, "CHUNK_ELEMENTS", 7 * 50)
     assert permutation_p(values, samples=999) == pytest.approx(first, abs=0.06)
-    assert permutation_p(np.ones(50), samples=998) == 1 / 999  # 998 = 142 * 7 + 4: as many as asked for
+    assert permutation_p(np.ones(50), samples=998) == 1 / 999  # 998 = 142 * 7 + 4: all of them are drawn
+
+
+def test_the_correlation_is_spearmans_and_the_p_value_that_of_all_orders():
+    values, gain = np.array([1.0, 2, 2, 4, 7]), np.array([0.1, 0.0, 0.5, 0.4, 0.9])
+    rho, p = trend(gain, values, np.zeros(5), samples=20_000)
+    assert rho == pytest.approx(stats.spearmanr(gain, values).statistic)
+    orders = [stats.spearmanr(order, values).statistic for order in itertools.permutations(gain)]
+    assert p == pytest.approx(np.mean(np.abs(orders) >= abs(rho) - 1e-9), abs=0.01)
+    assert trend(gain, values, np.zeros(5)) == trend(gain, values, np.zeros(5))
+
+
+def test_a_difference_between_strata_is_no_trend():
+    random = np.random.default_rng(1)
+    strata = np.repeat(["x", "y"], 200)
+    shift = np.repeat([0.0, 100.0], 200)
+    values, gain = random.normal(size=400) + shift, random.normal(size=400) + shift
+    rho, p = trend(gain, values, strata, samples=999)
+    assert abs(rho) < 0.1 and p > 0.05
+    assert trend(gain, values, np.zeros(400), samples=999)[1] < 0.01  # as if there were one stratum
+    assert trend(values, values, strata, samples=999) == (pytest.approx(1.0), pytest.approx(0.001))
+
+
+def test_unknown_values_are_left_out_and_constant_ones_have_no_trend():
+    values, gain = np.array([1, 2, np.nan, 4, 3]), np.array([1.0, 2, -50, 4, 3])
+    assert trend(gain, values, np.zeros(5), samples=9)[0] == pytest.approx(1.0)
+    assert all(map(math.isnan, trend(gain, np.ones(5), np.zeros(5))))
 
 
 def test_holm_by_hand():

@@ -107,7 +107,7 @@ def test_table1_without_a_train_split(tiny):
 def test_only_the_papers_own_data_stands_beside_the_paper(tiny):
     with pytest.raises(InputError, match="'demo' is not the paper's data"):
         counts.table1_against_paper(tiny)
-    assert "table1_against_paper" not in counts.summary(tiny)["tables"]
+    assert "table1_against_paper" not in counts.summary_record(tiny)["tables"]
 
 
 def test_table1_against_paper_says_what_is_missing():

@@ -1,8 +1,8 @@
 """Numbers about a scenario: Table 1 of the paper, and what the papers do not say about the data.
 
-Every function takes a Scenario and returns a small DataFrame; ``TABLES`` names those of notebook 01. ``summary`` puts
-them into a dict of aggregate numbers, which ``save_summary`` keeps as JSON: so the book can show the real data on a
-machine that does not have them.
+Every function takes a Scenario and returns a small DataFrame; ``TABLES`` names those of notebook 01. ``summary_record``
+puts them into a dict of aggregate numbers, which ``save_summary`` keeps as JSON: so the book can show the real data on
+a machine that does not have them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
+from ifcdsr_core.batches import SECONDS_A_DAY
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import new_file, results_dir
 from ifcdsr_core.scenario import SPLITS, Scenario
 
-SECONDS_A_DAY = 86_400
-
 
 def table1(scenario: Scenario) -> pd.DataFrame:
-    """Table 1: one row a domain.
+    """Table 1: one row per domain.
 
     ``items`` of the domain; ``train`` sequences (both domains together, so the same in both rows; NaN without a train
     split); ``valid`` and ``test`` sequences whose target is of the domain; ``avg_length`` over all sequences there are,
@@ -308,7 +307,7 @@ TABLES = {
 }
 
 
-def summary(scenario: Scenario) -> dict:
+def summary_record(scenario: Scenario) -> dict:
     """All tables of a scenario (and, for c2dsr, ``table1_against_paper``) with its fingerprint and provenance.
 
     Aggregate numbers only, JSON-able; ``read_tables`` makes DataFrames of them again.
@@ -323,9 +322,9 @@ def summary(scenario: Scenario) -> dict:
     }
 
 
-def read_tables(summarised: dict) -> dict[str, pd.DataFrame]:
-    """The tables of a ``summary`` by name."""
-    tables = {name: pd.DataFrame(columns) for name, columns in summarised["tables"].items()}
+def read_tables(record: dict) -> dict[str, pd.DataFrame]:
+    """The tables of a ``summary_record`` by name."""
+    tables = {name: pd.DataFrame(columns) for name, columns in record["tables"].items()}
     # a column of nothing but null has lost its type on the way: it was one of numbers
     return {
         name: table.apply(lambda column: column.astype(float) if column.isna().all() else column)
@@ -341,8 +340,8 @@ def summary_path(source: str, scenario: str) -> Path:
 def save_summary(scenario: Scenario, path: Path | None = None) -> Path:
     """Write the summary of ``scenario`` to ``path`` (default: ``summary_path``) and return the path."""
     path = path or summary_path(scenario.source, scenario.name)
-    text = json.dumps(summary(scenario), indent=2, allow_nan=False)
-    # a column a line: an indented list would take one for each number
+    text = json.dumps(summary_record(scenario), indent=2, allow_nan=False)
+    # one line per column: an indented list would take one for each number
     text = re.sub(r"\[[^\[\]{}]*\]", lambda column: re.sub(r"\s*\n\s*", " ", column[0]), text)
     with new_file(path) as staging:
         staging.write_text(text + "\n", encoding="utf-8")
@@ -376,7 +375,7 @@ def _to_columns(table: pd.DataFrame) -> dict[str, list]:
     return {name: [plain(value) for value in column.tolist()] for name, column in table.items()}
 
 
-# --- one entry an interaction, or an item -----------------------------------------------------------------------------
+# --- one entry per interaction, or per item ---------------------------------------------------------------------------
 
 
 def _rows(scenario: Scenario) -> np.ndarray:

@@ -1,15 +1,20 @@
-"""Is a difference more than chance? An interval for a mean, a paired permutation test, and a correction for many tests.
+"""Is a difference more than chance? Bootstrap intervals, permutation tests, and a correction for many tests.
 
-All work on differences of the same cases under two models, (cases,): what a case has in common under both drops out.
+Every function takes plain numbers of test cases, (cases,), and the seed of its random stream: the same numbers give the
+same result. Differences between two models are those of the same cases: what a case has in common under both drops out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 
-CHUNK_ELEMENTS = 1_000_000  # random draws held at once
+CHUNK_ELEMENTS = 1_000_000  # random draws of a permutation test held at once
+
+# --- bootstrap intervals ----------------------------------------------------------------------------------------------
 
 
 def bootstrap_interval(
@@ -19,14 +24,46 @@ def bootstrap_interval(
 
     Args:
         values: (cases,) what is resampled, for paired comparisons the difference of each case.
-        seed: names the random stream: the same values give the same interval.
     """
-    values, random = np.asarray(values, dtype=np.float64), np.random.default_rng(seed)
-    means = np.concatenate(
-        [values[random.integers(len(values), size=(100, len(values)))].mean(axis=1) for _ in range(samples // 100)]
-    )  # in parts: all indices at once would be 100 MB and more
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    means = _resampled(np.asarray(values, dtype=np.float64), np.mean, samples, np.random.default_rng(seed))
+    return _ends(means, (1 - level) / 2, (1 + level) / 2)
+
+
+def ratio_interval(
+    top: np.ndarray, bottom: np.ndarray, level: float = 0.95, samples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap interval of sum(top) / sum(bottom), (cases,) each, resampled together; NaN where all are 0 / 0."""
+    if not np.any(bottom):
+        return math.nan, math.nan
+    sums = _resampled(np.column_stack([top, bottom]), np.sum, samples, np.random.default_rng(seed))  # (samples, 2)
+    sums = sums[sums[:, 1] > 0]  # a resample may hold nothing but 0 / 0
+    return _ends(sums[:, 0] / sums[:, 1], (1 - level) / 2, (1 + level) / 2)
+
+
+def difference_interval(
+    upper: np.ndarray, lower: np.ndarray, samples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % bootstrap interval of mean(upper) - mean(lower) of two groups of different cases, resampled one by one."""
+    random = np.random.default_rng(seed)
+    of_upper, of_lower = (_resampled(values, np.mean, samples, random) for values in (upper, lower))
+    return _ends(of_upper - of_lower, 0.025, 0.975)
+
+
+def _resampled(values: np.ndarray, statistic: Callable, samples: int, random: np.random.Generator) -> np.ndarray:
+    """``statistic`` over the cases of each of ``samples`` resamples with replacement, (samples, ...)."""
+    cases = len(values)
+    return np.concatenate(
+        [statistic(values[random.integers(cases, size=(count, cases))], axis=1) for count in _chunks(samples, 100)]
+    )
+
+
+def _ends(draws: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """Two quantiles of the bootstrap's draws."""
+    low, high = np.quantile(draws, [low, high])
     return float(low), float(high)
+
+
+# --- permutation tests ------------------------------------------------------------------------------------------------
 
 
 def permutation_p(differences: np.ndarray, samples: int = 9999, seed: int = 0) -> float:
@@ -40,25 +77,82 @@ def permutation_p(differences: np.ndarray, samples: int = 9999, seed: int = 0) -
     Args:
         differences: (cases,) per-case differences.
         samples: random flips; the smallest possible p-value is 1 / (1 + samples).
-        seed: names the random stream: the same differences give the same p-value.
 
     Returns:
         1 if all differences are 0; NaN if there are none, or some are not finite.
     """
     values = np.asarray(differences, dtype=np.float64)
     if not len(values) or not np.isfinite(values).all():
-        return float("nan")
+        return math.nan
     values, random = values[values != 0], np.random.default_rng(seed)  # a 0 is the same with either sign
     if not len(values):
         return 1.0
     total = values.sum()  # comparing sums is comparing means
     # equal sums differ by rounding, in proportion to what is added and not to their own, perhaps tiny, size
     least = abs(total) - 1e-12 * np.abs(values).sum()
-    extreme, chunk = 0, max(1, CHUNK_ELEMENTS // len(values))
-    for start in range(0, samples, chunk):
-        flips = random.integers(2, size=(min(chunk, samples - start), len(values)), dtype=np.int8)
-        extreme += int((np.abs(total - 2 * (flips @ values)) >= least).sum())
+
+    def flipped(count: int) -> np.ndarray:  # (count,) sums
+        return total - 2 * (random.integers(2, size=(count, len(values)), dtype=np.int8) @ values)
+
+    return _share_as_extreme(flipped, least, samples, len(values))
+
+
+def trend(
+    gain: np.ndarray, values: np.ndarray, strata: np.ndarray, samples: int = 9999, seed: int = 0
+) -> tuple[float, float]:
+    """Rank correlation of a gain with a property within strata, and the two-sided p-value of a permutation test.
+
+    Ranks are taken within each stratum (the target's domain), so that a difference between strata is no trend. If gain
+    and property have nothing to do with each other, any order of the gains within a stratum is as likely as that
+    observed: the p-value is the share of random orders whose correlation is at least as far from 0, the observed one
+    counted as one.
+
+    Args:
+        gain, values, strata: (cases,). Cases whose value is NaN are left out.
+        samples: random orders.
+
+    Returns:
+        NaN and NaN where the gain or the property does not vary.
+    """
+    known = ~np.isnan(np.asarray(values, dtype=np.float64))
+    gain, values, strata = (np.asarray(given)[known] for given in (gain, values, strata))
+    x, y = centred_ranks(values, strata), centred_ranks(gain, strata)
+    scale = math.sqrt((x @ x) * (y @ y))
+    if scale == 0:
+        return math.nan, math.nan
+    observed, random = float(x @ y), np.random.default_rng(seed)
+    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+
+    def reordered(count: int) -> np.ndarray:  # (count,) sums
+        return sum(random.permuted(np.tile(y[rows], (count, 1)), axis=1) @ x[rows] for rows in members)
+
+    return observed / scale, _share_as_extreme(reordered, abs(observed) - 1e-9 * scale, samples, len(x))
+
+
+def centred_ranks(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Ranks within each stratum from -1/2 to 1/2, ties averaged, (cases,)."""
+    grouped = pd.Series(values).groupby(strata)
+    size = grouped.transform("size").to_numpy()
+    return (grouped.rank().to_numpy() - (size + 1) / 2) / size
+
+
+def _share_as_extreme(draw: Callable[[int], np.ndarray], least: float, samples: int, cases: int) -> float:
+    """Share of random sums at least ``least`` away from 0, the observed one counted as one of them.
+
+    Args:
+        draw: gives a number of random sums; each takes ``cases`` random numbers.
+    """
+    chunks = _chunks(samples, max(1, CHUNK_ELEMENTS // cases))
+    extreme = sum(int((np.abs(draw(count)) >= least).sum()) for count in chunks)
     return (1 + extreme) / (1 + samples)
+
+
+def _chunks(total: int, size: int) -> Iterator[int]:
+    """``total`` in parts of ``size`` and a rest: all random draws at once would take too much memory."""
+    return (min(size, total - start) for start in range(0, total, size))
+
+
+# --- many tests -------------------------------------------------------------------------------------------------------
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""Where does it help? Test cases told apart by what is known about them, and gains along such a property.
+"""Where does it help? Gains by properties of test cases that are known without any model.
 
-A property is a number of a test case, known without any model: how often its target was seen in training, how long its
-history is, how much its target looks like what the user took before. An average gain says that a part of a model
-helps; a reason for it also says where. If pictures help because they tell what IDs cannot, their gain must be larger
-for targets that were hardly seen in training. ``CLAIMS`` lists such predictions, and ``trends`` tests them.
+A property is a number of a test case: how often its target was seen in training, how long its history is, how much its
+target looks like what the user bought before. An average gain says that a part of a model helps; a reason for it also
+says where. If pictures help because they tell what IDs cannot, their gain must be larger for targets that were hardly
+seen in training. ``PREDICTIONS`` lists such claims, and ``trends`` tests them.
 
-The properties of a data set that may not be passed on are kept as plain numbers, for pages that show shipped runs:
+The properties of data that may not be passed on are kept as plain numbers, for pages that show shipped runs:
 
     from ifcdsr_core.runs.config import RunConfig
 
@@ -25,24 +25,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.analysis.paired import LEVEL, Difference, PValue
-from ifcdsr_core.analysis.significance import bootstrap_interval, holm
+from ifcdsr_core.analysis.paired import LEVEL, Difference, PValue, case_means
+from ifcdsr_core.analysis.significance import bootstrap_interval, centred_ranks, difference_interval, holm, trend
 from ifcdsr_core.batches import SECONDS_A_DAY
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.metrics import per_case
 from ifcdsr_core.paths import new_file, results_dir
 from ifcdsr_core.protocol import NUM_NEGATIVES
 from ifcdsr_core.runs.config import RunConfig
+from ifcdsr_core.runs.lists import FULL, NEITHER, NO_IMAGES, NO_MULTIPLE
 from ifcdsr_core.runs.run import training_splits
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.scenario import Scenario
 
 if TYPE_CHECKING:
     from ifcdsr_core.features.cache import Features
-from ifcdsr_core.runs.lists import FULL, NEITHER, NO_IMAGES, NO_MULTIPLE
 
 CHUNK_PAIRS = 50_000  # pairs of pictures compared at once
-CHUNK_ELEMENTS = 1_000_000  # random draws held at once
 LEAST = 30  # cases of a group; a smaller one is joined to its neighbour
 
 # What a page calls a property, and where its groups begin; None: at the quartiles of the cases.
@@ -76,7 +74,7 @@ def properties(config: RunConfig) -> pd.DataFrame:
     """``case_properties`` of the scenario of a configuration, with pictures if it has some.
 
     Raises:
-        InputError: the scenario or its features can't be had.
+        InputError: the scenario or its features are not available.
     """
     from ifcdsr_core.features.images import embed_images
     from ifcdsr_core.sources import prepare
@@ -92,7 +90,7 @@ def properties(config: RunConfig) -> pd.DataFrame:
 
 
 def case_properties(scenario: Scenario, config: RunConfig, features: Features | None = None) -> pd.DataFrame:
-    """What is known about each test case without any model, a row a case in the order of ``scenario.split("test")``.
+    """What is known about each test case without any model; one row per case, ordered as ``scenario.split("test")``.
 
     Args:
         config: says what runs train on (``train_on``, ``holdout``).
@@ -113,17 +111,12 @@ def case_properties(scenario: Scenario, config: RunConfig, features: Features | 
     splits = training_splits(scenario, config)
     seen = np.bincount(np.concatenate([*splits["train"]["items"]]), minlength=scenario.num_items + 1)  # (V + 1,)
     test = splits["test"]
-    length = test["items"].map(len).to_numpy(dtype=np.int64)  # (cases,)
-    flat = np.concatenate([*test["items"]]).astype(np.int64)  # (sum of lengths,)
-    last = np.cumsum(length) - 1
-    case, target = np.repeat(np.arange(len(length)), length), flat[last]
-    before = np.ones(len(flat), dtype=bool)
-    before[last] = False
-    own = before & ((flat > scenario.num_items_x) == (target > scenario.num_items_x)[case])
-    history, own_history = length - 1, np.bincount(case[own], minlength=len(length))
+    rows = _Rows.of(test, scenario.num_items_x)
+    target, history = rows.item[rows.last], rows.length - 1  # (cases,)
+    own_history = np.bincount(rows.case[rows.own], minlength=len(test))
     known = scenario.items["title"].notna().to_numpy()  # (V,)
     titled = np.where(known.any() and not known.all(), known[target - 1].astype(np.float64), np.nan)
-    near, near_own = _nearness(features, scenario, flat, target[case], case, before, own, len(length))
+    near, near_own = _nearness(features, scenario, rows)
     table = pd.DataFrame(
         {
             "target_domain": test["target_domain"].astype(str).to_numpy(),
@@ -131,7 +124,7 @@ def case_properties(scenario: Scenario, config: RunConfig, features: Features | 
             "history": history,
             "own_history": own_history,
             "own_share": own_history / history,
-            "days": _days(test, case, last, own),
+            "days": _days(test, rows),
             "nearness": near,
             "nearness_own": near_own,
             "titled": titled,
@@ -147,29 +140,46 @@ def case_properties(scenario: Scenario, config: RunConfig, features: Features | 
     return table
 
 
-def _days(test: pd.DataFrame, case: np.ndarray, last: np.ndarray, own: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class _Rows:
+    """The interactions of test sequences, one below the other.
+
+    Attributes:
+        length, last: (cases,) of each sequence, and the row of its target.
+        item, case: (rows,) ids, and the number of the sequence.
+        own, before: (rows,) bool: of the history and the target's domain, of the history.
+    """
+
+    length: np.ndarray
+    last: np.ndarray
+    item: np.ndarray
+    case: np.ndarray
+    own: np.ndarray
+    before: np.ndarray
+
+    @classmethod
+    def of(cls, test: pd.DataFrame, num_items_x: int) -> _Rows:
+        length = test["items"].map(len).to_numpy(dtype=np.int64)
+        item, case = np.concatenate([*test["items"]]).astype(np.int64), np.repeat(np.arange(len(length)), length)
+        last, before = np.cumsum(length) - 1, np.ones(len(item), dtype=bool)
+        before[last] = False
+        own = before & ((item > num_items_x) == (item[last] > num_items_x)[case])
+        return cls(length, last, item, case, own, before)
+
+
+def _days(test: pd.DataFrame, rows: _Rows) -> np.ndarray:
     """Days from the last item of the target's domain in the history to the target, (cases,)."""
-    days = np.full(len(last), np.nan)
-    if test["timestamps"].notna().all():
-        time = np.concatenate([*test["timestamps"]]).astype(np.float64)  # (sum of lengths,)
-        place = np.full(len(last), -1)
-        place[case[own]] = np.flatnonzero(own)  # of several the last one stays
-        days = np.where(place >= 0, (time[last] - time[place]) / SECONDS_A_DAY, np.nan)
-    return days
+    if test["timestamps"].isna().any():
+        return np.full(len(test), np.nan)
+    time = np.concatenate([*test["timestamps"]]).astype(np.float64)  # (rows,)
+    place = np.full(len(test), -1)
+    place[rows.case[rows.own]] = np.flatnonzero(rows.own)  # of several the last one stays
+    return np.where(place >= 0, (time[rows.last] - time[place]) / SECONDS_A_DAY, np.nan)
 
 
-def _nearness(
-    features: Features | None,
-    scenario: Scenario,
-    flat: np.ndarray,
-    target: np.ndarray,
-    case: np.ndarray,
-    before: np.ndarray,
-    own: np.ndarray,
-    cases: int,
-) -> tuple[np.ndarray, np.ndarray]:
+def _nearness(features: Features | None, scenario: Scenario, rows: _Rows) -> tuple[np.ndarray, np.ndarray]:
     """Largest cosine of each case's target with its history, and with that of its domain, (cases,) each."""
-    results = np.full((2, cases), -np.inf)
+    results = np.full((2, len(rows.last)), -np.inf)
     if features is not None:
         if len(features.matrix) != scenario.num_items:
             raise InputError(
@@ -177,13 +187,14 @@ def _nearness(
                 f"{scenario.num_items}"
             )
         unit = features.matrix / np.maximum(np.linalg.norm(features.matrix, axis=1, keepdims=True), 1e-12)  # (V, e)
-        pictured = ~features.missing
-        pairs = np.flatnonzero(before & pictured[flat - 1] & pictured[target - 1])
-        for start in range(0, len(pairs), CHUNK_PAIRS):  # a few hundred numbers a pair
+        pictured, target = ~features.missing, rows.item[rows.last][rows.case]  # (V,), (rows,)
+        pairs = np.flatnonzero(rows.before & pictured[rows.item - 1] & pictured[target - 1])
+        for start in range(0, len(pairs), CHUNK_PAIRS):  # a few hundred numbers per pair
             part = pairs[start : start + CHUNK_PAIRS]
-            cosine = np.einsum("pe,pe->p", unit[flat[part] - 1], unit[target[part] - 1])
-            np.maximum.at(results[0], case[part], cosine)
-            np.maximum.at(results[1], case[part][own[part]], cosine[own[part]])
+            cosine = np.einsum("pe,pe->p", unit[rows.item[part] - 1], unit[target[part] - 1])
+            of_own = rows.own[part]
+            np.maximum.at(results[0], rows.case[part], cosine)
+            np.maximum.at(results[1], rows.case[part][of_own], cosine[of_own])
     results[np.isinf(results)] = np.nan
     return results[0], results[1]
 
@@ -194,7 +205,7 @@ def properties_path(source: str, scenario: str) -> Path:
 
 
 def keep_properties(table: pd.DataFrame, path: Path | None = None) -> Path:
-    """Write ``case_properties`` without what follows from others or is not there; numbers only, no users and no items.
+    """Write ``case_properties`` without columns that are empty or follow from others; no users and no items.
 
     The file's metadata say which data and which training split the numbers are of.
 
@@ -318,11 +329,6 @@ def _label(low: float, high: float, whole: bool) -> str:
 # --- MRRs and gains by group ------------------------------------------------------------------------------------------
 
 
-def case_mrr(runs: Sequence[Run], protocol: str = "sampled_999") -> np.ndarray:
-    """Reciprocal rank of each test case in percent, averaged over runs, (cases,)."""
-    return 100 * np.mean([per_case(run.ranks[protocol].to_numpy(), "MRR") for run in runs], axis=0)
-
-
 def mrr_by_group(
     table: pd.DataFrame,
     experiment: Mapping[str, Sequence[Run]],
@@ -344,7 +350,7 @@ def mrr_by_group(
         InputError: the runs do not fit the properties, or there is no such property.
     """
     chosen, group = _grouped(table, [run for runs in experiment.values() for run in runs], name, domain)
-    values = {label: case_mrr(runs, protocol)[chosen] for label, runs in experiment.items()}
+    values = {label: case_means(runs, protocol, "MRR")[chosen] for label, runs in experiment.items()}
     return pd.DataFrame(
         [
             (
@@ -375,7 +381,7 @@ def gain_by_group(
     Arguments and errors as for ``mrr_by_group``.
     """
     chosen, group = _grouped(table, [*after, *before], name, domain)
-    gain = (case_mrr(after, protocol) - case_mrr(before, protocol))[chosen]
+    gain = (case_means(after, protocol, "MRR") - case_means(before, protocol, "MRR"))[chosen]
     return pd.DataFrame(
         [
             (category, int(inside.sum()), 100 * float(inside.sum()) / (group.codes >= 0).sum(), *_mean(gain[inside]))
@@ -426,7 +432,7 @@ def contributions(
 
 
 def random_mrr(candidates: int = NUM_NEGATIVES + 1) -> float:
-    """MRR of a random order of so many candidates, in percent."""
+    """MRR of a random order of ``candidates`` items, in percent."""
     return float(100 * (1 / np.arange(1, candidates + 1)).mean())
 
 
@@ -458,64 +464,17 @@ PREDICTIONS = (
 )
 
 
-def trend(
-    gain: np.ndarray, values: np.ndarray, strata: np.ndarray, samples: int = 9999, seed: int = 0
-) -> tuple[float, float]:
-    """Rank correlation of a gain with a property within strata, and the two-sided p-value of a permutation test.
-
-    Ranks are taken within each stratum (the target's domain), so that a difference between strata is no trend. If gain
-    and property have nothing to do with each other, any order of the gains within a stratum is as likely as that
-    observed: the p-value is the share of random orders whose correlation is at least as far from 0, the observed one
-    counted as one.
-
-    Args:
-        gain, values, strata: (cases,). Cases whose value is NaN are left out.
-        samples: random orders.
-        seed: names the random stream.
-
-    Returns:
-        NaN and NaN where the gain or the property does not vary.
-    """
-    known = ~np.isnan(np.asarray(values, dtype=np.float64))
-    gain, values, strata = (np.asarray(given)[known] for given in (gain, values, strata))
-    x, y = _centred_ranks(values, strata), _centred_ranks(gain, strata)
-    scale = math.sqrt((x @ x) * (y @ y))
-    if scale == 0:
-        return math.nan, math.nan
-    observed, random, extreme = float(x @ y), np.random.default_rng(seed), 0
-    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    chunk = max(1, CHUNK_ELEMENTS // len(x))
-    for start in range(0, samples, chunk):
-        count = min(chunk, samples - start)
-        sums = sum(random.permuted(np.tile(y[rows], (count, 1)), axis=1) @ x[rows] for rows in members)  # (count,)
-        extreme += int((np.abs(sums) >= abs(observed) - 1e-9 * scale).sum())
-    return observed / scale, (1 + extreme) / (1 + samples)
-
-
-def _centred_ranks(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Ranks within each stratum from -1/2 to 1/2, ties averaged, (cases,)."""
-    grouped = pd.Series(values).groupby(strata)
-    size = grouped.transform("size").to_numpy()
-    return (grouped.rank().to_numpy() - (size + 1) / 2) / size
-
-
-def ends_apart(
-    gain: np.ndarray, values: np.ndarray, strata: np.ndarray, samples: int = 2000, seed: int = 0
-) -> Difference:
+def ends_apart(gain: np.ndarray, values: np.ndarray, strata: np.ndarray, seed: int = 0) -> Difference:
     """Mean gain of the highest third of a property less that of the lowest, thirds taken within each stratum.
 
-    Equal values stay together, so a third may be smaller or larger. The interval (95 %) is from a bootstrap of each
-    third. NaN where a third is empty.
+    Equal values stay together, so a third may be smaller or larger. NaN where a third is empty.
     """
     known = ~np.isnan(np.asarray(values, dtype=np.float64))
-    gain, place = np.asarray(gain)[known], _centred_ranks(np.asarray(values)[known], np.asarray(strata)[known])
+    gain, place = np.asarray(gain)[known], centred_ranks(np.asarray(values)[known], np.asarray(strata)[known])
     low, high = gain[place < -1 / 6], gain[place > 1 / 6]
     if not len(low) or not len(high):
         return Difference(math.nan, math.nan, math.nan)
-    random = np.random.default_rng(seed)
-    upper, lower = (part[random.integers(len(part), size=(samples, len(part)))].mean(axis=1) for part in (high, low))
-    ends = np.quantile(upper - lower, [0.025, 0.975])
-    return Difference(float(high.mean() - low.mean()), float(ends[0]), float(ends[1]))
+    return Difference(float(high.mean() - low.mean()), *difference_interval(high, low, seed=seed))
 
 
 WORDS = {-1: "falls", 0: "–", 1: "rises"}
@@ -527,7 +486,7 @@ def trends(
     claims: Sequence[Prediction] = PREDICTIONS,
     protocol: str = "sampled_999",
 ) -> pd.DataFrame:
-    """Whether gains rise or fall along properties as claimed, a row a claim.
+    """Whether gains rise or fall along properties as claimed, one row per claim.
 
     Args:
         table: ``case_properties``.
@@ -550,10 +509,11 @@ def trends(
             raise InputError("a gain is paired by seed: run both configurations with the same seeds")
         check_cases(table, [*after, *before])
         values = table[claim.along].to_numpy(dtype=np.float64)
-        rho, p = trend(case_mrr(after, protocol) - case_mrr(before, protocol), values, strata)
-        apart = ends_apart(case_mrr(after, protocol) - case_mrr(before, protocol), values, strata)
+        gain = case_means(after, protocol, "MRR") - case_means(before, protocol, "MRR")
+        rho, p = trend(gain, values, strata)
+        apart = ends_apart(gain, values, strata)
         of_seed = [
-            trend(case_mrr([a], protocol) - case_mrr([b], protocol), values, strata, samples=0)[0]
+            trend(case_means([a], protocol, "MRR") - case_means([b], protocol, "MRR"), values, strata, samples=0)[0]
             for a, b in zip(after, before, strict=True)
         ]
         same = sum(bool(one * rho > 0) for one in of_seed)

@@ -25,9 +25,9 @@ from ifcdsr_core.scenario import Scenario
 if TYPE_CHECKING:
     from IPython.display import Image
 
-
 WIDTH = 6.8  # inches of a page's column
 BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#6B7280"
+BLACK = "#111827"
 DOMAIN_COLOURS = TEAL, AMBER = "#2A7F86", "#C66A24"  # X, Y
 PLUM = "#7C4A63"  # X and Y together
 
@@ -58,7 +58,6 @@ _STYLE = {
     "lines.markersize": 4.5,
 }
 
-
 sns.set_theme(style="ticks", rc=_STYLE)
 
 
@@ -74,7 +73,7 @@ def save_figure(fig: Figure, name: str) -> Image:
 
 
 def subplots(count: int, columns: int = 2, height: float = 2.6, **options) -> tuple[Figure, np.ndarray]:
-    """A figure with ``count`` panels, ``columns`` a row, and their axes (count,)."""
+    """A figure with ``count`` panels, ``columns`` per row, and their axes (count,)."""
     columns = min(columns, count)
     rows = -(-count // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows + 0.2), squeeze=False, **options)
@@ -106,17 +105,17 @@ def nothing(ax) -> None:
 
 
 def control_curves(table: pd.DataFrame, dial: str) -> Figure:
-    """Gains by the position of a dial, a panel for each target domain; bands show the noise.
+    """Gains by the position of a dial, one panel per target domain; bands show the noise.
 
     Args:
-        table: of ``comparisons.control_gains``.
+        table: of ``paired.control_gains``.
         dial: its name, for the axis.
     """
     domains = list(table["domain"].unique())
     fig, axes = subplots(len(domains), height=3.1, sharey=True)
     styles = [(BLUE, "o", "-"), (GREY, "s", "--"), (GREEN, "^", ":")]
     for ax, domain in zip(axes, domains, strict=True):
-        ax.axhline(0, color="#111827", linewidth=1)
+        ax.axhline(0, color=BLACK, linewidth=1)
         for (colour, marker, line), (label, part) in zip(
             styles, table[table["domain"] == domain].groupby("compared", sort=False), strict=False
         ):
@@ -136,11 +135,6 @@ def control_curves(table: pd.DataFrame, dial: str) -> Figure:
     return fig
 
 
-BLACK = "#111827"
-
-# --- where it helps ---------------------------------------------------------------------------------------------------
-
-
 def gains_by_group(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
     """Gains in MRR by group of a property, with intervals, and the cases of each group below its name.
 
@@ -149,7 +143,7 @@ def gains_by_group(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
     """
     fig, axes = subplots(len(panels), height=2.7, sharey=True)
     for number, (ax, ((title, along), table)) in enumerate(zip(axes, panels.items(), strict=True)):
-        ax.axhline(0, color="#111827", linewidth=1)
+        ax.axhline(0, color=BLACK, linewidth=1)
         ax.errorbar(
             range(len(table)),
             table["gain"],

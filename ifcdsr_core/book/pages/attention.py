@@ -1,4 +1,4 @@
-"""Page 05e, attention: what a trained IFCDSR looks at, in words and pictures."""
+"""Page 05e, attention: what a trained IFCDSR looks at, in tables, words and figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ifcdsr_core.analysis.inspection import ALL, BY, Parts, _chance, attention, scorers, top_items
+from ifcdsr_core.analysis.inspection import ALL, BY, Parts, attention, scorers, top_items
 from ifcdsr_core.analysis.paired import LEVEL, signed
 from ifcdsr_core.analysis.significance import holm
 from ifcdsr_core.batches import Batch
@@ -56,7 +56,7 @@ def encoder_names(model: IFCDSR, names: tuple[str, str]) -> dict[str, str]:
 
 
 def lag_verdict(lags: pd.DataFrame, words: Mapping[str, str]) -> str:
-    """What ``by_lag`` says of the newest item, in a sentence a modality.
+    """What ``by_lag`` says of the newest item, in one sentence per modality.
 
     Args:
         words: of ``encoder_names``.
@@ -77,7 +77,7 @@ def lag_verdict(lags: pd.DataFrame, words: Mapping[str, str]) -> str:
 
 
 def sharing_verdict(table: pd.DataFrame, words: Mapping[str, str]) -> str:
-    """What ``sharing`` says, a paragraph a reference, with Holm's correction for all ratios of the table.
+    """What ``sharing`` says, one paragraph per reference, with Holm's correction for all ratios of the table.
 
     Args:
         table: of ``sharing``, one or more below each other.
@@ -131,7 +131,7 @@ def _beyond(rows: pd.DataFrame, what: str, words: Mapping[str, str]) -> str:
 
 
 def scorer_page(table: pd.DataFrame) -> pd.DataFrame:
-    """``scorer_table`` for a page: a row a scorer; MRR and difference from the whole for each domain, side by side."""
+    """``scorer_table`` for a page: one row per scorer, with MRR and difference from the whole for each domain."""
     wide = None
     for name, part in table.groupby("domain", sort=False):
         columns = pd.DataFrame(
@@ -147,7 +147,7 @@ def scorer_page(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def scorer_verdict(table: pd.DataFrame) -> str:
-    """Who carries the result, in a few sentences a domain, made of ``scorer_table``."""
+    """Who carries the result, in a few sentences per domain, made of ``scorer_table``."""
     paragraphs = []
     for name, part in table.groupby("domain", sort=False):
         whole = part.loc[part["scorer"] == ALL, "MRR"].iloc[0]
@@ -179,6 +179,10 @@ def scorer_verdict(table: pd.DataFrame) -> str:
         )
         paragraphs.append(" ".join(sentences))
     return "\n\n".join(paragraphs)
+
+
+def _chance(p: float) -> str:
+    return "" if p < LEVEL else " (not beyond chance)"
 
 
 def _quoted(labels: Sequence[str]) -> str:
@@ -263,7 +267,7 @@ def attention_views(scenario: Scenario, views: Sequence[View]) -> Figure:
     """Each case's history as pictures, oldest first, the target apart; below, where every encoder looks, in percent.
 
     Args:
-        views: of ``inspection.views``.
+        views: of ``views``.
     """
     label, gap, line, row = 1.15, 0.22, 0.2, 0.185  # inches: encoder names, before the target, a title, a row of cells
     longest = max((len(view.items) for view in views), default=1)
@@ -277,8 +281,8 @@ def attention_views(scenario: Scenario, views: Sequence[View]) -> Figure:
         ax.text(0, top + line / 2, view.title, fontsize=9.5, fontweight="bold", va="center")
         start, under = label + side * (longest - len(view.items)), top + line + side + 0.2
         for number, item in enumerate(view.items):
-            _thumbnail(ax, scenario, item - 1, start + number * side, top + line, side)
-        _thumbnail(ax, scenario, view.target - 1, label + side * longest + gap, top + line, side)
+            _thumbnail(ax, scenario, item - 1, (start + number * side, top + line), side)
+        _thumbnail(ax, scenario, view.target - 1, (label + side * longest + gap, top + line), side)
         for at, text in ((label + side * (longest - 0.5), "newest"), (label + side * (longest + 0.5) + gap, "target")):
             ax.text(at, under - 0.1, text, fontsize=7, color="#4B5563", ha="center", va="center")
         for number, (encoder, weights) in enumerate(view.attention.iterrows()):
@@ -319,13 +323,13 @@ def attention_views(scenario: Scenario, views: Sequence[View]) -> Figure:
 
 
 def top_views(scenario: Scenario, views: Sequence[View]) -> Figure:
-    """What each encoder would recommend first, a row an encoder, and last all together; the target framed black.
+    """What each encoder would recommend first, one row per encoder, and last all together; the target framed black.
 
     What is in the history already has a dotted frame. At the left the rank of the target in that row, at the right the
     target itself.
 
     Args:
-        views: of ``inspection.views``.
+        views: of ``views``.
     """
     label, gap, line = 2.4, 0.35, 0.24  # inches: names and ranks, before the target, a title
     count = max((view.top.shape[1] for view in views), default=1)
@@ -356,9 +360,9 @@ def top_views(scenario: Scenario, views: Sequence[View]) -> Figure:
                     if item in view.items
                     else None
                 )
-                _thumbnail(ax, scenario, item - 1, label + place * side, y, side, frame or {"linewidth": 0})
+                _thumbnail(ax, scenario, item - 1, (label + place * side, y), side, frame or {"linewidth": 0})
         x = label + count * side + gap
-        _thumbnail(ax, scenario, view.target - 1, x, top + line, side, {"edgecolor": BLACK, "linewidth": 2.2})
+        _thumbnail(ax, scenario, view.target - 1, (x, top + line), side, {"edgecolor": BLACK, "linewidth": 2.2})
         ax.text(x + side / 2, top + line + side + 0.08, "target", fontsize=7, color="#4B5563", ha="center", va="center")
         top += height
     return ax.figure
@@ -373,9 +377,11 @@ def _sheet(height: float):
     return ax
 
 
-def _thumbnail(ax, scenario: Scenario, row: int, x: float, y: float, side: float, frame: dict | None = None) -> None:
-    """A picture with its left upper corner at (x, y), framed in the colour of its domain unless told otherwise."""
-    domain = "xy".index(scenario.items["domain"].iloc[row])
+def _thumbnail(
+    ax, scenario: Scenario, row: int, corner: tuple[float, float], side: float, frame: dict | None = None
+) -> None:
+    """A picture by its left upper corner, framed in the colour of its domain unless told otherwise."""
+    (x, y), domain = corner, "xy".index(scenario.items["domain"].iloc[row])
     frame, inset = frame or {"edgecolor": DOMAIN_COLOURS[domain], "linewidth": 1.3}, 0.07 * side
     box = (x + inset, x + side - inset, y + side - inset, y + inset)
     ax.imshow(pixels(scenario, row), extent=box, interpolation="hamming", aspect="auto", zorder=2)
@@ -385,7 +391,7 @@ def _thumbnail(ax, scenario: Scenario, row: int, x: float, y: float, side: float
 
 
 def attention_by_lag(lags: pd.DataFrame, words: Mapping[str, str]) -> Figure:
-    """Mean attention by distance from the newest item beside the even share, a panel a sub-sequence.
+    """Mean attention by distance from the newest item beside the even share, one panel per sub-sequence.
 
     Args:
         lags: of ``inspection.by_lag``.
@@ -407,7 +413,7 @@ def attention_by_lag(lags: pd.DataFrame, words: Mapping[str, str]) -> Figure:
 
 
 def attention_sharing(table: pd.DataFrame, words: Mapping[str, str]) -> Figure:
-    """Attention on items that share an attribute, as a multiple of what is expected; a row of panels a reference.
+    """Attention on items that share an attribute, as a multiple of what is expected; one row of panels per reference.
 
     Args:
         table: of ``inspection.sharing``, one or more below each other.
@@ -469,7 +475,7 @@ def attention_sharing(table: pd.DataFrame, words: Mapping[str, str]) -> Figure:
 
 
 def scorers_figure(table: pd.DataFrame) -> Figure:
-    """MRR of every scorer with its interval, a panel a domain; the line marks all parts together.
+    """MRR of every scorer with its interval, one panel per domain; the line marks all parts together.
 
     Args:
         table: of ``inspection.scorer_table``.

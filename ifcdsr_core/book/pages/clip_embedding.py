@@ -1,4 +1,4 @@
-"""Page 02, CLIP features: pictures, their neighbours, a map of them."""
+"""Page 02, CLIP features: pictures, their neighbours, and a map of them, in tables and figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ifcdsr_core.scenario import Scenario
 
 
 def gallery(scenario: Scenario, count: int = 8, seed: int = 0) -> Figure:
-    """Pictures of ``count`` randomly chosen items of each domain with their titles, a row a domain."""
+    """Pictures of ``count`` randomly chosen items of each domain with their titles, one row per domain."""
     random = np.random.default_rng(seed)
     with_picture = scenario.items[scenario.items["image"].notna()]
     fig, axes = plt.subplots(2, count, figsize=(WIDTH, 2 * (WIDTH / count + 0.5)), squeeze=False)
@@ -33,12 +33,12 @@ def gallery(scenario: Scenario, count: int = 8, seed: int = 0) -> Figure:
 def neighbours(
     scenario: Scenario, matrix: np.ndarray, queries: np.ndarray, found: Sequence[np.ndarray], headings: Sequence[str]
 ) -> Figure:
-    """Each query's picture, then groups of its neighbours with their cosines, a row a query.
+    """Each query's picture, then groups of its neighbours with their cosines, one row per query.
 
     Args:
         matrix: (V, e) features, rows of length one.
         queries: (Q,) row numbers.
-        found: groups of neighbours, (Q, k) row numbers each, such as one a domain.
+        found: groups of neighbours, (Q, k) row numbers each, such as one per domain.
         headings: a heading for each group.
     """
     widths = [1, *(width for group in found for width in (0.4, *[1] * group.shape[1]))]
@@ -98,7 +98,7 @@ def picture_map(scenario: Scenario, points: np.ndarray, rows: np.ndarray, size: 
 
 
 def feature_counts(scenario: Scenario, missing: np.ndarray) -> pd.DataFrame:
-    """How many items of each domain have a picture, and how many take the fallback."""
+    """How many items of each domain have a picture, and how many get the fallback."""
     in_y = scenario.items["domain"].to_numpy() == "y"
     rows = [
         (name, int(mask.sum()), int((mask & ~missing).sum()), int((mask & missing).sum()))

@@ -10,11 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ifcdsr_core.analysis.counts import load_summary, read_tables
 from ifcdsr_core.analysis.paired import first_columns
-from ifcdsr_core.book.markup import data_title, escape, unbroken, whole
-
-if TYPE_CHECKING:
-    from IPython.display import Markdown
 from ifcdsr_core.book.figures import (
     AMBER,
     BLUE,
@@ -29,12 +26,16 @@ from ifcdsr_core.book.figures import (
     percent,
     subplots,
 )
+from ifcdsr_core.book.markup import data_title, escape, unbroken, whole
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 SPLIT_COLOURS = {"train": GREY, "valid": SKY, "test": GREEN}
 
 
 def lengths(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
-    """Share of sequences of each length, per split; ``numbers`` as for ``tables.data_table``."""
+    """Share of sequences of each length, per split; ``numbers`` as for ``data_table``."""
     fig, axes = subplots(len(numbers), sharey=True)
     for ax, (title, tables) in zip(axes, numbers.items(), strict=True):
         for split, part in tables["length_distribution"].groupby("split", sort=False):
@@ -58,7 +59,7 @@ def popularity(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
             DOMAIN_COLOURS, tables["popularity"].groupby("domain", sort=False), strict=True
         ):
             touched = part[part["interactions"] > 0].sort_values("interactions", ascending=False)
-            last = touched["items"].cumsum().to_numpy()  # rank of the last item with so many interactions
+            last = touched["items"].cumsum().to_numpy()  # rank of the last item with that number of interactions
             rank = np.column_stack([last - touched["items"] + 1, last]).ravel()
             ax.plot(rank, np.repeat(touched["interactions"].to_numpy(), 2), color=colour, label=domain)
         ax.set(title=title, xscale="log", yscale="log", xlabel="rank of the item by popularity", ylabel="interactions")
@@ -118,7 +119,7 @@ def order_ties(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     return fig
 
 
-# Headings of the tables of statistics.py that pages show; "(%)" makes a percentage of a share.
+# Headings of the tables of ``counts`` that pages show; "(%)" makes a percentage of a share.
 _HEADINGS = {
     "table1": {
         "domain": "Domain",
@@ -165,13 +166,11 @@ _HEADINGS = {
 
 
 def statistics_of(source: str, scenarios: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
-    """The shipped tables of ``statistics`` on some scenarios of a source, under the title of each.
+    """The shipped tables of ``counts`` on some scenarios of a source, under the title of each.
 
     Raises:
         InputError: there are none, or they are damaged.
     """
-    from ifcdsr_core.analysis.counts import load_summary, read_tables
-
     return {data_title(source, name): read_tables(load_summary(source, name)) for name in scenarios}
 
 
@@ -186,10 +185,10 @@ def num_items(source: str, scenario: str) -> tuple[int, int]:
 
 
 def data_table(numbers: Mapping[str, Mapping[str, pd.DataFrame]], table: str) -> pd.DataFrame:
-    """One table of ``statistics.TABLES`` for several data sets, one below the other, with readable headings.
+    """One table of ``counts.TABLES`` for several data sets, one below the other, with readable headings.
 
     Args:
-        numbers: tables by name, as ``statistics.read_tables`` gives them, under the title of each data set.
+        numbers: tables by name, as ``counts.read_tables`` gives them, under the title of each data set.
     """
     headings, parts = _HEADINGS[table], []
     for name, given in numbers.items():

@@ -1,6 +1,6 @@
-"""Which modality helps where: ID, image and text against each other, over the runs of ``experiments.modalities``.
+"""Page 06, LLM-EMF: which modality helps where, over the runs of ``lists.modalities`` and ``lists.planted``.
 
-Gains are in points of MRR, each over the ID alone, paired by seed and by test case (``comparisons.gains``).
+Gains are in points of MRR, each over the ID alone, paired by seed and by test case (``paired.gains``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.analysis.paired import first_columns, gains, of_seeds, over_seeds, signed
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, gain_by_group
-from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, PLUM, WIDTH, subplots
+from ifcdsr_core.book.figures import BLACK, BLUE, GREY, ORANGE, PLUM, WIDTH, subplots
 from ifcdsr_core.book.markup import data_title, escape, unbroken
 from ifcdsr_core.paths import results_dir
 from ifcdsr_core.runs.store import Run
@@ -33,7 +33,7 @@ def world_name(visual_signal: float, text_signal: float) -> str:
 
 
 def arm_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
-    """What each arm adds to the ID alone: the columns of ``comparisons.gains``, with ``arm`` in front.
+    """What each arm adds to the ID alone: the columns of ``paired.gains``, with ``arm`` in front.
 
     An arm with fewer seeds is compared with the ID's runs of these.
 
@@ -51,7 +51,7 @@ def arm_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -
 def planted_table(
     worlds: Mapping[tuple[float, float], Mapping[str, Sequence[Run]]], names: tuple[str, str]
 ) -> pd.DataFrame:
-    """MRR of every arm in worlds where pictures, titles, both or neither explain behaviour: a row a world and domain.
+    """MRR of every arm by what explains behaviour (pictures, titles, both, neither): one row per world and domain.
 
     Args:
         worlds: runs by (visual_signal, text_signal).
@@ -77,7 +77,7 @@ def planted_gains(
 
 
 def planted_verdict(table: pd.DataFrame) -> str:
-    """What ``planted_gains`` says: which arms gain beyond noise in which world, and which lose, a sentence a world."""
+    """What ``planted_gains`` says: which arms gain or lose beyond noise, one sentence per world."""
     sentences = []
     for world, part in table.groupby("world", sort=False):
         told = []
@@ -94,7 +94,7 @@ def planted_verdict(table: pd.DataFrame) -> str:
 
 
 def by_title(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
-    """What texts add to the ID alone for targets with and without a title, a row an arm, domain and group.
+    """What texts add to the ID alone for targets with and without a title, one row per arm, domain and group.
 
     Where a domain has too few of one group to tell it apart, both are one.
 
@@ -140,7 +140,7 @@ def gain_panels(
 
 
 def modalities_verdict(table: pd.DataFrame) -> str:
-    """What ``arm_gains`` says, in a sentence an arm."""
+    """What ``arm_gains`` says, in one sentence per arm."""
     sentences = []
     for arm, part in table.groupby("arm", sort=False):
         words = "; ".join(
@@ -151,15 +151,15 @@ def modalities_verdict(table: pd.DataFrame) -> str:
 
 
 def world_gains(table: pd.DataFrame) -> Figure:
-    """What every arm adds to the ID alone, by what explains behaviour in a world: a panel a domain, whiskers of noise.
+    """What every arm adds to the ID alone, by what explains behaviour: one panel per domain, whiskers of noise.
 
     Args:
-        table: of ``modalities.planted_gains``.
+        table: of ``planted_gains``.
     """
     domains, worlds, arms = (list(table[name].unique()) for name in ("domain", "world", "arm"))
     fig, axes = subplots(len(domains), height=3.1, sharey=True)
     for ax, domain in zip(axes, domains, strict=True):
-        ax.axhline(0, color="#111827", linewidth=1)
+        ax.axhline(0, color=BLACK, linewidth=1)
         for number, (arm, colour, marker) in enumerate(zip(arms, (BLUE, ORANGE, PLUM), "os^", strict=False)):
             part = table[(table["domain"] == domain) & (table["arm"] == arm)].set_index("world").loc[worlds]
             places = np.arange(len(worlds)) + 0.2 * (number - (len(arms) - 1) / 2)
@@ -188,10 +188,10 @@ def world_gains(table: pd.DataFrame) -> Figure:
 
 
 def text_map(places: np.ndarray, groups: Sequence[str], in_x: np.ndarray, names: tuple[str, str]) -> Figure:
-    """Items on a flat map of their texts, a colour a group; the group is named where most of its items of a domain are.
+    """Items on a flat map of their texts, one colour per group, named where most of its items are.
 
     Args:
-        places: (R, 2) of ``tables.flat_map``.
+        places: (R, 2) of ``clip_embedding.flat_map``.
         groups: (R,) such as the themes that titles name.
         in_x: (R,) bool, items of X: dots; those of Y are crosses.
     """

@@ -1,6 +1,6 @@
-"""From Amazon's raw files to Table 1: what was in them, what each rule left, what others would leave, what it costs.
+"""Page 01b, from Amazon's raw files to Table 1: what they hold, what each rule leaves, what other rules would leave.
 
-Functions take a scenario of the source ``amazon`` and return small tables for a page.
+Most functions take a scenario of the source ``amazon`` and return a small table.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ OTHER_RULES = [  # one rule at a time, against those of the scenario
     {"per_user": "one"},
     {"leaks": "strict"},
 ]
+# Ratings of the 2014 release, as its page lists them: https://jmcauley.ucsd.edu/data/amazon/index_2014.html
 RATINGS_2014 = {"Food": 1_297_156, "Kitchen": 4_253_926, "Movie": 4_607_047, "Book": 22_507_155}
-"""Ratings of the 2014 release, as its page lists them: https://jmcauley.ucsd.edu/data/amazon/index_2014.html"""
 
 
 def lines(scenario: Scenario) -> pd.DataFrame:
@@ -109,7 +109,7 @@ def other_rules(scenario: Scenario) -> pd.DataFrame:
     """Table 1 by other rules, one changed at a time; beside it the paper's, where the files are of its release.
 
     Raises:
-        InputError: as ``amazon.converted``.
+        InputError: as ``source.converted``.
     """
     options, used = scenario.provenance["options"], Rules(**_account(scenario)["rules"])
     parquet = source.converted(scenario.name, options["release"], options["reviews"])[0][:2]
@@ -148,7 +148,7 @@ def rebuilt() -> pd.DataFrame:
     sequences and no other), ``sequences``, ``sequences_rebuilt``.
 
     Raises:
-        InputError: a file can't be had.
+        InputError: a file is not available.
     """
     from ifcdsr_core.sources import c2dsr
 
@@ -347,7 +347,7 @@ def _account(scenario: Scenario) -> dict:
 
 
 def funnel_figure(table: pd.DataFrame) -> Figure:
-    """What each step of a re-partition leaves: interactions, then sequences; ``table`` as of ``raw_data.funnel``."""
+    """What each step of a re-partition leaves: interactions, then sequences; ``table`` as ``funnel`` gives it."""
     parts = [table.dropna(subset=[what]) for what in ("Interactions", "Sequences")]
     fig, axes = plt.subplots(
         2, 1, figsize=(WIDTH, 0.9 + 0.32 * sum(map(len, parts))), height_ratios=[max(2, len(part)) for part in parts]

@@ -1,4 +1,4 @@
-"""Tables of a run, of a data set, of picture features, for pages."""
+"""Page 03, training: one run in tables and figures."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ifcdsr_core.book.evidence import training_data
-from ifcdsr_core.book.figures import DOMAIN_COLOURS, GREY, percent, subplots
+from ifcdsr_core.book.figures import BLACK, DOMAIN_COLOURS, GREY, percent, subplots
 from ifcdsr_core.book.markup import data_title, model_name
 from ifcdsr_core.metrics import METRICS
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.runs.store import Run
-
-# --- one run ----------------------------------------------------------------------------------------------------------
 
 
 def run_settings(run: Run) -> pd.DataFrame:
@@ -38,7 +36,7 @@ def run_settings(run: Run) -> pd.DataFrame:
 
 
 def run_metrics(run: Run, names: tuple[str, str]) -> pd.DataFrame:
-    """All test metrics of a run in percent, a row for each protocol and target domain."""
+    """All test metrics of a run in percent, one row per protocol and target domain."""
     table = run.metrics.copy()
     table[list(METRICS)] *= 100
     table["protocol"] = table["protocol"].map({"sampled_999": "999 negatives", "full": "all items"})
@@ -47,7 +45,7 @@ def run_metrics(run: Run, names: tuple[str, str]) -> pd.DataFrame:
 
 
 def run_summary(run: Run, names: tuple[str, str]) -> str:
-    """The last words of a training: what was run, its metrics, where its folder is."""
+    """What a training ends with: what was run, its metrics, where its folder is."""
     what = (
         f"{model_name(run.config['model'])} on {data_title(run.config['source'], run.config['scenario'])}, "
         f"seed {run.config['seed']}. {training_data(run)}\nTest metrics in percent:"
@@ -71,7 +69,7 @@ def curves(history: pd.DataFrame, best_epoch: int, names: tuple[str, str], title
     right.set(ylabel="validation MRR, 999 negatives")
     percent(right.yaxis)
     for ax in (left, right):
-        ax.axvline(best_epoch, color="#111827", linewidth=1, linestyle=":", zorder=1)
+        ax.axvline(best_epoch, color=BLACK, linewidth=1, linestyle=":", zorder=1)
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_ylim(bottom=0)

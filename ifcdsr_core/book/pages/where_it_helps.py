@@ -1,4 +1,4 @@
-"""Page 05d, where it helps: gains by properties of test cases, in words and pictures."""
+"""Page 05d, where it helps: gains by properties of test cases, in tables, words and figures."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ifcdsr_core.analysis.paired import PValue, signed
-from ifcdsr_core.analysis.subgroups import (
-    PROPERTY_NAMES,
-    WORDS,
-    case_mrr,
-    contributions,
-    gain_by_group,
-    mrr_by_group,
-    random_mrr,
-)
-from ifcdsr_core.book.figures import BLUE, GREEN, GREY, ORANGE, group_axis, nothing, percent, subplots
+from ifcdsr_core.analysis.paired import PValue, case_means, signed
+from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, WORDS, contributions, gain_by_group, mrr_by_group, random_mrr
+from ifcdsr_core.book.figures import BLACK, BLUE, GREEN, GREY, ORANGE, group_axis, nothing, percent, subplots
 from ifcdsr_core.book.markup import data_title, escape
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.runs.lists import FULL
@@ -87,7 +79,7 @@ def models_figure(panels: Mapping[tuple[str, str], pd.DataFrame], chance: float,
                 zorder=3 if told else 2,
                 label=label if told else "other models that learn",
             )
-        ax.axhline(chance, color="#111827", linewidth=1, linestyle=":", label="random order")
+        ax.axhline(chance, color=BLACK, linewidth=1, linestyle=":", label="random order")
         group_axis(ax, part["group"], [f"{share:.0f} %" for share in part["share"]], title, along)
         ax.set(**{"yscale": "log"} if logarithmic else {"ylim": (0, None)})
         percent(ax.yaxis)
@@ -99,7 +91,7 @@ def models_figure(panels: Mapping[tuple[str, str], pd.DataFrame], chance: float,
 
 
 def trends_verdict(table: pd.DataFrame) -> str:
-    """What ``trends`` says, as a list with a sentence a claim and a count at the end."""
+    """What ``trends`` says, as a list with one sentence per claim and a count at the end."""
     lines = []
     for row in table.to_dict("records"):
         what, along = f"the gain of {escape(row['Gain of'])}", escape(row["Along"])
@@ -207,7 +199,7 @@ def against_best(
         inside = (table["target_domain"] == code).to_numpy()
         rival = max(
             (label for label in experiment if label != ours),
-            key=lambda label: case_mrr(experiment[label])[inside].mean(),
+            key=lambda label: case_means(experiment[label], "sampled_999", "MRR")[inside].mean(),
         )
         part = contributions(table, experiment[ours], experiment[rival], name, code)
         parts.append(part.assign(Target=domain, Rival=rival))
@@ -236,10 +228,10 @@ def _label_of(reference: str, experiment: Mapping[str, Sequence[Run]]) -> str:
 
 
 def popularity_verdict(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], reference: str = "IFCDSR") -> str:
-    """What popularity explains of the results on a data set, in a few sentences a target domain.
+    """What popularity explains of the results on a data set, in a few sentences per target domain.
 
     Args:
-        table: ``case_properties``; experiment: runs by model, as ``comparisons.shipped_runs`` gives them.
+        table: ``case_properties``; experiment: runs by model, as ``lists.shipped_comparison`` gives them.
     """
     lead, chance, lines = against_best(table, experiment, "popularity", reference), random_mrr(), []
     ours = escape(_label_of(reference, experiment))
@@ -252,7 +244,7 @@ def popularity_verdict(table: pd.DataFrame, experiment: Mapping[str, Sequence[Ru
         share = 100 * unseen.sum() / inside.sum()
         sentences = [f"**{escape(domain)}**: {share:.0f} % of the targets occur nowhere in training."]
         if unseen.any():
-            values = [case_mrr(runs)[unseen].mean() for runs in experiment.values()]
+            values = [case_means(runs, "sampled_999", "MRR")[unseen].mean() for runs in experiment.values()]
             above = sum(value > chance for value in values)
             sentences.append(
                 f"On these the MRRs lie between {min(values):.2f} and {max(values):.2f}; a random order "
