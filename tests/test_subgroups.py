@@ -14,6 +14,7 @@ from ifcdsr_core.analysis import subgroups
 from ifcdsr_core.analysis.paired import case_means
 from ifcdsr_core.analysis.significance import trend
 from ifcdsr_core.analysis.subgroups import Prediction
+from ifcdsr_core.batches import SECONDS_A_DAY
 from ifcdsr_core.book import figures
 from ifcdsr_core.book.pages import where_it_helps
 from ifcdsr_core.errors import InputError
@@ -25,8 +26,6 @@ from ifcdsr_core.runs.lists import FULL, NEITHER, NO_IMAGES, NO_MULTIPLE
 from ifcdsr_core.runs.run import training_splits
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
-
-DAY = 86_400
 
 
 def small() -> Scenario:
@@ -56,7 +55,7 @@ def small() -> Scenario:
             "split": [split for split, _ in rows],
             "target_domain": ["x" if row[-1] <= 3 else "y" for _, row in rows],
             "items": [np.array(row, dtype=np.int32) for _, row in rows],
-            "timestamps": [DAY * np.array(day) for day in days],
+            "timestamps": [SECONDS_A_DAY * np.array(day) for day in days],
         }
     )
     return Scenario("food_kitchen", "demo", items, sequences)
@@ -196,6 +195,30 @@ def test_runs_on_other_cases_are_refused():
         subgroups.check_cases(kept, [made_run([1, 2], "xy", train_on="valid", holdout=0.2)])
 
 
+def test_whether_a_target_has_a_title_is_a_property_only_where_some_lack_one():
+    scenario = tiny()
+    assert subgroups.case_properties(scenario, RunConfig())["titled"].isna().all()
+    scenario.items["title"] = pd.Series(
+        [f"thing {n}" if n % 3 else None for n in range(1, scenario.num_items + 1)], dtype=object
+    )
+    titled = subgroups.case_properties(scenario, RunConfig())["titled"]
+    targets = [int(items[-1]) for items in scenario.split("test")["items"]]
+    assert titled.tolist() == [float(bool(target % 3)) for target in targets] and 0 < np.mean(titled) < 1
+    scenario.items["title"] = "thing"
+    assert subgroups.case_properties(scenario, RunConfig())["titled"].isna().all()
+
+
+def test_cases_of_the_same_sequences_with_and_without_titles_are_the_same():
+    table, run = made_table([0, 1], "xy"), made_run([1, 2], "xy")
+    table.attrs["scenario_fingerprint"] = "titled plain"
+    for run.provenance["scenario_fingerprint"] in ("titled", "plain"):
+        subgroups.check_cases(table, [run])
+    run.provenance["scenario_fingerprint"] = "tit"
+    with pytest.raises(InputError, match="other data"):
+        subgroups.check_cases(table, [run])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["food_kitchen", "movie_book"])
 def test_shipped_properties_fit_the_shipped_runs(scenario):
     runs = lists.shipped_comparison("c2dsr", scenario)

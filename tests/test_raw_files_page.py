@@ -1,4 +1,4 @@
-"""The sample of raw files, and the page that goes from it to Table 1: counts that are known by construction."""
+"""Page 01b, from the sample of raw files to Table 1: counts that are known by construction."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def world(data):
     return prepare("amazon", "food_kitchen", release="sample")
 
 
+@pytest.mark.slow
 def test_the_sample_is_the_same_each_time(world, data, tmp_path):
     paths = [tmp_path / name for name, *_ in source.FILES("sample", "food_kitchen")]
     sample.write(paths, "food_kitchen")
@@ -42,6 +43,7 @@ def test_the_sample_is_the_same_each_time(world, data, tmp_path):
         assert path.read_bytes() == (data / "amazon" / "sample" / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_every_bad_line_is_counted_and_no_other(world):
     bad = raw_files.bad_lines(world)
     for where, lines in (("reviews", sample._BAD_RATINGS), ("metadata", sample._BAD_ITEMS)):
@@ -53,6 +55,7 @@ def test_every_bad_line_is_counted_and_no_other(world):
     assert sorted(metadata) == sorted([demo.num_items_x, demo.num_items_y + sample.IN_BOTH])
 
 
+@pytest.mark.slow
 def test_the_rules_leave_out_what_was_put_there_for_them(world, data):
     funnel = raw_files.funnel(world).set_index("After")
     demo = prepare("demo", "food_kitchen")
@@ -78,6 +81,7 @@ def _shared(data) -> list[str]:
     return sorted(first & second)
 
 
+@pytest.mark.slow
 def test_table_1_by_other_rules(world):
     table, counted = raw_files.other_rules(world).set_index("Rule changed"), table1(world)
     first = table.loc["as above"]
@@ -90,6 +94,7 @@ def test_table_1_by_other_rules(world):
     assert table.loc["per_user: one", "Train"] == (one.sequences["split"] == "train").sum()
 
 
+@pytest.mark.slow
 def test_pictures_come_from_the_shop_as_they_were_drawn(world, data):
     demo = prepare("demo", "food_kitchen")
     drawn = {
@@ -106,13 +111,15 @@ def test_pictures_come_from_the_shop_as_they_were_drawn(world, data):
         assert len(row.image_urls) == 0 or "gone-" in row.image_urls[0] or int(row.source_id[1:]) % 50 == 0
 
 
+@pytest.mark.slow
 def test_the_scenarios_of_the_sample_have_no_item_in_common(world):
-    other = prepare("amazon", "movie_book", release="sample")
-    assert not set(world.items["source_id"]) & set(other.items["source_id"])
+    """Pictures are kept by item id, for both scenarios in one place."""
+    assert world.items["source_id"].str.fullmatch(r"F\d{9}").all()
+    assert sample._asin("movie_book", 1) == "M000000001"
 
 
 def test_windows_are_given_back_by_the_rule_that_made_them():
-    """Two users with eight items, one a day's tenth of a year: windows slide, or follow each other."""
+    """Two users with eight items, fifty days apart: windows slide, or follow each other."""
 
     def sequence(items, first):
         return np.array(items, dtype=np.int32), (first + 50 * np.arange(len(items))) * 86_400
@@ -132,13 +139,14 @@ def test_windows_are_given_back_by_the_rule_that_made_them():
     assert (raw_files.rebuilt_from(apart, 50)["users_rebuilt"] == 1).all()
 
 
+@pytest.mark.slow
 def test_the_shipped_table_of_windows_is_what_the_files_say(tmp_path, monkeypatch):
     monkeypatch.setenv("IFCDSR_MIRROR", str(MIRROR))
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
     try:
         made = raw_files.rebuilt()
     except InputError as error:
-        pytest.skip(f"the published files can't be had here: {str(error)[:80]}")
+        pytest.skip(f"the published files are not available here: {str(error)[:80]}")
     pd.testing.assert_frame_equal(made, pd.read_csv(results_dir() / "windows.csv"))
 
 
@@ -151,6 +159,19 @@ def test_costs_and_speeds_are_those_of_the_benchmarks():
     assert ours[-1]["ratings"] >= 30_000_000 and ours[-1]["peak_bytes"] < 8e9
 
 
+def test_funnel_draws_what_every_step_leaves():
+    table = pd.DataFrame(
+        {
+            "After": ["read", "users", "windows", "leaks"],
+            "Interactions": pd.Series([40, 30, None, None], dtype=object),
+            "Sequences": pd.Series([None, None, 12, 11], dtype=object),
+        }
+    )
+    drawn = [[bar.get_width() for bar in ax.patches] for ax in raw_files.funnel_figure(table).axes]
+    assert drawn == [[40, 30], [12, 11]]
+
+
+@pytest.mark.slow
 def test_what_the_sample_has_not(data, capsys):
     assert main(["download", "--source", "amazon", "--release", "sample"]) == 1
     assert "release 'sample' needs no download: prepare makes it" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Statistics: against numbers counted by hand, against naive loops, and on the real files against the paper."""
+"""Numbers about a scenario: against counts by hand, against naive loops, and on the real files against the paper."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from ifcdsr_core.analysis import counts
+from ifcdsr_core.batches import SECONDS_A_DAY
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
 
-DAY = 86_400
 MIRROR = Path(os.environ.get("IFCDSR_MIRROR") or ROOT.parent / "shared" / "mirror")
 needs_mirror = pytest.mark.skipif(
     not MIRROR.is_dir(), reason="the published files are not here: set IFCDSR_MIRROR to a folder that holds them"
@@ -41,7 +41,7 @@ def make_scenario(sequences, num_items_x=3, num_items_y=4, source="demo") -> Sce
             split,
             "x" if chosen[-1] <= num_items_x else "y",
             np.array(chosen, dtype=np.int32),
-            None if days is None else np.array(days, dtype=np.int64) * DAY,
+            None if days is None else np.array(days, dtype=np.int64) * SECONDS_A_DAY,
         )
         for user, split, chosen, days in sequences
     ]
@@ -312,7 +312,7 @@ def test_committed_table1_is_the_papers(name):
     per_domain = table[table["domain"] != "both"]
     assert len(per_domain) == 6 and (per_domain["difference"] == 0).all()
     train = row(table, domain="both", quantity="train")
-    assert f"leaves {train['paper']:,.0f} sequences" in train["note"]  # as many as the paper has
+    assert f"leaves {train['paper']:,.0f} sequences" in train["note"]  # the paper's own number
 
 
 @pytest.fixture(scope="module")
@@ -326,6 +326,7 @@ def real(tmp_path_factory):
         yield prepare
 
 
+@pytest.mark.slow
 @needs_mirror
 @pytest.mark.parametrize("source, name, options", COMMITTED)
 def test_committed_summaries_are_those_of_the_real_files(source, name, options, real, tmp_path):
@@ -333,6 +334,7 @@ def test_committed_summaries_are_those_of_the_real_files(source, name, options, 
     assert json.loads(path.read_text(encoding="utf-8")) == counts.load_summary(source, name)
 
 
+@pytest.mark.slow
 @needs_mirror
 @pytest.mark.parametrize("name, days", [("food_kitchen", 365), ("movie_book", 30)])
 def test_the_papers_files_are_what_is_known_of_them(name, days, real):

@@ -1,0 +1,150 @@
+"""Page 06, which modality helps where: from hand-made runs to hand-computed gains."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_runs import NAMES, made_run
+from worlds import tiny
+
+from ifcdsr_core.book.pages import llm_emf
+from ifcdsr_core.features import enhanced_titles
+from ifcdsr_core.features.llm_endpoint import Usage
+
+
+def arms(image=(4, 4), text=(4, 4)):
+    """ID with MRRs of 25 and 25 percent; others by rank in Food and Kitchen."""
+    return {
+        arm: [made_run([x] * 4, [y] * 4)]
+        for arm, (x, y) in {"ID": (4, 4), "ID + image": image, "ID + text": text}.items()
+    }
+
+
+def test_gains_of_every_arm_are_over_the_id():
+    table = llm_emf.arm_gains(arms(image=(2, 4), text=(1, 8)), NAMES)
+    assert table[["arm", "domain", "gain", "verdict"]].to_numpy().tolist() == [
+        ["ID + image", "Food", 25.0, "a gain"],
+        ["ID + image", "Kitchen", 0.0, "within noise"],
+        ["ID + text", "Food", 75.0, "a gain"],
+        ["ID + text", "Kitchen", -12.5, "a loss"],
+    ]
+    text = llm_emf.modalities_verdict(table)
+    assert "**ID + text** against the ID alone: Food +75.00 ± 0.00, a gain; Kitchen −12.50 ± 0.00, a loss." in text
+
+
+def test_an_arm_with_fewer_seeds_is_compared_with_these():
+    runs = {
+        "ID": [made_run([4, 4], [4, 4], seed=0), made_run([1, 1], [1, 1], seed=1)],
+        "ID + text": [made_run([2, 2], [4, 4], seed=0)],
+    }
+    assert llm_emf.arm_gains(runs, NAMES)["gain"].tolist() == [25.0, 0.0]
+    runs["ID + text"] = [made_run([2, 2], [4, 4], seed=5)]
+    with pytest.raises(ValueError, match="paired by seed"):
+        llm_emf.arm_gains(runs, NAMES)
+
+
+def test_worlds_are_named_by_what_explains_them():
+    worlds = {(0.0, 0.0): arms(), (1.0, 0.0): arms(image=(2, 2)), (0.0, 1.0): arms(text=(2, 8)), (1.0, 1.0): arms()}
+    table = llm_emf.planted_table(worlds, NAMES)
+    assert table["Explained by"].tolist()[::2] == ["neither", "pictures", "titles", "pictures and titles"]
+    assert table.columns.tolist()[2:] == ["ID", "ID + image", "ID + text"] and table.iloc[2]["ID + image"].mean == 50.0
+    told = llm_emf.planted_verdict(llm_emf.planted_gains(worlds, NAMES)).splitlines()
+    assert told[0].startswith(
+        "- Where **neither pictures nor titles explain** behaviour: ID + image (Food, +0.00 ± 0.00);"
+    )
+    assert told[0].endswith("change nothing beyond noise.") and "gain" not in told[0]
+    assert "ID + text (Food, +25.00 ± 0.00) gain. ID + text (Kitchen, −12.50 ± 0.00) lose." in told[2]
+
+
+def fitting(runs, **columns) -> pd.DataFrame:
+    """Properties of 60 test cases of each domain, of the data that the runs were tested on."""
+    for group in runs.values():
+        group[0].provenance["scenario_fingerprint"] = "f"
+        group[0].config.update(train_on="train", holdout=0.1)
+    table = pd.DataFrame({"target_domain": ["x"] * 60 + ["y"] * 60, **columns})
+    table.attrs = {"source": "demo", "scenario": "food_kitchen", "scenario_fingerprint": "f", "train_on": "train"}
+    table.attrs["holdout"] = 0.1
+    return table
+
+
+def test_gains_by_title_are_those_of_targets_with_and_without_one():
+    """Half of the targets of each domain have a title; the text helps these."""
+    runs = {"ID": [made_run([4] * 60, [4] * 60)], "ID + text": [made_run([8] * 30 + [2] * 30, [4] * 30 + [1] * 30)]}
+    found = llm_emf.by_title(fitting(runs, titled=([0.0] * 30 + [1.0] * 30) * 2), runs, NAMES)
+    assert found[["Arm", "Target", "The target is", "Cases", "Gain"]].to_numpy().tolist() == [
+        ["ID + text", "Food", "without a title", 30, -12.5],
+        ["ID + text", "Food", "with a title", 30, 25.0],
+        ["ID + text", "Kitchen", "without a title", 30, 0.0],
+        ["ID + text", "Kitchen", "with a title", 30, 75.0],
+    ]
+
+
+def test_groups_too_small_to_tell_apart_have_a_name():
+    runs = {"ID": [made_run([4] * 60, [4] * 60)], "ID + text": [made_run([2] * 60, [4] * 60)]}
+    table = fitting(runs, titled=[0.0] * 10 + [1.0] * 50 + [0.0] * 30 + [1.0] * 30)
+    found = llm_emf.by_title(table, runs, NAMES)
+    assert found[["Target", "The target is", "Cases", "Gain"]].to_numpy().tolist() == [
+        ["Food", "with or without a title", 60, 25.0],
+        ["Kitchen", "without a title", 30, 0.0],
+        ["Kitchen", "with a title", 30, 0.0],
+    ]
+
+
+def test_gains_by_group_have_a_panel_for_each_arm_and_domain():
+    runs = {"ID": [made_run([4] * 60, [4] * 60)], "ID + text": [made_run([8] * 30 + [2] * 30, [4] * 60)]}
+    table = fitting(runs, popularity=([0] * 30 + [9] * 30) * 2)
+    panels = llm_emf.gain_panels(table, runs, NAMES, "popularity")
+    assert [title for title, _ in panels] == ["ID + text: Food", "ID + text: Kitchen"]
+    assert [part["gain"].tolist() for part in panels.values()] == [[-12.5, 25.0], [0.0, 0.0]]
+
+
+def test_world_gains_draw_every_arm_in_every_world():
+    rows = [
+        (world, arm, domain, gain, 0.5)
+        for gain, (world, arm, domain) in enumerate(
+            itertools.product(["neither", "titles"], ["ID + image", "ID + text"], ["Food", "Kitchen"])
+        )
+    ]
+    fig = llm_emf.world_gains(pd.DataFrame(rows, columns=["world", "arm", "domain", "gain", "noise"]))
+    food, kitchen = fig.axes
+    assert (food.get_title(loc="left"), kitchen.get_title(loc="left")) == ("Food", "Kitchen")
+    drawn = [bars.lines[0].get_ydata().tolist() for bars in food.containers]
+    assert drawn == [[0, 4], [2, 6]] and [bars.get_label() for bars in food.containers] == ["ID + image", "ID + text"]
+    assert [text.get_text() for text in food.get_xticklabels()] == ["neither", "titles"]
+
+
+def test_text_map_names_every_group_where_it_lies():
+    places = np.array([[0.0, 0.0], [0.0, 2.0], [5.0, 5.0], [7.0, 5.0]])
+    fig = llm_emf.text_map(
+        places, ["tea", "tea", "fire", "fire"], np.array([True, False, True, False]), ("Food", "Kitchen")
+    )
+    named = {text.get_text(): text.get_position() for text in fig.axes[0].texts}
+    assert named == {"tea": (0.0, 1.0), "fire": (6.0, 5.0)}
+    assert sum(len(part.get_offsets()) for part in fig.axes[0].collections) == 4
+
+
+def test_examples_show_what_rules_add_to_titles():
+    scenario = tiny()
+    scenario.items["title"] = [f"Campfire mug, no. {n}" for n in scenario.items["item"]]
+    scenario.items["theme"], scenario.items["kind"] = "Campfire", "mug"
+    table = llm_emf.enhanced_examples(scenario, count=1)
+    assert table["Domain"].tolist() == list(NAMES) and table["Title"].str.startswith("Campfire mug, no. ").all()
+    assert table["Added by rules"].str.startswith("Mug from the Campfire range").all()
+
+
+def test_kept_estimates_replace_each_other_and_fill_the_table_of_costs(tmp_path, monkeypatch):
+    for module in (llm_emf, enhanced_titles):
+        monkeypatch.setattr(module, "results_dir", lambda: tmp_path)
+    scenario = tiny()
+    for tokens in (500, 700):
+        expected = enhanced_titles.Estimate(30, 0, 30, Usage(9000, 30 * tokens), 0.0507, "assuming")
+        enhanced_titles.keep_estimate(expected, scenario, untitled=4)
+    enhanced_titles.keep_estimate(expected, dataclasses.replace(scenario, name="movie_book"), untitled=0)
+    table = llm_emf.enhancement_costs()
+    assert table["Answer tokens"].tolist() == [21_000, 21_000] and table["Items without"].tolist() == [4, 0]
+    assert table["Data"].str.contains("demo").all()
+    assert len(pd.read_csv(tmp_path / "enhancement.csv")) == 2
