@@ -6,11 +6,12 @@ UV := uv==0.13.8# installs what requirements.lock names, several times faster th
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help book test lock clean
+.PHONY: help book test lint lock clean
 
 help:
 	@echo 'make book    run every notebook that changed and build the book: _build/html/index.html'
 	@echo 'make test    run the tests (pytest and nbval)'
+	@echo 'make lint    check style and formatting (ruff)'
 	@echo 'make lock    write requirements.lock anew from requirements.txt'
 	@echo 'make clean   delete the book and the set-up (.venv); data, runs and figures stay'
 
@@ -38,6 +39,10 @@ $(READY): requirements.lock pyproject.toml
 	  $(BIN)/python -m pip install --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         help="download the pictures of a prepared scenario's "
         "items; what the manifest of an earlier call knows is not asked again",
     )
-    pictures.add_argument("--limit", type=int, default=0, help="ask for at most so many items (default: all)")
+    pictures.add_argument("--limit", type=int, default=0, help="largest number of items to ask for (default: all)")
     pictures.add_argument(
         "--retry",
         default="",
@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     enhance.add_argument("--dry-run", action="store_true", help="print the estimate only; needs no key")
     enhance.add_argument("--keep", action="store_true", help="with --dry-run: keep the estimate in data/results")
-    enhance.add_argument("--limit", type=int, default=0, help="ask for at most so many items (default: all)")
+    enhance.add_argument("--limit", type=int, default=0, help="largest number of items to ask for (default: all)")
     enhance.add_argument("--retry-failures", action="store_true", help="ask again for items that were given up")
     _add_settings(enhance, Limits)
     enhance.set_defaults(command=_enhance)
@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seeds", default="0,1,2", help="separated by commas (default: %(default)s); a grid takes the first"
     )
     sweep.add_argument("--models", default="", help="separated by commas (default: all)")
-    sweep.add_argument("--epochs", type=int, default=0, help="at most so many (default: the book's number)")
+    sweep.add_argument("--epochs", type=int, default=0, help="largest number of epochs (default: the book's)")
     sweep.add_argument(
         "--jobs",
         type=int,
@@ -225,9 +225,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
-    """An option for every field of a dataclass that has a help text."""
-    for spec in dataclasses.fields(settings):
-        if "help" in spec.metadata:
+    """An option for every field of a dataclass that has a help text, those of its own class first."""
+    for spec in sorted(dataclasses.fields(settings), key=lambda spec: spec.name not in settings.__annotations__):
+        if spec.metadata.get("help"):
             parser.add_argument(
                 "--" + spec.name.replace("_", "-"),
                 default=spec.default,
@@ -238,7 +238,7 @@ def _add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
 
 def _settings(options, settings: type, **more):
     """The dataclass with what was given for these fields."""
-    given = {spec.name: getattr(options, spec.name) for spec in dataclasses.fields(settings) if "help" in spec.metadata}
+    given = {spec.name: getattr(options, spec.name) for spec in dataclasses.fields(settings) if spec.metadata.get("help")}
     return settings(**given, **more)
 
 
@@ -461,7 +461,7 @@ def _assignments(pairs: list[str]) -> dict:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise InputError(f"{pair!r} is no NAME=VALUE")
+            raise InputError(f"{pair!r} is not NAME=VALUE")
         try:
             values[name] = json.loads(text)
         except ValueError:

@@ -1,4 +1,4 @@
-"""The training loss: the exact likelihood of a mixture of softmaxes over all items, without holding it.
+"""The training loss: the exact likelihood of a mixture of softmaxes over all items, without materialising it.
 
 Equations (3) to (6) of the paper score every position of every sequence against every item, once per modality, and
 mix the resulting distributions:
@@ -11,8 +11,8 @@ explains. Both are made in one sweep over chunks of rows, so that memory is one 
 whatever the batch, and no score is computed twice.
 
 Where even one sweep over all items is too long (a processor, 100,000 items), the denominator of the softmax can be
-estimated: the targets of the step count as they are, and ``num_negatives`` items drawn evenly from all others each stand
-for an equal share of them. The estimate is unbiased for the denominator and exact once all items are drawn.
+estimated: the targets of the step count as they are, and ``num_negatives`` items drawn evenly from all others each
+stand for an equal share of them. The estimate is unbiased for the denominator and exact once all items are drawn.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ def sample(targets: Tensor, num_items: int, num_negatives: int) -> tuple[Tensor,
 
     Returns:
         (V',) row numbers of the sample; (R,) where in it each target is; (V',) log of how many items each stands for.
+
+    >>> rows, position, log_weights = sample(torch.tensor([7, 2, 7]), num_items=10, num_negatives=4)
+    >>> rows[position].tolist(), len(rows), log_weights.exp().tolist()
+    ([7, 2, 7], 6, [1.0, 1.0, 2.0, 2.0, 2.0, 2.0])
     """
     wanted, position = targets.unique(return_inverse=True)
     other = torch.ones(num_items, dtype=torch.bool, device=targets.device)
@@ -67,6 +71,10 @@ def mixture_nll(
     Returns:
         Scalar, differentiable with respect to queries, items and log_mixing; exact up to rounding. Under autocast the
         products and the held scores are of its lower precision, sums and gradients remain float32.
+
+    >>> queries, items = torch.eye(2), torch.eye(2)
+    >>> mixture_nll([queries], [items], torch.tensor([0, 1]), torch.zeros(1))  # twice log(1 + 1/e)
+    tensor(0.6265)
     """
     device = queries[0].device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else queries[0].dtype
@@ -90,8 +98,8 @@ class _MixtureNLL(torch.autograd.Function):
         queries, items = tensors[:count], tensors[count:]
         rows, num_items = len(targets), len(items[0])
         needs_queries, needs_items = ctx.needs_input_grad[5 : 5 + count], ctx.needs_input_grad[5 + count :]
-        query_grads = [torch.empty_like(q) if need else None for q, need in zip(queries, needs_queries)]
-        item_grads = [torch.zeros_like(e) if need else None for e, need in zip(items, needs_items)]
+        query_grads = [torch.empty_like(q) if need else None for q, need in zip(queries, needs_queries, strict=True)]
+        item_grads = [torch.zeros_like(e) if need else None for e, need in zip(items, needs_items, strict=True)]
         responsibility_sum = torch.zeros_like(log_mixing)
         total = torch.zeros((), dtype=queries[0].dtype, device=queries[0].device)
 
@@ -102,7 +110,7 @@ class _MixtureNLL(torch.autograd.Function):
             target = targets[start : start + chunk]  # (R',)
             part = [q[start : start + chunk] for q in queries]
             exps, sums, target_logs = [], [], []
-            for query, matrix, buffer in zip(part, matrices, buffers):
+            for query, matrix, buffer in zip(part, matrices, buffers, strict=True):
                 scores = torch.matmul(query.to(dtype), matrix.T, out=buffer[: len(target)])  # (R', V)
                 if log_weights is not None:
                     scores += log_weights  # those of targets are 0
@@ -116,7 +124,7 @@ class _MixtureNLL(torch.autograd.Function):
             total -= log_p.sum()
             responsibility = (joint - log_p).exp()  # (R', M)
             responsibility_sum += responsibility.sum(dim=0)
-            for m, (query, item) in enumerate(zip(part, items)):
+            for m, (query, item) in enumerate(zip(part, items, strict=True)):
                 share = responsibility[:, m, None]
                 scale = share / sums[m]  # turns exps into responsibility * softmax
                 if query_grads[m] is not None:

@@ -121,7 +121,7 @@ def locked(path: Path, busy: str = "") -> Iterator[None]:
 
 
 class Journal:
-    """A file of JSON records, a line each, that one process at a time appends to and a kill can cost its last line only.
+    """A file of JSON records, one per line. One process at a time appends to it; a kill costs the last line at most.
 
     Attributes:
         damaged: numbers of the lines that ``read`` could not read; they stay in the file.

@@ -29,6 +29,12 @@ def negatives(target: np.ndarray, num_items: int, seed: int) -> np.ndarray:
 
     Returns:
         (B, min(999, num_items - 1)) positions within the domain, int64.
+
+    >>> drawn = negatives(np.array([3, 0]), num_items=2000, seed=0)
+    >>> drawn.shape, 3 in drawn[0], 0 in drawn[1]
+    ((2, 999), False, False)
+    >>> sorted(negatives(np.array([3]), num_items=5, seed=0)[0].tolist())  # a small domain gives all it has
+    [0, 1, 2, 4]
     """
     count = min(NUM_NEGATIVES, num_items - 1)
     random = np.random.default_rng([_STREAM, seed, num_items])
@@ -44,6 +50,10 @@ def rank_among(target_score: Tensor, other_scores: Tensor) -> tuple[Tensor, Tens
 
     Ties are averaged, so that a model that scores all items alike is ranked as chance would have it. Any other rule
     follows from the two: ``rank - equal / 2`` puts the target before its equals, ``rank + equal / 2`` behind them.
+
+    >>> rank, equal = rank_among(torch.tensor([0.5]), torch.tensor([[0.1, 0.5, 0.5, 0.9]]))
+    >>> rank.item(), equal.item()
+    (3.0, 2)
     """
     above = (other_scores > target_score[:, None]).sum(dim=1)
     equal = (other_scores == target_score[:, None]).sum(dim=1)
@@ -60,7 +70,7 @@ def rank_cases(model, cases: Batch, seed: int, batch_size: int = 256) -> pd.Data
         seed: seed of the sampled negatives.
 
     Returns:
-        One row a case in the given order: ``target_item``, ``target_domain`` ('x', 'y'), the ranks ``sampled_999`` and
+        One row per case, in order: ``target_item``, ``target_domain`` ('x', 'y'), the ranks ``sampled_999`` and
         ``full``, and ``sampled_999_ties`` and ``full_ties``: how many others score as the target does.
 
     Raises:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, first_line
 from ifcdsr_core.paths import new_file
 
 PAD_ID = 0  # items are numbered from 1, all of X before all of Y
@@ -34,9 +34,9 @@ class Scenario:
     Attributes:
         name: ``food_kitchen`` or ``movie_book``.
         source: where it comes from (``demo``, ``c2dsr``, ``llmcdsr``, ``amazon``).
-        items: one row an item in id order: ``item`` (1 ... V, X before Y), ``domain``, ``source_id``, ``title`` or None,
-            ``image`` (path relative to ``folder``) or None.
-        sequences: one row a sequence: ``user``, ``split``, ``target_domain`` (that of the last item), ``items`` in
+        items: one row per item, in id order: ``item`` (1 ... V, X before Y), ``domain``, ``source_id``, ``title`` or
+            None, ``image`` (path relative to ``folder``) or None.
+        sequences: one row per sequence: ``user``, ``split``, ``target_domain`` (that of the last item), ``items`` in
             time order, ``timestamps`` (unix seconds) or None.
         provenance: source files with checksums, options, counts.
         folder: where it was loaded from, if it was.
@@ -151,20 +151,15 @@ class Scenario:
                 record[key] for key in ("name", "source", "fingerprint", "provenance")
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder / 'scenario.json'} can't be read ({_short(error)}): {remedy}") from error
+            raise InputError(f"{folder / 'scenario.json'} can't be read ({first_line(error)}): {remedy}") from error
         tables = {}
         for part in ("items", "sequences"):
             path = folder / f"{part}.parquet"
             try:
                 tables[part] = pd.read_parquet(path)
             except Exception as error:  # pyarrow raises many kinds for a damaged file
-                raise InputError(f"{path} can't be read ({_short(error)}): {remedy}") from error
+                raise InputError(f"{path} can't be read ({first_line(error)}): {remedy}") from error
         scenario = cls(name, source, tables["items"], tables["sequences"], provenance, folder)
         if scenario.fingerprint != fingerprint:
             raise InputError(f"{folder}: its tables are not those scenario.json describes: {remedy}")
         return scenario
-
-
-def _short(error: Exception) -> str:
-    """First line of an error's text, or its kind where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -6,6 +6,7 @@ import copy
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -14,93 +15,85 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ifcdsr_core.batches import Batch, shuffled
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.metrics import PROTOCOLS, summarise
 from ifcdsr_core.models import SequenceModel
 from ifcdsr_core.paths import new_file
 from ifcdsr_core.protocol import rank_cases
+from ifcdsr_core.settings import check_ranges, setting
 
 _CHECKPOINT = "checkpoint.safetensors"
-_COLUMNS = [
-    "epoch",
-    "loss",
-    *(f"{protocol}_mrr_{domain}" for protocol in PROTOCOLS for domain in "xy"),
-    "selection",
-    "seconds",
-]
+_MRRS = [f"{protocol}_mrr_{domain}" for protocol in PROTOCOLS for domain in "xy"]
+_COLUMNS = ["epoch", "loss", *_MRRS, "selection", "seconds"]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a model is trained, whichever it is. The defaults are the paper's, where it has them.
+
+    Raises:
+        InputError: a value out of its range, or none of those to choose from.
+    """
+
+    seed: int = setting(0, "seed of initial weights, order and dropout")
+    # Adam, on batches of sequences
+    batch_size: int = setting(256, "sequences per step", minimum=1)
+    learning_rate: float = setting(1e-3, "of Adam; the paper's grid is 1e-3, 5e-4, 1e-4", above=0)
+    l2: float = setting(1e-5, "L2 coefficient (Adam's weight_decay); the paper's grid is 1e-4, 5e-5, 1e-5", minimum=0)
+    precision: str = setting("float32", "float32, or bfloat16 for the matrix products of training")
+    # early stopping, and which epoch is tested (gap 11)
+    epochs: int = setting(100, "largest number of epochs", minimum=1)
+    patience: int = setting(10, "epochs without a better validation MRR after which training stops", minimum=1)
+    select_protocol: str = setting("sampled_999", f"protocol of the validation MRR: {' or '.join(PROTOCOLS)}")
+    select_domain: str = setting("both", "select by the mean of both domains, or by x or y alone")
+    candidate_seed: int = setting(0, "seed of the 999 negatives, the same for all models")
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        choose("precision", self.precision, ("float32", "bfloat16"))
+        choose("select_protocol", self.select_protocol, PROTOCOLS)
+        choose("select_domain", self.select_domain, ("both", "x", "y"))
 
 
 def fit(
     model: SequenceModel,
     train: Batch,
     valid: Batch,
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    l2: float,
-    patience: int,
-    select_protocol: str,
-    select_domain: str = "both",
-    seed: int,
-    candidate_seed: int,
-    precision: str = "float32",
+    settings: TrainSettings,
     checkpoint_folder: Path | None = None,
     report: Callable[[dict], None] | None = None,
 ) -> pd.DataFrame:
     """Train ``model`` in place and leave it with the weights of its best epoch; one without parameters is ranked once.
 
-    The best epoch is the one with the highest mean of the two domains' validation MRR under ``select_protocol``, or with
-    the highest of one domain (``select_domain`` ``x`` or ``y``; gap 11). Randomness is seeded anew at the start of each
-    epoch from ``seed`` and the epoch, so that a run continued from its checkpoint gives the numbers of one that was never
-    interrupted.
+    Randomness is seeded anew at the start of each epoch from the seed and the epoch, so that a run continued from its
+    checkpoint gives the numbers of one that was never interrupted. Ranking is always in float32.
 
     Args:
         train, valid: encoded cases, on any device; they are moved batch by batch to the model's.
-        epochs: at most so many; training stops after ``patience`` epochs without a better validation MRR.
-        l2: coefficient of the L2 penalty (Adam's weight_decay), as in the paper.
-        precision: ``float32``, or ``bfloat16`` for the products of training; ranking is always float32.
         checkpoint_folder: where to keep the state after each epoch, and to continue from if it is there.
         report: called with each epoch's row of the history.
 
     Returns:
-        History, one row an epoch: ``epoch``, ``loss``, ``<protocol>_mrr_<domain>``, ``selection``, ``seconds``.
+        History, one row per epoch: ``epoch``, ``loss``, ``<protocol>_mrr_<domain>``, ``selection``, ``seconds``.
 
     Raises:
         InputError: the loss is no longer finite, or the checkpoint can't be read.
     """
-    device = model.device
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:  # a count: nothing to train, and nothing to select
-        row = _validation(model, valid, candidate_seed, select_protocol, select_domain)
-        return pd.DataFrame([{"epoch": 1, "loss": float("nan"), **row}], columns=_COLUMNS)
-    optimiser = torch.optim.Adam(parameters, lr=learning_rate, weight_decay=l2, fused=True)
+        row = {"epoch": 1, "loss": float("nan"), **_validation(model, valid, settings)}
+        return pd.DataFrame([row], columns=_COLUMNS)
+    optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.l2, fused=True)
     history: list[dict] = []
     best = copy.deepcopy(model.state_dict())
     if checkpoint_folder is not None and (checkpoint_folder / _CHECKPOINT).exists():
         history, best = _restore(checkpoint_folder / _CHECKPOINT, model, optimiser)
 
-    while len(history) < epochs and not _should_stop(history, patience):
+    while len(history) < settings.epochs and not _should_stop(history, settings.patience):
         epoch, started = len(history) + 1, time.perf_counter()
-        torch.manual_seed(seed * 100_003 + epoch)
-        generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
-        model.train()
-        total = 0.0
-        for batch in shuffled(train, batch_size, generator):
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                loss = model.loss(batch.to(device))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            total += loss.item() * len(batch)
-        if not total < float("inf"):
-            raise InputError(f"the loss of epoch {epoch} is {total}: training diverged; lower learning_rate")
-        row = {
-            "epoch": epoch,
-            "loss": total / len(train),
-            **_validation(model, valid, candidate_seed, select_protocol, select_domain),
-            "seconds": time.perf_counter() - started,
-        }
+        loss = _train_epoch(model, train, optimiser, settings, epoch)
+        row = {"epoch": epoch, "loss": loss, **_validation(model, valid, settings)}
+        row["seconds"] = time.perf_counter() - started
         if not history or row["selection"] > max(h["selection"] for h in history):
             best = copy.deepcopy(model.state_dict())
         history.append(row)
@@ -112,18 +105,35 @@ def fit(
     return pd.DataFrame(history, columns=_COLUMNS)
 
 
-def _validation(
-    model: SequenceModel, valid: Batch, candidate_seed: int, select_protocol: str, select_domain: str
-) -> dict:
-    """Validation MRR of each domain under both protocols, and what the best epoch is chosen by."""
-    summary = summarise(rank_cases(model, valid, candidate_seed))
+def _train_epoch(
+    model: SequenceModel, train: Batch, optimiser: torch.optim.Optimizer, settings: TrainSettings, epoch: int
+) -> float:
+    """One pass over the training cases; the mean loss of a case."""
+    device, seed = model.device, settings.seed * 100_003 + epoch
+    torch.manual_seed(seed)
+    model.train()
+    total = 0.0
+    for batch in shuffled(train, settings.batch_size, torch.Generator().manual_seed(seed)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            loss = model.loss(batch.to(device))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        total += loss.item() * len(batch)
+    if not total < float("inf"):
+        raise InputError(f"the loss of epoch {epoch} is {total}: training diverged; lower learning_rate")
+    return total / len(train)
+
+
+def _validation(model: SequenceModel, valid: Batch, settings: TrainSettings) -> dict:
+    """Validation MRR of each domain under both protocols, and ``selection``, by which the best epoch is chosen."""
+    summary = summarise(rank_cases(model, valid, settings.candidate_seed))
     row = {
         f"{protocol}_mrr_{domain}": mrr
-        for protocol, domain, mrr in zip(summary["protocol"], summary["domain"], summary["MRR"])
+        for protocol, domain, mrr in zip(summary["protocol"], summary["domain"], summary["MRR"], strict=True)
     }
-    chosen = (summary["protocol"] == select_protocol) & summary["domain"].isin(
-        [*"xy"] if select_domain == "both" else [select_domain]
-    )
+    domains = [*"xy"] if settings.select_domain == "both" else [settings.select_domain]
+    chosen = (summary["protocol"] == settings.select_protocol) & summary["domain"].isin(domains)
     return row | {"selection": float(summary.loc[chosen, "MRR"].mean())}
 
 

@@ -23,6 +23,7 @@ def data(tmp_path, monkeypatch):
 TRAIN = ["train", "--model", "sasrec", "--epochs", "1", "--set", "hidden_size=8", "--set", "inner_size=8"]
 
 
+@pytest.mark.slow
 def test_train_evaluate_list_and_ship(capsys, data):
     assert main(TRAIN) == 0
     folder = capsys.readouterr().out.splitlines()[0]
@@ -55,7 +56,7 @@ def test_prepare_says_what_is_there(capsys):
         (["train", "--set", "alpha=high"], "alpha is 'high': it must be of type float"),
         (["train", "--set", "alpha=1.5"], "alpha is 1.5: it must be between 0 and 1"),
         (["train", "--set", "target=z"], "unknown target 'z': choose one of both, x, y"),
-        (["train", "--set", "alpha"], "'alpha' is no NAME=VALUE"),
+        (["train", "--set", "alpha"], "'alpha' is not NAME=VALUE"),
         (["train", "--source-option", "visual=1"], "unknown option 'visual' of source 'demo'"),
         (["train", "--device", "tpu"], "unknown device 'tpu'"),
         (["train"], "no pictures"),

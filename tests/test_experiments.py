@@ -182,7 +182,7 @@ def test_the_control_is_a_list_too_and_what_does_not_apply_is_refused():
         ("readings", "demo", ["sasrec"]),
         ("sensitivity", "demo", ["sasrec"]),
     ):
-        with pytest.raises(InputError, match="takes no"):
+        with pytest.raises(InputError, match="accepts no"):
             lists.named_list(what, "movie_book", source, [0], models)
 
 

@@ -12,6 +12,10 @@ import torch.nn.functional as F
 from ifcdsr_core.batches import encode
 from ifcdsr_core.models import MODELS, ModelInputs
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 X, Y = 29_207, 34_886
 random = np.random.default_rng(0)
 sequences = pd.DataFrame({"items": [random.integers(1, X + Y + 1, size=15) for _ in range(256)]})

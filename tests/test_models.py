@@ -128,6 +128,7 @@ def test_frozen_features_get_no_gradient_and_all_parameters_get_one(trained):
     assert without == []
 
 
+@pytest.mark.slow
 def test_one_batch_can_be_overfitted(trained):
     model = trained
     batch = cases()[:12]

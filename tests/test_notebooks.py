@@ -133,6 +133,7 @@ def scratch(tmp_path_factory) -> Path:
         yield folder
 
 
+@pytest.mark.slow
 @each_notebook
 def test_same_output_twice(name, scratch):
     executed = execute(FOLDER / f"{name}.ipynb", scratch / f"{name}.ipynb", SMALL[name])
@@ -145,6 +146,7 @@ def test_same_output_twice(name, scratch):
     assert f"{len(cells)} passed" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored, verdict", [("MRR 1.23", 0), ("MRR 1.24", 1)])
 def test_nbval_compares(tmp_path, stored, verdict):
     """The check above can fail: an altered stored output does not pass."""

@@ -16,6 +16,8 @@ from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.runs.versions import code_versions
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "jupyter_book" / "add_your_own_model.md").read_text(encoding="utf-8")
 
 

@@ -13,6 +13,8 @@ from test_run import put_scenario
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.runs.store import Run
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = [
     "-m",
     "ifcdsr_core",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from worlds import tiny
 
+from ifcdsr_core import train
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import PROTOCOLS, summarise
 from ifcdsr_core.runs import run as run_module
@@ -48,6 +50,7 @@ def same(a: Run, b: Run) -> bool:
     return weights[0] == weights[1] and a.ranks.equals(b.ranks) and history[0].equals(history[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model, options",
     [("ifcdsr", SMALL), ("sasrec", {"hidden_size": 8, "inner_size": 8}), ("gru4rec", {"hidden_size": 8})],
@@ -60,6 +63,7 @@ def test_same_seed_same_bits_other_seed_other_numbers(tmp_path, monkeypatch, mod
     assert not same(first, run(config(model=model, model_options=options, seed=1)))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_found_by_its_configuration(monkeypatch):
     first = run(config())
     monkeypatch.setattr(run_module, "fit", lambda *a, **k: pytest.fail("trained again"))
@@ -67,6 +71,7 @@ def test_a_finished_run_is_found_by_its_configuration(monkeypatch):
     assert again.folder == first.folder and again.ranks.equals(first.ranks)
 
 
+@pytest.mark.slow
 def test_a_new_default_or_setting_never_passes_off_an_old_run(monkeypatch):
     """Names leave defaults out, so that a new setting changes none; what the old default made must not be found."""
     first = run(config())
@@ -94,6 +99,7 @@ def test_the_names_of_runs_tell_all_settings_apart():
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, monkeypatch):
     whole = run(config())
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "other"))
@@ -111,6 +117,7 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, monkeypatch):
     assert lines[0].startswith("epoch   3") and same(whole, continued)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path):
     def interrupt(line):
         raise KeyboardInterrupt
@@ -123,6 +130,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path):
         run(config())
 
 
+@pytest.mark.slow
 def test_metrics_follow_from_the_ranks_and_early_stopping_keeps_the_best_epoch():
     finished = run(config(epochs=12, patience=2))
     pd.testing.assert_frame_equal(
@@ -134,6 +142,7 @@ def test_metrics_follow_from_the_ranks_and_early_stopping_keeps_the_best_epoch()
     assert finished.provenance["best_epoch"] == finished.best_epoch
 
 
+@pytest.mark.slow
 def test_evaluate_scores_again_with_the_saved_weights(tmp_path):
     finished = run(config())
     assert evaluate(finished.folder).equals(finished.ranks)
@@ -142,6 +151,7 @@ def test_evaluate_scores_again_with_the_saved_weights(tmp_path):
         evaluate(finished.folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["config.json", "provenance.json", "history.csv", "ranks.parquet"])
 def test_a_damaged_run_folder_is_refused_in_one_line(name):
     finished = run(config(epochs=1))
@@ -151,6 +161,7 @@ def test_a_damaged_run_folder_is_refused_in_one_line(name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_damaged_weights_are_refused():
     finished = run(config(epochs=1))
     (finished.folder / "weights.safetensors").write_bytes(b"damaged")
@@ -158,12 +169,14 @@ def test_damaged_weights_are_refused():
         evaluate(finished.folder)
 
 
+@pytest.mark.slow
 def test_a_shipped_run_has_no_weights_and_no_data(tmp_path):
     shipped = Run.load(ship(run(config(epochs=1)), tmp_path / "shipped"))
     assert set(shipped.ranks.columns) == {"target_domain", *PROTOCOLS, *(f"{name}_ties" for name in PROTOCOLS)}
     assert not (shipped.folder / "weights.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_training_on_the_validation_split_keeps_a_share_for_selection():
     finished = run(config(epochs=1, train_on="valid", holdout=0.25))
     cases, total = finished.provenance["cases"], int((tiny(80).sequences["split"] == "valid").sum())
@@ -172,17 +185,20 @@ def test_training_on_the_validation_split_keeps_a_share_for_selection():
 
 
 def test_every_setting_is_read():
-    source = "".join(path.read_text() for path in Path(run_module.__file__).parent.glob("*.py"))
-    unread = [spec.name for spec in dataclasses.fields(RunConfig) if f"config.{spec.name}" not in source]
+    files = [*Path(run_module.__file__).parent.glob("*.py"), Path(train.__file__)]
+    read = set(re.findall(r"(?<!self)\b(?:config|settings)\.(\w+)", "".join(path.read_text() for path in files)))
+    unread = [spec.name for spec in dataclasses.fields(RunConfig) if spec.name not in read]
     assert unread == []
 
 
+@pytest.mark.slow
 def test_the_configuration_on_disk_is_the_configuration():
     finished = run(config(epochs=1))
     assert RunConfig(**json.loads((finished.folder / "config.json").read_text())) == config(epochs=1)
     assert np.isfinite(finished.history["loss"]).all()
 
 
+@pytest.mark.slow
 def test_heads_that_do_not_divide_the_width_of_features_are_refused(tmp_path):
     scenario = tiny(80)
     scenario.items["title"] = [f"thing {'abcdefg'[n % 7] * 3} {'hijkl'[n % 5] * 3}" for n in range(scenario.num_items)]
@@ -196,7 +212,7 @@ def test_heads_that_do_not_divide_the_width_of_features_are_refused(tmp_path):
     ]
 
 
-def test_pictures_aredeal_out_anew_within_each_domain():
+def test_pictures_are_dealt_out_anew_within_each_domain():
     scenario = tiny()
     border, missing = scenario.num_items_x, np.zeros(scenario.num_items, dtype=bool)
     order = run_module.deal_out(scenario, missing, seed=1).numpy()

@@ -120,6 +120,7 @@ def arithmetic() -> str:
     return hashlib.sha256(b"".join(value.numpy().tobytes() for value in values)).hexdigest()[:16]
 
 
+@pytest.mark.slow
 def test_a_shipped_run_picked_anew_each_time_can_be_made_again(tmp_path, monkeypatch):
     """To the last rank on a processor that rounds as that one did; elsewhere training drifts as with another seed."""
     quick = [

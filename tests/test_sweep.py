@@ -21,6 +21,8 @@ from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.store import Run, runs_dir, ship
 from ifcdsr_core.runs.sweep import submit, sweep
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def data(tmp_path, monkeypatch):

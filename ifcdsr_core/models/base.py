@@ -104,7 +104,7 @@ class SequenceModel(nn.Module):
         return next(chain(self.parameters(), self.buffers())).device
 
     def nll(self, queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-        """Sum over rows of -log softmax(queries @ items.T)[target]: (R, D), (V, D) and (R,) row numbers of ``items``."""
+        """Sum over rows of -log softmax(queries @ items.T)[target]; (R, D), (V, D) and (R,) row numbers of items."""
         rows, targets, log_weights = self.candidates(targets, 0, len(items))
         return mixture_nll([queries], [items[rows]], targets, torch.zeros(1, device=queries.device), log_weights)
 

@@ -1,8 +1,8 @@
 """Co-occurrence: items that stand in the same training sequences as those of the history (item-to-item neighbours).
 
-The similarity of two items is the cosine of the sets of training sequences they occur in (Sarwar et al., WWW 2001), summed
-over the history. It crosses domains by itself: a history in Food has neighbours in Kitchen. Items that are no neighbour
-of anything in the history follow in the order of their popularity.
+The similarity of two items is the cosine of the sets of training sequences they occur in (Sarwar et al., WWW 2001),
+summed over the history. It crosses domains by itself: a history in Food has neighbours in Kitchen. Items that are no
+neighbour of anything in the history follow in the order of their popularity.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CoOccurrence(SequenceModel):
 
 
 def _neighbours(inputs: ModelInputs) -> tuple[Tensor, Tensor]:
-    """Pairs of different items of the same training sequence, (2, E), and the cosines of the sets they occur in, (E,)."""
+    """Pairs of items of the same training sequence, (2, E), and the cosines of the sets they occur in, (E,)."""
     items = torch.cat([inputs.train.item_seq, inputs.train.target_item[:, None]], dim=1)  # (N, L + 1)
     length, size = items.shape[1], inputs.num_items + 1
     row = torch.arange(len(items)).repeat_interleave(length)

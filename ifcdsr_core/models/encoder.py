@@ -1,8 +1,8 @@
 """Attention(.) of equation (1): a small causal self-attention encoder, shared by all attention models.
 
 The paper gives no details (gap 7). The choice here is the block of SASRec (Kang & McAuley, ICDM 2018) with the
-normalisation before each part: learned positions, causal multi-head attention, a feed-forward part, residuals. It has to
-be causal: (6) predicts every item of a sequence from those before it.
+normalisation before each part: learned positions, causal multi-head attention, a feed-forward part, residuals. It has
+to be causal: (6) predicts every item of a sequence from those before it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class CausalEncoder(nn.Module):
 
     @torch.no_grad()
     def attention(self, vectors: Tensor) -> Tensor:
-        """What the last layer looks at: weights of the earlier positions (columns) for each (rows), (B, heads, L, L)."""
+        """Weights of the last layer: of the earlier positions (columns) for each position (rows), (B, heads, L, L)."""
         hidden = self.placed(vectors)
         for block in self.blocks[:-1]:
             hidden = block(hidden)

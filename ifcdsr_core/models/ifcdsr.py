@@ -7,6 +7,7 @@ paper's. Where the paper leaves a choice open ("gap"), it is a field of ``IFCDSR
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -128,12 +129,13 @@ class IFCDSR(SequenceModel):
         """(1): H_m = Attention(F_m) for each modality of one sub-sequence, (B, L, D_m) each."""
         return [
             self.encoders[f"{branch}_{modality}"](F.embedding(item_seq, matrix))
-            for modality, matrix in zip(self.modalities, matrices)
+            for modality, matrix in zip(self.modalities, matrices, strict=True)
         ]
 
     def queries(self, hidden: list[Tensor]) -> list[Tensor]:
         """Unit vectors divided by the temperature, so that a product with unit item vectors is (2) / temperature."""
-        return [F.normalize(h, dim=-1) * scale for h, scale in zip(hidden, self.log_scale.exp().clamp(max=100.0))]
+        scales = self.log_scale.exp().clamp(max=100.0)
+        return [F.normalize(h, dim=-1) * scale for h, scale in zip(hidden, scales, strict=True)]
 
     def loss(self, batch: Batch) -> Tensor:
         """(6) and (7), per predicted position of the merged sequence so that it does not depend on the batch size."""
@@ -171,26 +173,31 @@ class IFCDSR(SequenceModel):
         """First item id and number of items that a branch's softmax covers."""
         return (1, self.inputs.num_items) if branch == XY else self.inputs.item_range((X, Y).index(branch))
 
-    def score(self, batch: Batch, domain: int) -> Tensor:
+    def score(self, batch: Batch, domain: int, parts: Collection[tuple[str, str]] | None = None) -> Tensor:
         """(8): log P(x_i|S) up to a constant, for all items of the target domain, (B, N).
 
         A user without history in a domain has h = 0 there: that branch then scores all items alike.
+
+        Args:
+            parts: pairs of a branch and a modality; all others are left out of (5) and (8).
         """
         sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
         matrices = self.item_matrices()
         unit = [F.normalize(matrix, dim=-1) for matrix in matrices]
         first, count = self.inputs.item_range(domain)
-        parts = []
+        mixed = []
         for branch, weight in self.score_weights(domain).items():
+            kept = [m for m, name in enumerate(self.modalities) if parts is None or (branch, name) in parts]
+            if not kept:
+                continue
             item_seq = sequences[branch]
             hidden = [last(h, item_seq) for h in self.encode(item_seq, branch, matrices)]  # (B, D_m)
             start, size = (1, self.inputs.num_items) if branch == XY else (first, count)  # support of the softmax
-            log_p = torch.stack(
-                [(q @ u[start : start + size].T).log_softmax(dim=-1) for q, u in zip(self.queries(hidden), unit)]
-            )  # (M, B, size)
-            log_p = (log_p + self.log_mixing[:, None, None]).logsumexp(dim=0)  # (5), (B, size)
-            parts.append(log_p[:, first - start : first - start + count] + math.log(weight))
-        return torch.stack(parts).logsumexp(dim=0)
+            queries = self.queries(hidden)
+            log_p = torch.stack([(queries[m] @ unit[m][start : start + size].T).log_softmax(dim=-1) for m in kept])
+            log_p = (log_p + self.log_mixing[kept, None, None]).logsumexp(dim=0)  # (5), (M, B, size) to (B, size)
+            mixed.append(log_p[:, first - start : first - start + count] + math.log(weight))
+        return torch.stack(mixed).logsumexp(dim=0)
 
     def score_weights(self, domain: int) -> dict[str, float]:
         """Weights of the branches in (8) for a target domain (0 for X, 1 for Y), without those of weight 0."""

@@ -1,9 +1,9 @@
 """LLM-EMF: IFCDSR with text as a third modality.
 
-Wu et al., Expert Systems with Applications 321 (2026), arXiv 2506.17966. Each item has, besides its learned ID vector and
-its frozen image vector, a frozen vector of a text that a language model wrote about it (``enhancement``, ``texts``).
-The text goes the way of the image: attention of its own over S^X, S^Y and S^{X+Y} as in (1), a cosine with every item as
-in (2), and a probability that is mixed with the others as in (5):
+Wu et al., Expert Systems with Applications 321 (2026), arXiv 2506.17966. Besides its learned ID vector and its frozen
+image vector, each item has a frozen vector of a text that a language model wrote about it (``features/texts.py``). The
+text goes the way of the image: attention of its own over S^X, S^Y and S^{X+Y} as in (1), a cosine with every item as in
+(2), and a probability that is mixed with the others as in (5):
 
     P = w_id P_id + w_image P_image + w_text P_text,    w_id + w_image + w_text = 1.
 
@@ -50,7 +50,7 @@ class LLMEMF(IFCDSR):
                 not self.learn_mixing or 0 < self.alpha < 1 and 0 < self.text_share < 1,
                 "learn_mixing",
                 True,
-                f"false where a weight starts at 0 and could never grow (alpha {self.alpha}, text_share {self.text_share})",
+                f"false where a weight starts at 0 and never grows (alpha {self.alpha}, text_share {self.text_share})",
             )
 
     def __init__(self, config: Config, inputs: ModelInputs) -> None:

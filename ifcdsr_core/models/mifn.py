@@ -89,16 +89,16 @@ class MIFN(SequenceModel):
     def loss(self, batch: Batch) -> Tensor:
         at = [self.in_domain(batch.labels, domain).nonzero(as_tuple=True) for domain in DOMAINS]  # case and position
         targets = [batch.labels[where] for where in at]  # (R,) each
-        nodes = [self.nodes(batch, *where, target) for where, target in zip(at, targets)]  # (R, N) each
+        nodes = [self.nodes(batch, *where, target) for where, target in zip(at, targets, strict=True)]  # (R, N) each
         candidates = [self.candidates(target, *self.inputs.item_range(domain)) for domain, target in enumerate(targets)]
         all_items = torch.arange(self.inputs.num_items + 1, device=self.device)
         lookup = Lookup(self.item_embedding, batch.item_seq, *nodes, *(all_items[rows] for rows, *_ in candidates))
-        states, flows = self.encode(batch, lookup)
+        encoded = self.encode(batch, lookup)
         total = 0.0
         for domain, (rows, place, log_weights) in enumerate(candidates):
             if not len(place):
                 continue
-            mixture = self.mixture(batch, states, flows, *at[domain], nodes[domain], domain, lookup)
+            mixture = self.mixture(encoded, at[domain], nodes[domain], domain, lookup)
             items = lookup(all_items[rows])  # (V', D)
             hit = nodes[domain] == targets[domain][:, None]  # (R, N), at most one of a row
             no, yes = (~hit.any(dim=1)).nonzero().squeeze(1), hit.any(dim=1).nonzero().squeeze(1)  # is it a node?
@@ -113,11 +113,11 @@ class MIFN(SequenceModel):
 
     def score(self, batch: Batch, domain: int) -> Tensor:
         """log P of all items of the domain, (B, its items)."""
-        states, flows = self.encode(batch, self.item_embedding)
+        encoded = self.encode(batch, self.item_embedding)
         length = (batch.item_seq != 0).sum(dim=1)
         at = torch.arange(len(batch), device=length.device), (length - 1).clamp(min=0)
         nodes = self.nodes(batch, *at)
-        mixture = self.mixture(batch, states, flows, *at, nodes, domain, self.item_embedding)
+        mixture = self.mixture(encoded, at, nodes, domain, self.item_embedding)
         first, count = self.inputs.item_range(domain)
         scores = mixture.query @ self.item_embedding.weight[first : first + count].T
         scores = F.pad(scores.log_softmax(dim=1) + mixture.log_not_p[:, None], (0, 1))  # and a column to cut off
@@ -125,12 +125,13 @@ class MIFN(SequenceModel):
         log_node = mixture.log_p[:, None] + mixture.log_graph
         return scores.scatter(1, place, torch.logaddexp(scores.gather(1, place), log_node))[:, :count]
 
-    def encode(self, batch: Batch, lookup: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Of each domain, at each merged position, its encoder's state and the flow from it, (B, L, D) each."""
+    def encode(self, batch: Batch, lookup: Callable[[Tensor], Tensor]) -> Encoded:
+        """What is known of each domain at each merged position."""
         member = [self.in_domain(batch.item_seq, domain) for domain in DOMAINS]
         vectors = [lookup(item_seq) for item_seq in (batch.item_seq_x, batch.item_seq_y)]
         states, flows = self.behaviour(vectors, member)
-        return tuple([as_of(hidden[domain], member[domain]) for domain in DOMAINS] for hidden in (states, flows))
+        at_merged = ([as_of(hidden[domain], member[domain]) for domain in DOMAINS] for hidden in (states, flows))
+        return Encoded(batch.item_seq, *at_merged)
 
     def nodes(self, batch: Batch, case: Tensor, position: Tensor, target: Tensor | None = None) -> Tensor:
         """Nodes of the subgraph of each ``case`` after ``position``, (R, N), 0 for none."""
@@ -139,26 +140,22 @@ class MIFN(SequenceModel):
 
     def mixture(
         self,
-        batch: Batch,
-        states: list[Tensor],
-        flows: list[Tensor],
-        case: Tensor,
-        position: Tensor,
+        encoded: Encoded,
+        at: tuple[Tensor, Tensor],
         nodes: Tensor,
         domain: int,
         lookup: Callable[[Tensor], Tensor],
     ) -> Mixture:
-        """The next item in ``domain`` of each ``case`` after ``position``, (R,)."""
+        """The next item in ``domain`` after the cases and positions ``at``, (R,) each."""
+        item_seq, states, flows = encoded
         wanted = self.in_domain(nodes, domain)  # (R, N)
-        newest_is_y = self.in_domain(batch.item_seq[case, position], 1)[:, None]
-        state, flow = (
-            torch.where(newest_is_y, parts[1][case, position], parts[0][case, position]) for parts in (states, flows)
-        )  # h and t at the newest item, (R, D)
+        newest_is_y = self.in_domain(item_seq[at], 1)[:, None]
+        newest = tuple(torch.where(newest_is_y, y[at], x[at]) for x, y in (states, flows))  # h and t there, (R, D) each
         inside = torch.where(newest_is_y, self.in_domain(nodes, 1), self.in_domain(nodes, 0))
-        updated = self.knowledge(lookup, nodes, inside, self.graph.edges(nodes), wanted, state, flow)  # e', (P, D)
+        updated = self.knowledge(lookup, nodes, inside, self.graph.edges(nodes), wanted, newest)  # e', (P, D)
 
-        decoder, own = self.decoders[domain], states[domain][case, position]
-        sequence = self.dropout(torch.cat([own, flows[1 - domain][case, position]], dim=1))  # s, (R, 2 D)
+        decoder, own = self.decoders[domain], states[domain][at]
+        sequence = self.dropout(torch.cat([own, flows[1 - domain][at]], dim=1))  # s, (R, 2 D)
         row = wanted.nonzero()[:, 0]  # (P,), whose node it is
         # index_select where [row] would do: its gradient is the same to the bit whatever the threads
         energy = torch.tanh(decoder.of_state(own).index_select(0, row) + decoder.of_node(updated))
@@ -174,6 +171,14 @@ class MIFN(SequenceModel):
             F.logsigmoid(logit).masked_fill(~some, lowest / 2),
             F.logsigmoid(-logit).masked_fill(~some, 0),
         )
+
+
+class Encoded(NamedTuple):
+    """Merged item ids, (B, L); for each domain, at each position, its state and the flow from it, (B, L, D)."""
+
+    item_seq: Tensor
+    states: list[Tensor]
+    flows: list[Tensor]
 
 
 class Mixture(NamedTuple):
@@ -222,15 +227,15 @@ class KnowledgeTransfer(nn.Module):
         inside: Tensor,
         edges: Tensor,
         wanted: Tensor,
-        state: Tensor,
-        flow: Tensor,
+        newest: tuple[Tensor, Tensor],
     ) -> Tensor:
         """The P nodes marked by ``wanted`` after the transfer, row by row, (P, D).
 
         Args:
             nodes: (R, N) item ids; inside: which of them are of the newest item's domain; edges: A, (R, N, N).
-            state, flow: h and t, (R, D).
+            newest: h and t at the newest item, (R, D) each.
         """
+        state, flow = newest
         cross = (nodes > 0) & ~inside
         # what depends on the item alone is computed once per item of the batch, not once per node
         items, which = nodes.unique(return_inverse=True)
@@ -250,7 +255,8 @@ class KnowledgeTransfer(nn.Module):
         match = (node * self.match) @ node.transpose(1, 2) * (cross[:, :, None] & inside[:, None])  # (R, N, N)
         passed = passed + match @ node  # + x
         messages = [(edges * role[:, None]) @ passed for role in (inside, cross)]  # (R, N, D) each
-        messages = [spread(message[wanted]).relu() for spread, message in zip(self.spread, messages)]  # (P, D) each
+        pairs = zip(self.spread, messages, strict=True)
+        messages = [spread(message[wanted]).relu() for spread, message in pairs]  # (P, D) each
         return self.update(torch.cat(messages, dim=1), node[wanted])
 
 
@@ -346,6 +352,6 @@ def log_softmax_at(queries: Tensor, items: Tensor, targets: Tensor, log_weights:
     return torch.cat(
         [
             checkpoint(part, query, target, use_reentrant=False, preserve_rng_state=False)
-            for query, target in zip(queries.split(size), targets.split(size))
+            for query, target in zip(queries.split(size), targets.split(size), strict=True)
         ]
     )

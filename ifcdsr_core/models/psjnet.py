@@ -120,7 +120,7 @@ class BehaviourFlow(nn.Module):
             vectors: item vectors of S^X and S^Y, (B, L', D).
             member: which positions of the merged sequence belong to each, (B, L).
         """
-        states = [self.dropout(encoder(self.dropout(v))[0]) for encoder, v in zip(self.encoders, vectors)]
+        states = [self.dropout(encoder(self.dropout(v))[0]) for encoder, v in zip(self.encoders, vectors, strict=True)]
         flows = []
         for domain in DOMAINS:
             other = as_of(states[1 - domain], member[1 - domain])  # (B, L, D)

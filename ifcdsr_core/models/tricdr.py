@@ -185,7 +185,7 @@ class _Target(nn.Module):
         return (weights[:, None] @ facts).squeeze(1)
 
     def project(self, summaries: Tensor) -> list[Tensor]:
-        return [projection(part) for projection, part in zip(self.projections, summaries.unbind(dim=1))]
+        return [projection(part) for projection, part in zip(self.projections, summaries.unbind(dim=1), strict=True)]
 
 
 def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Several processes, one training: each takes its rows of every batch, and the gradients are added up.
+"""Several processes, one training: each works on its rows of every batch, and the gradients are added up.
 
     torchrun --nproc-per-node 4 -m ifcdsr_core train --scenario movie_book --device cuda
 

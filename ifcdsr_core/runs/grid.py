@@ -15,7 +15,7 @@ from ifcdsr_core.scenario import DOMAIN_NAMES
 
 
 def grid_table(runs: Iterable[Run]) -> pd.DataFrame:
-    """What a grid says of one or several models: a row a run, best first for each model, by validation MRR alone.
+    """What a grid says of one or several models: one row per run, best first for each model, by validation MRR alone.
 
     Columns: ``model, learning_rate, l2, validation_mrr, best_epoch, run``.
     """

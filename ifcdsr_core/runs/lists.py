@@ -1,13 +1,14 @@
 """The book's experiments: named lists of runs, and the settings they share.
 
-An experiment is a dict from the label of a table's row or column to its configurations, one per seed. ``run_all`` carries
-one out; finished runs are found again, so it can be killed and continued.
+An experiment is a dict from the label of a table's row or column to its configurations, one per seed.
+``sweep.run_all`` carries one out; finished runs are found again, so it can be killed and continued.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ifcdsr_core.models import COUNTING, MODELS
 from ifcdsr_core.models.ifcdsr import IFCDSR
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.grid import chosen
-from ifcdsr_core.runs.store import Run, shipped, shipped_dir
+from ifcdsr_core.runs.store import Run, shipped, shipped_runs
 
 # What one needs to know to redo the numbers: small models for the small demo, the paper's sizes for the paper's data.
 DEMO = dict(source="demo", epochs=30, patience=8, batch_size=64, learning_rate=1e-2)
@@ -33,7 +34,7 @@ REAL_OF_SOURCE = {
 GRID_L2 = (1e-4, 5e-5, 1e-5)
 SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
 MAKERS = 24  # named by titles in the worlds where titles are to tell something
-TITLED = {"c2dsr": {"titles": True}}  # source options by which items get titles, where that is no matter of course
+TITLED = {"c2dsr": {"titles": True}}  # source options by which items get titles, where they have none by default
 GRID_LEARNING_RATES = {
     "demo": (1e-2, 5e-3, 1e-3),
     "c2dsr": (1e-3, 5e-4, 1e-4),
@@ -45,8 +46,8 @@ GRID_LEARNING_RATES = {
 def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
     """Run settings and model options of the book for a source, a scenario and a model.
 
-    Learning rate and L2 are those that ``grid`` found, where its outcome is shipped: that of the scenario, or else of the
-    source's other one.
+    Learning rate and L2 are those that ``grid`` found, where its outcome is shipped: that of the scenario, or else of
+    the source's other one.
     """
     tuned = chosen(source, scenario, model)
     if source == "demo":
@@ -125,7 +126,7 @@ def ablation(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "dem
 
 
 def image_control(scenario: str, visual_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
-    """IFCDSR without images, with them, and with those of other items, where pictures explain so much of behaviour.
+    """IFCDSR without images, with them, and with those of other items, at one position of the pictures' dial.
 
     Images of other items are a placebo: as many parameters and as many distinct vectors, but nothing to be learned from
     them about an item. What they bring is not owed to pictures.
@@ -151,7 +152,7 @@ def image_control(scenario: str, visual_signal: float, seeds: Iterable[int] = (0
 def domain_control(
     scenario: str, cross_domain_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes
 ) -> Experiment:
-    """IFCDSR on the merged sequence alone, on each domain alone, and on all three, where so many tastes carry over."""
+    """IFCDSR on the merged sequence alone, on each domain alone, and on all three, at one position of the dial."""
     arms = {
         "merged sequence alone": {"multiple_attention": False},
         "own domain alone": {"lambda_1": 0.0, "lambda_2": 0.0},
@@ -173,8 +174,8 @@ def domain_control(
 def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
     """The model over ID, ID and image, ID and text, and all three; real data lack pictures, and have a placebo instead.
 
-    Without text it is IFCDSR; all arms are trained with its learning rate and L2. The placebo gives each item the text of
-    another item of its domain.
+    Without text it is IFCDSR; all arms are trained with its learning rate and L2. The placebo gives each item the text
+    of another item of its domain.
     """
     arms = {"ID": ("ifcdsr", {"image_fusion": False}, {})}
     if source == "demo":
@@ -206,7 +207,7 @@ def _tuned(source: str, scenario: str) -> dict:
 
 
 def text_control(scenario: str, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
-    """The model without texts, with them, and with those of other items, where titles explain so much of behaviour.
+    """The model without texts, with them, and with those of other items, at one position of the titles' dial.
 
     Pictures explain nothing here (titles name the kind, which pictures show), and no arm has them. Titles name makers.
     """
@@ -235,7 +236,7 @@ PLANTED = tuple((visual, text) for visual in (0.0, 1.0) for text in (0.0, 1.0))
 def planted(
     scenario: str, visual_signal: float, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes
 ) -> Experiment:
-    """``modalities`` in a world where pictures and titles explain so much of behaviour."""
+    """``modalities`` in a world with given positions of the dials of pictures and titles."""
     dials = {"visual_signal": visual_signal, "text_signal": text_signal, "makers": MAKERS}
     return modalities(scenario, seeds, source_options=dials, **changes)
 
@@ -359,23 +360,47 @@ def grid(
     scenario: str, source: str = "demo", models: Iterable[str] | None = None, seed: int = 0, **changes
 ) -> Experiment:
     """The paper's grid of learning rate and L2 for each model that is trained, or for some."""
-    rates = GRID_LEARNING_RATES[choose("source", source, GRID_LEARNING_RATES)]
-    return {
-        label: [
-            config
-            for learning_rate in rates
-            for l2 in GRID_L2
-            for config in comparison(scenario, [seed], source, [model], learning_rate=learning_rate, l2=l2, **changes)[
-                label
-            ]
-        ]
-        for model in models or MODELS
-        if model not in COUNTING
-        for label in comparison(scenario, [seed], source, [model])
-    }
+    rates, rows = GRID_LEARNING_RATES[choose("source", source, GRID_LEARNING_RATES)], {}
+    for learning_rate, l2 in itertools.product(rates, GRID_L2):
+        point = comparison(scenario, [seed], source, models, learning_rate=learning_rate, l2=l2, **changes)
+        for label, configs in point.items():
+            if configs[0].model not in COUNTING:
+                rows.setdefault(label, []).extend(configs)
+    return rows
 
 
-NAMED = ("comparison", "ablation", "control", "readings", "sensitivity", "modalities", "text", "grid")
+# --- lists by name ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Named:
+    """How a list is made from scenario, seeds and ``changes``, and which changes it accepts."""
+
+    make: Callable[..., list[Experiment]]
+    accepts: tuple[str, ...]  # of source, source_options and models
+
+
+def _controls(scenario: str, seeds: Iterable[int], **changes) -> list[Experiment]:
+    return [make(scenario, signal, seeds, **changes) for make in (image_control, domain_control) for signal in SIGNALS]
+
+
+def _text(scenario: str, seeds: Iterable[int], **changes) -> list[Experiment]:
+    curves = [text_control(scenario, signal, seeds, **changes) for signal in SIGNALS]
+    return curves + [planted(scenario, *dials, seeds, **changes) for dials in PLANTED]
+
+
+_ANY, _OWN_OPTIONS, _ONLY_DEMO = ("source", "source_options", "models"), ("source",), ()
+_NAMED = {
+    "comparison": _Named(lambda *of, **changes: [comparison(*of, **changes)], _ANY),
+    "ablation": _Named(lambda *of, **changes: [ablation(*of, **changes)], _ANY[:2]),
+    "control": _Named(_controls, _ONLY_DEMO),
+    "readings": _Named(lambda *of, **changes: [readings(*of, **changes)], _OWN_OPTIONS),
+    "sensitivity": _Named(lambda *of, **changes: [*sensitivity(*of, **changes).values()], _OWN_OPTIONS),
+    "modalities": _Named(lambda *of, **changes: [modalities(*of, **changes)], _ANY[:2]),
+    "text": _Named(_text, _ONLY_DEMO),
+    "grid": _Named(lambda scenario, seeds, **changes: [grid(scenario, seed=seeds[0], **changes)], _ANY),
+}
+NAMED = tuple(_NAMED)
 
 
 def named_list(
@@ -388,40 +413,18 @@ def named_list(
     """
     if what.endswith(".json"):
         return _listed(Path(what))
-    choose("experiment", what, NAMED)
-    if what == "grid":
-        parts = [grid(scenario, source, models or None, seeds[0], **changes)]
-    elif what == "comparison":
-        parts = [comparison(scenario, seeds, source, models or None, **changes)]
-    elif models:
-        raise InputError(f"{what} is about IFCDSR alone: it takes no models")
-    elif what == "ablation":
-        parts = [ablation(scenario, seeds, source, **changes)]
-    elif what == "modalities":
-        parts = [modalities(scenario, seeds, source, **changes)]
-    elif changes.get("source_options"):
-        raise InputError(f"{what} sets the source's options itself: it takes none")
-    elif what == "readings":
-        parts = [readings(scenario, seeds, source, **_without_sources(changes))]
-    elif what == "sensitivity":
-        parts = list(sensitivity(scenario, seeds, source, **_without_sources(changes)).values())
-    elif source != "demo":
-        raise InputError(f"{what} turns the dials of the demo: it takes no other source")
-    elif what == "text":
-        parts = [text_control(scenario, signal, seeds, **_without_sources(changes)) for signal in SIGNALS]
-        parts += [planted(scenario, *dials, seeds, **_without_sources(changes)) for dials in PLANTED]
-    else:
-        parts = [
-            make(scenario, signal, seeds, **_without_sources(changes))
-            for make in (image_control, domain_control)
-            for signal in SIGNALS
-        ]
-    flat = [config for part in parts for configs in part.values() for config in configs]
+    named, given = _NAMED[choose("experiment", what, _NAMED)], {"source": source, "models": models, **changes}
+    for name, refusal in (
+        ("models", f"{what} is about IFCDSR alone: it accepts no models"),
+        ("source_options", f"{what} sets the source's options itself: it accepts none"),
+        ("source", f"{what} turns the dials of the demo: it accepts no other source"),
+    ):
+        if name not in named.accepts and given.pop(name, None) not in ("demo", [], {}, None):
+            raise InputError(refusal)
+    if not given.get("models"):
+        given.pop("models", None)  # all of them
+    flat = [config for part in named.make(scenario, seeds, **given) for configs in part.values() for config in configs]
     return [config for position, config in enumerate(flat) if config not in flat[:position]]
-
-
-def _without_sources(changes: dict) -> dict:
-    return {name: value for name, value in changes.items() if name != "source_options"}
 
 
 def _listed(path: Path) -> list[RunConfig]:
@@ -465,8 +468,7 @@ def exact_runs(source: str, scenario: str) -> dict[str, list[Run]]:
     """
     found: dict[str, list[Run]] = {}
     listed = {run.folder for group in shipped(readings(scenario, range(10), source)).values() for run in group}
-    for folder in sorted(shipped_dir().glob(f"{source}-{scenario}-*/")):
-        run = Run.load(folder)
+    for run in shipped_runs(f"{source}-{scenario}-*"):
         if run.folder not in listed and run.config["model"] not in COUNTING and not run.config.get("train_negatives"):
             without = "" if run.config["model_options"].get("image_fusion", True) else " (no images)"
             found.setdefault(MODELS[run.config["model"]].title + without, []).append(run)

@@ -2,18 +2,17 @@
 
     config.json          every setting, defaults spelled out
     provenance.json      versions of the code, fingerprints of data and features, device, versions, what was trained on
-    history.csv          one row an epoch
+    history.csv          one row per epoch
     ranks.parquet        the rank of the target of every test case under both protocols
     metrics.csv          what follows from the ranks
     weights.safetensors  the weights of the best epoch
 
-The folder's name ends in a hash of the configuration and of the fingerprints: a finished run is found by it.
+The folder's name ends in a hash of the configuration, the fingerprints and the versions: a finished run is found by it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 import shutil
 import subprocess
@@ -37,6 +36,8 @@ from ifcdsr_core.models import MODELS, ModelInputs, SequenceModel
 from ifcdsr_core.paths import ROOT, new_folder
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.runs import gradients
+from ifcdsr_core.runs.config import RunConfig, model_config
+from ifcdsr_core.runs.store import Run, find, folder_name, runs_dir
 from ifcdsr_core.runs.versions import code_versions
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import prepare
@@ -44,8 +45,6 @@ from ifcdsr_core.train import best_epoch, fit
 
 if TYPE_CHECKING:
     from ifcdsr_core.features.cache import Features
-from ifcdsr_core.runs.config import RunConfig, model_config
-from ifcdsr_core.runs.store import Run, find, folder_name, runs_dir
 
 
 def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
@@ -63,12 +62,11 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
     say = report or (lambda line: None)
     device = usable_device(config.device)
     torch.set_num_threads(config.threads)
-    scenario, inputs, cases, fingerprints = assemble(config)
-    record = dataclasses.asdict(config)
-    if not force and (finished := find(config, fingerprints)) is not None:
+    scenario, inputs, cases, identity = assemble(config)
+    if not force and (finished := find(config, identity)) is not None:
         say(f"found: {finished.folder}")
         return finished
-    folder = runs_dir() / folder_name(config, fingerprints)
+    folder = runs_dir() / folder_name(config, identity)
     unfinished = runs_dir() / ".unfinished" / folder.name
     if force and processes.rank() == 0:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -85,27 +83,10 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
         )
 
     with gradients.shared(model):
-        history = fit(
-            model,
-            cases["train"],
-            cases["valid"],
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            l2=config.l2,
-            patience=config.patience,
-            select_protocol=config.select_protocol,
-            select_domain=config.select_domain,
-            seed=config.seed,
-            candidate_seed=config.candidate_seed,
-            precision=config.precision,
-            checkpoint_folder=unfinished,
-            report=line,
-        )
-    ranks = rank_cases(model, cases["test"], config.candidate_seed)
-    ranks.insert(0, "user", scenario.split("test")["user"].astype(str).to_numpy())
+        history = fit(model, cases["train"], cases["valid"], config, unfinished, line)
+    ranks = _test_ranks(model, scenario, cases, config.candidate_seed)
     provenance = {
-        **fingerprints,
+        **identity,
         **code_version(),
         "trained_on": _trained_on(config),
         "best_epoch": best_epoch(history),
@@ -119,20 +100,19 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
     processes.wait()
     if processes.rank() == 0:
         with new_folder(folder) as staging:
-            for name, value in (("config", record), ("provenance", provenance)):
-                (staging / f"{name}.json").write_text(
-                    json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8"
-                )
-            history.to_csv(staging / "history.csv", index=False)
-            ranks.to_parquet(staging / "ranks.parquet", index=False, compression="zstd")
-            summarise(ranks).to_csv(staging / "metrics.csv", index=False)
-            save_file(
-                {name: value.contiguous() for name, value in model.state_dict().items()},
-                staging / "weights.safetensors",
-            )
+            Run(staging, dataclasses.asdict(config), provenance, history, ranks, summarise(ranks)).save()
+            weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+            save_file(weights, staging / "weights.safetensors")
         shutil.rmtree(unfinished)
     processes.wait()
     return Run.load(folder)
+
+
+def _test_ranks(model: SequenceModel, scenario: Scenario, cases: dict[str, Batch], candidate_seed: int) -> pd.DataFrame:
+    """``rank_cases`` of the test split, with the users in front."""
+    ranks = rank_cases(model, cases["test"], candidate_seed)
+    ranks.insert(0, "user", scenario.split("test")["user"].astype(str).to_numpy())
+    return ranks
 
 
 def evaluate(folder: Path) -> pd.DataFrame:
@@ -142,29 +122,27 @@ def evaluate(folder: Path) -> pd.DataFrame:
         Ranks as in ``ranks.parquet``, made anew.
 
     Raises:
-        InputError: the folder is no run, or data or features are not those it was trained on.
+        InputError: the folder is not a run, or data or features are not those it was trained on.
     """
     model, scenario, cases = restore(folder)
-    ranks = rank_cases(model, cases["test"], Run.load(folder).config["candidate_seed"])
-    ranks.insert(0, "user", scenario.split("test")["user"].astype(str).to_numpy())
-    return ranks
+    return _test_ranks(model, scenario, cases, Run.load(folder).config["candidate_seed"])
 
 
 def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
     """A run's model with its saved weights, ready to score; its scenario; its encoded cases by split.
 
     Raises:
-        InputError: the folder is no run, it has no weights, or data or features are not those it was trained on.
+        InputError: the folder is not a run, it has no weights, or data or features are not those it was trained on.
     """
     finished = Run.load(folder)
     config = RunConfig(**finished.config)
     torch.set_num_threads(config.threads)
-    scenario, inputs, cases, fingerprints = assemble(config)
+    scenario, inputs, cases, identity = assemble(config)
     for name in ("scenario_fingerprint", "features_fingerprint"):
-        if fingerprints[name] != finished.provenance[name]:
+        if identity[name] != finished.provenance[name]:
             raise InputError(
                 f"{folder} was made with other data: its {name} is {finished.provenance[name]}, "
-                f"here it is {fingerprints[name]}"
+                f"here it is {identity[name]}"
             )
     model = build_model(config, inputs)
     try:
@@ -178,7 +156,7 @@ def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
 
 
 def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch], dict[str, str | None]]:
-    """Scenario, model inputs, encoded cases per split, and the fingerprints that identify them."""
+    """Scenario, model inputs, encoded cases per split, and their identity: fingerprints and versions of the code."""
     scenario = processes.first_alone(lambda: prepare(config.source, config.scenario, **config.source_options))
     splits = training_splits(scenario, config)
     if config.shuffle_days:
@@ -200,12 +178,12 @@ def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch]
     inputs = ModelInputs(
         scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"], config.train_negatives
     )
-    fingerprints = {
+    identity = {
         "scenario_fingerprint": scenario.fingerprint,
         "features_fingerprint": "+".join(made_of) or None,
         "code_versions": code_versions(MODELS[config.model]),
     }
-    return scenario, inputs, cases, fingerprints
+    return scenario, inputs, cases, identity
 
 
 def _embedded(scenario: Scenario, config: RunConfig, modality: str) -> Features:
@@ -220,9 +198,9 @@ def _embedded(scenario: Scenario, config: RunConfig, modality: str) -> Features:
 
 
 def deal_out(scenario: Scenario, missing: np.ndarray, seed: int) -> Tensor:
-    """A random order of the items within each domain, (V,) rows; those that have nothing of their own keep their places.
+    """A random order of the items within each domain, (V,) rows; items that have nothing of their own stay in place.
 
-    So who has a picture or a text stays as it is, and only whose it is changes.
+    Which items have a picture or a text stays as it is; only whose it is changes.
     """
     random, order = np.random.default_rng(seed), np.arange(scenario.num_items)
     for of_domain in (order < scenario.num_items_x, order >= scenario.num_items_x):

@@ -13,29 +13,12 @@ import pandas as pd
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import summarise
+from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import data_dir, new_folder, results_dir
 from ifcdsr_core.runs.config import Experiment, RunConfig, model_config
+from ifcdsr_core.runs.versions import code_versions
 from ifcdsr_core.sources import complete_options
 from ifcdsr_core.train import best_epoch
-
-
-def shipped(experiment: Experiment) -> dict[str, list[Run]]:
-    """The runs of an experiment that are shipped with the checkout, whatever code made them; labels without any are left out.
-
-    For data that are not at hand, where nothing can be run and fingerprints cannot be made.
-    """
-    runs = {}
-    for folder in sorted(shipped_dir().glob("*/")):
-        finished = Run.load(folder)
-        runs[key(RunConfig(**finished.config))] = finished
-    found = {
-        label: [runs[key(config)] for config in configs if key(config) in runs] for label, configs in experiment.items()
-    }
-    return {label: group for label, group in found.items() if group}
-
-
-def key(config: RunConfig) -> str:
-    return json.dumps(dataclasses.asdict(config), sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -79,34 +62,50 @@ class Run:
     def mrr(self, protocol: str = "sampled_999") -> dict[str, float]:
         """Test MRR of each target domain."""
         chosen = self.metrics[self.metrics["protocol"] == protocol]
-        return dict(zip(chosen["domain"], chosen["MRR"]))
+        return dict(zip(chosen["domain"], chosen["MRR"], strict=True))
+
+    def save(self) -> None:
+        """Write all but the weights into the folder."""
+        for name, record in (("config", self.config), ("provenance", self.provenance)):
+            text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+            (self.folder / f"{name}.json").write_text(text, encoding="utf-8")
+        self.history.to_csv(self.folder / "history.csv", index=False)
+        self.ranks.to_parquet(self.folder / "ranks.parquet", index=False, compression="zstd")
+        self.metrics.to_csv(self.folder / "metrics.csv", index=False)
+
+    @property
+    def is_of_this_code(self) -> bool:
+        """Whether the versions of the code that made it are those of the code at hand."""
+        return self.provenance.get("code_versions") == code_versions(MODELS[self.config["model"]])
 
 
 def runs_dir() -> Path:
+    """Folder of the runs made here."""
     return data_dir() / "runs"
 
 
-def find(config: RunConfig, fingerprints: dict, shipped: bool = False) -> Run | None:
+def shipped_dir() -> Path:
+    """Folder of the runs that go with the checkout."""
+    return results_dir() / "runs"
+
+
+def find(config: RunConfig, identity: dict, shipped: bool = False) -> Run | None:
     """The finished run of a configuration, or None.
 
     Args:
-        fingerprints: of data and features, and the versions of the code, as ``assemble`` gives them.
+        identity: fingerprints of data and features, and the versions of the code, as ``assemble`` gives them.
         shipped: look among the runs shipped with the checkout, too.
 
     Raises:
         InputError: its folder is damaged.
     """
-    name = folder_name(config, fingerprints)
+    name = folder_name(config, identity)
     for parent in (runs_dir(), shipped_dir())[: 1 + shipped]:
         if (parent / name).is_dir():
             finished = Run.load(parent / name)
             if RunConfig(**finished.config) == config:  # the name does not spell out defaults, and these may change
                 return finished
     return None
-
-
-def shipped_dir() -> Path:
-    return results_dir() / "runs"
 
 
 def ship(finished: Run, to: Path | None = None) -> Path:
@@ -125,8 +124,8 @@ def ship(finished: Run, to: Path | None = None) -> Path:
     return target
 
 
-def folder_name(config: RunConfig, fingerprints: dict) -> str:
-    """Source, scenario, model, seed, and a hash of the fingerprints and of what is not left at its default.
+def folder_name(config: RunConfig, identity: dict) -> str:
+    """Source, scenario, model, seed, and a hash of the identity and of what is not left at its default.
 
     So a setting, an option or a dial that is added later changes no name.
     """
@@ -134,10 +133,10 @@ def folder_name(config: RunConfig, fingerprints: dict) -> str:
         "source_options": complete_options(config.source, {}),
         "model_options": dataclasses.asdict(model_config(config.model, {})),
     }
-    identity = json.dumps([_changes(dataclasses.asdict(config), defaults), fingerprints], sort_keys=True)
+    text = json.dumps([_changes(dataclasses.asdict(config), defaults), identity], sort_keys=True)
     return (
         f"{config.source}-{config.scenario}-{config.model}-seed{config.seed}-"
-        f"{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+        f"{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     )
 
 
@@ -148,3 +147,32 @@ def _changes(values: dict, defaults: dict) -> dict:
         for name, value in values.items()
         if value != defaults[name]
     }
+
+
+def shipped_runs(name: str = "*") -> list[Run]:
+    """The runs that go with the checkout and are of this code, in the order of their folders' names.
+
+    Args:
+        name: how the folder's name begins, as for ``Path.glob``.
+
+    Raises:
+        InputError: a run folder is damaged.
+    """
+    return [run for folder in sorted(shipped_dir().glob(f"{name}/")) if (run := Run.load(folder)).is_of_this_code]
+
+
+def shipped(experiment: Experiment) -> dict[str, list[Run]]:
+    """The runs of an experiment that go with the checkout; labels without any are left out.
+
+    For data that are not at hand, where nothing can be run and fingerprints can't be made.
+    """
+    runs = {key(RunConfig(**run.config)): run for run in shipped_runs()}
+    found = {
+        label: [runs[key(config)] for config in configs if key(config) in runs] for label, configs in experiment.items()
+    }
+    return {label: group for label, group in found.items() if group}
+
+
+def key(config: RunConfig) -> str:
+    """A configuration as a dictionary's key."""
+    return json.dumps(dataclasses.asdict(config), sort_keys=True)

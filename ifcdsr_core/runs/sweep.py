@@ -124,7 +124,7 @@ def _gather(
 ) -> list[Run]:
     """Find what is there, have the rest carried out, and report each."""
     failed: dict[int, Exception] = {}
-    found = [find(config, prints, shipped) for config, prints in zip(configs, _fingerprints(configs))]
+    found = [find(config, identity, shipped) for config, identity in zip(configs, _identities(configs), strict=True)]
     waiting = [position for position, finished in enumerate(found) if finished is None]
     bar = tqdm(
         total=len(configs),
@@ -152,23 +152,14 @@ def _gather(
     return found
 
 
-def _fingerprints(configs: Sequence[RunConfig]) -> list[dict]:
+def _identities(configs: Sequence[RunConfig]) -> list[dict]:
     """What the runs of each configuration are identified by; scenarios and features are made here, once."""
     known: dict[str, dict] = {}
     result = []
     for config in configs:
         features = MODELS[config.model].required_features(model_config(config.model, config.model_options))
-        key = json.dumps(
-            [
-                config.source,
-                config.scenario,
-                config.source_options,
-                config.encoder,
-                config.text,
-                config.text_encoder,
-                features,
-            ]
-        )
+        data = config.source, config.scenario, config.source_options
+        key = json.dumps([*data, config.encoder, config.text, config.text_encoder, features])
         if key not in known:
             known[key] = assemble(config)[-1]
         result.append(known[key] | {"code_versions": code_versions(MODELS[config.model])})
