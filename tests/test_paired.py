@@ -18,9 +18,11 @@ from ifcdsr_core.book import evidence
 from ifcdsr_core.book.pages import ablation, comparison, protocol
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import summarise
+from ifcdsr_core.models import MODELS
 from ifcdsr_core.runs import lists, store
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.store import Run
+from ifcdsr_core.runs.versions import code_versions
 
 
 @pytest.fixture
@@ -116,8 +118,9 @@ def test_beside_paper_takes_only_models_of_the_paper():
 
 
 def put_run(folder: Path, configured: RunConfig) -> Path:
-    """A run folder with this configuration."""
+    """A run folder with this configuration, of the code at hand."""
     run = made_run([2], [4], configured.seed)
+    run.provenance["code_versions"] = code_versions(MODELS[configured.model])
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(dataclasses.asdict(configured)))
     (folder / "provenance.json").write_text(json.dumps(run.provenance))

@@ -1,7 +1,8 @@
 """Runs compared: over seeds, with the paper, against rivals, under both protocols, and step by step.
 
-An experiment is, as ``experiments.run_all`` returns it, a dict from the label of a row to its finished runs, one per
-seed. Metrics are in percent, differences of them in percentage points.
+Runs come as ``sweep.run_all`` returns them: by the label of a table's row or column, one per seed. Metrics are in
+percent, differences of them in percentage points. All runs rank the same test cases, so differences are paired by case;
+where a case has one number per seed, these are averaged first.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from ifcdsr_core.models import COUNTING
 from ifcdsr_core.runs.store import Run
 
 LEVEL = 0.05  # of significance
+Runs = Mapping[str, Sequence[Run]]  # finished runs by label, one per seed
 
 # --- runs over seeds --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A mean over seeds with the sample standard deviation, NaN where there is one seed only; ``best`` sets it bold."""
+    """A mean over seeds with the sample standard deviation, NaN with one seed; ``best`` sets it in bold face."""
 
     mean: float
     std: float
@@ -55,7 +57,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class PValue:
-    """A p-value; what is below the resolution of the permutation test is shown as less than 0.001."""
+    """A p-value; below 0.001, near the resolution of the permutation test, it is shown as such."""
 
     value: float
 
@@ -71,32 +73,30 @@ class Difference:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, values: np.ndarray) -> Difference:
+        """The mean of paired differences, (cases,), with its 95 % bootstrap interval over test cases."""
+        return cls(float(values.mean()), *bootstrap_interval(values))
+
     def __str__(self) -> str:
         return f"{signed(self.value)} (" + f"{signed(self.low)} to {signed(self.high)})".replace(" ", "\u00a0")
 
 
-def per_seed(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str) -> pd.DataFrame:
+def per_seed(experiment: Runs, names: tuple[str, str], protocol: str) -> pd.DataFrame:
     """Test metrics of every run: ``label``, ``seed``, ``domain`` (its name) and METRICS in percent."""
-    rows = []
-    for label, runs in experiment.items():
-        for run in runs:
-            metrics = run.metrics[run.metrics["protocol"] == protocol]
-            for row in metrics.to_dict("records"):
-                rows.append(
-                    {
-                        "label": label,
-                        "seed": run.config["seed"],
-                        "domain": names["xy".index(row["domain"])],
-                        **{metric: 100 * row[metric] for metric in METRICS},
-                    }
-                )
+    rows = [
+        (label, run.config["seed"], names["xy".index(row["domain"])], *(100 * row[metric] for metric in METRICS))
+        for label, runs in experiment.items()
+        for run in runs
+        for row in run.metrics[run.metrics["protocol"] == protocol].to_dict("records")
+    ]
     return pd.DataFrame(rows, columns=["label", "seed", "domain", *METRICS])
 
 
 def over_seeds(
-    experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str, metrics: Sequence[str] = HEADLINE
+    experiment: Runs, names: tuple[str, str], protocol: str, metrics: Sequence[str] = HEADLINE
 ) -> pd.DataFrame:
-    """Mean and standard deviation over seeds: ``Target``, ``Model`` and a column of ``Measured`` for each metric."""
+    """Mean and standard deviation over seeds: ``Target``, ``Model`` and one column of ``Measured`` per metric."""
     values = per_seed(experiment, names, protocol)
     rows = []
     for name in names:
@@ -106,43 +106,41 @@ def over_seeds(
     return pd.DataFrame(rows, columns=["Target", "Model", *metrics])
 
 
-def with_intervals(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str) -> pd.DataFrame:
-    """``over_seeds`` with 95 % bootstrap intervals of the MRR over test cases, and what is best marked.
+def with_intervals(experiment: Runs, names: tuple[str, str], protocol: str) -> pd.DataFrame:
+    """``over_seeds`` with 95 % bootstrap intervals of the MRR over test cases, the best means marked.
 
-    A mean is marked ``best`` only where it is the largest of its column and domain, and larger than each of the others
-    by a paired permutation test at the level of 5 % (Holm's correction for all tests of the column and domain).
+    A mean is marked ``best`` if it is the largest of its column and domain, and larger than each of the others by a
+    paired permutation test at the level of 5 %, with Holm's correction for all tests of the column and domain.
 
     Raises:
         InputError: the runs were tested on different cases.
     """
     check_same_cases([run for runs in experiment.values() for run in runs])
-    table = over_seeds(experiment, names, protocol)
-    intervals = []
+    table, intervals = over_seeds(experiment, names, protocol), []
     for name, code in zip(names, "xy", strict=True):
-        cases = {
-            metric: {
-                label: case_means(runs, protocol, metric)[is_target(runs[0], code)]
-                for label, runs in experiment.items()
-            }
-            for metric in HEADLINE
-        }  # (cases,) each
-        intervals += [Interval(*bootstrap_interval(values)) for values in cases["MRR"].values()]
-        for metric, values in cases.items():
-            best = max(values, key=lambda label: values[label].mean())
-            p = holm([permutation_p(values[best] - values[label], samples=1999) for label in values if label != best])
-            if len(p) and (p < LEVEL).all():
-                row = (table["Target"] == name) & (table["Model"] == best)
-                table.loc[row, metric] = table.loc[row, metric].map(lambda cell: replace(cell, best=True))
+        for metric in HEADLINE:
+            values = {label: case_means(runs, protocol, metric, code) for label, runs in experiment.items()}
+            if metric == "MRR":
+                intervals += [Interval(*bootstrap_interval(cases)) for cases in values.values()]
+            row = (table["Target"] == name) & (table["Model"] == _clearly_best(values))
+            table.loc[row, metric] = table.loc[row, metric].map(lambda cell: replace(cell, best=True))
     table.insert(3, "95 % interval", intervals)
-    for metric in HEADLINE[1:]:  # the spread of the MRR tells enough, and a page is narrow
+    for metric in HEADLINE[1:]:  # the spread of the MRR says enough, and a page is narrow
         table[metric] = table[metric].map(lambda cell: replace(cell, std=math.nan))
     return table
 
 
-def beside_paper(experiment: Mapping[str, Sequence[Run]], printed: pd.DataFrame) -> pd.DataFrame:
-    """MRR of the models that a printed table has too, printed values beside ours: only for the paper's own test set.
+def _clearly_best(values: Mapping[str, np.ndarray]) -> str | None:
+    """The label whose mean over cases beats every other beyond chance, if there is one."""
+    best = max(values, key=lambda label: values[label].mean())
+    p = holm([permutation_p(values[best] - values[label], samples=1999) for label in values if label != best])
+    return best if len(p) and (p < LEVEL).all() else None
 
-    IFCDSR without images is none of the paper's models and is left out.
+
+def beside_paper(experiment: Runs, printed: pd.DataFrame) -> pd.DataFrame:
+    """Our MRR beside the printed one, for models that the printed table has too: only for the paper's own test set.
+
+    IFCDSR without images is not a model of the paper and is left out.
 
     Args:
         printed: ``PAPER_TABLE2``, ``PAPER_TABLE3`` or ``PUBLISHED``.
@@ -155,8 +153,8 @@ def beside_paper(experiment: Mapping[str, Sequence[Run]], printed: pd.DataFrame)
 # --- against the rivals -----------------------------------------------------------------------------------------------
 
 
-def reference(experiment: Mapping[str, Sequence[Run]]) -> str:
-    """The label of IFCDSR's runs, which the others are compared with.
+def reference(experiment: Runs) -> str:
+    """The label of IFCDSR's runs, with which the others are compared.
 
     Raises:
         InputError: there are none.
@@ -167,16 +165,12 @@ def reference(experiment: Mapping[str, Sequence[Run]]) -> str:
     raise InputError("no runs of ifcdsr to compare with: add ifcdsr to the models")
 
 
-def against_rivals(
-    experiment: Mapping[str, Sequence[Run]], reference: str, names: tuple[str, str], protocol: str
-) -> pd.DataFrame:
+def against_rivals(experiment: Runs, reference: str, names: tuple[str, str], protocol: str) -> pd.DataFrame:
     """``reference`` against every other label: is the difference in MRR more than chance?
 
-    The reciprocal rank of a case is averaged over seeds first, and cases are paired, since all runs rank the same ones.
-
     Returns:
-        One row a domain and rival: ``Target``, ``Rival``, the ``Difference`` (95 % bootstrap interval over test cases)
-        in points, the p-value of a paired permutation test, ``Holm``'s correction of it for all rows, and a
+        One row per domain and rival: ``Target``, ``Rival``, the ``Difference`` in points (95 % bootstrap interval over
+        test cases), the p-value of a paired permutation test, ``Holm``'s correction of it for all rows, and a
         ``Verdict``.
 
     Raises:
@@ -184,15 +178,11 @@ def against_rivals(
     """
     rows = []
     for name, code in zip(names, "xy", strict=True):
-        chosen = is_target(experiment[reference][0], code)
+        ours = case_means(experiment[reference], protocol, "MRR", code)
         for label in (label for label in experiment if label != reference):
             check_same_cases([*experiment[reference], *experiment[label]])
-            values = (
-                case_means(experiment[reference], protocol, "MRR") - case_means(experiment[label], protocol, "MRR")
-            )[chosen]
-            rows.append(
-                (name, label, Difference(float(values.mean()), *bootstrap_interval(values)), permutation_p(values))
-            )
+            values = ours - case_means(experiment[label], protocol, "MRR", code)
+            rows.append((name, label, Difference.of(values), permutation_p(values)))
     table = pd.DataFrame(rows, columns=["Target", "Rival", "Difference", "p"])
     corrected = holm(table["p"])
     verdicts = [
@@ -202,32 +192,20 @@ def against_rivals(
     return table.assign(p=table["p"].map(PValue), Holm=[PValue(p) for p in corrected], Verdict=verdicts)
 
 
-def exact_against_sampled(
-    exact: Mapping[str, Sequence[Run]], sampled: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str
-) -> pd.DataFrame:
+def exact_against_sampled(exact: Runs, sampled: Runs, names: tuple[str, str], protocol: str) -> pd.DataFrame:
     """MRR after training with the exact loss and with sampled negatives, for the models that have runs of both.
 
     Returns:
-        ``Target``, ``Model``, the MRRs, their ``Difference`` (exact minus sampled, 95 % bootstrap interval over test
+        ``Target``, ``Model``, both MRRs, their ``Difference`` (exact minus sampled, 95 % bootstrap interval over test
         cases) and the p-value of a paired permutation test.
     """
     rows = []
     for name, code in zip(names, "xy", strict=True):
         for label in (label for label in exact if label in sampled and exact[label][0].config["model"] not in COUNTING):
             check_same_cases([*exact[label], *sampled[label]])
-            one, other = (
-                case_means(runs[label], protocol, "MRR")[is_target(runs[label][0], code)] for runs in (exact, sampled)
-            )
-            rows.append(
-                (
-                    name,
-                    label,
-                    one.mean(),
-                    other.mean(),
-                    Difference(float((one - other).mean()), *bootstrap_interval(one - other)),
-                    PValue(permutation_p(one - other)),
-                )
-            )
+            one, other = (case_means(runs[label], protocol, "MRR", code) for runs in (exact, sampled))
+            difference, p = Difference.of(one - other), PValue(permutation_p(one - other))
+            rows.append((name, label, one.mean(), other.mean(), difference, p))
     return pd.DataFrame(rows, columns=["Target", "Model", "Exact loss", "Sampled loss", "Difference", "p"])
 
 
@@ -235,45 +213,44 @@ def exact_against_sampled(
 
 
 def expected_reciprocal_rank(rank: np.ndarray, num_items: int, num_negatives: int) -> np.ndarray:
-    """Mean reciprocal rank of a case over all draws of so many negatives, from its rank among all items, (cases,).
+    """Mean reciprocal rank of each case over all draws of negatives, from its rank among all items, (cases,).
 
-    With ``a`` of the ``M`` other items above the target, the number of those among ``N`` drawn is hypergeometric, and
+    With ``a`` of the ``M`` other items above the target, the number ``H`` of these among ``N`` drawn ones is
+    hypergeometric, and
 
         E[1 / (1 + H)] = (M + 1) / ((a + 1) (N + 1)) * (1 - C(M - a, N + 1) / C(M + 1, N + 1)).
 
     Args:
         rank: (cases,) ranks under ``full``; a tie's half counts as half an item.
         num_items: items of the domain.
-        num_negatives: from 0 (nothing to lose against) to ``num_items - 1`` (``full``).
+        num_negatives: from 0 (the target alone) to ``num_items - 1`` (``full``).
     """
     from scipy.special import gammaln
 
     others, above, drawn = num_items - 1, np.asarray(rank, dtype=np.float64) - 1, num_negatives
     free = others - above  # items below the target
     possible = free >= drawn + 1
-    below = np.where(possible, free, drawn + 1)  # where all draws below are impossible, the term is 0
+    below = np.where(possible, free, drawn + 1)  # where they are fewer than the draws, the term is 0
     log_none = (gammaln(below + 1) - gammaln(below - drawn)) - (gammaln(others + 2) - gammaln(others + 1 - drawn))
     return (others + 1) / ((above + 1) * (drawn + 1)) * (1 - np.where(possible, np.exp(log_none), 0.0))
 
 
 def over_candidates(
-    experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], num_items: tuple[int, int], points: int = 25
+    experiment: Runs, names: tuple[str, str], num_items: tuple[int, int], points: int = 25
 ) -> pd.DataFrame:
     """Expected MRR by number of negatives, from 9 to all: ``label``, ``domain``, ``negatives``, ``MRR`` (percent)."""
     rows = []
     for label, runs in experiment.items():
         for name, code, count in zip(names, "xy", num_items, strict=True):
             chosen = is_target(runs[0], code)
+            ranks = [run.ranks["full"].to_numpy()[chosen] for run in runs]
             for negatives in np.unique(np.geomspace(9, count - 1, points).round().astype(int)):
-                values = [
-                    expected_reciprocal_rank(run.ranks["full"].to_numpy()[chosen], count, negatives).mean()
-                    for run in runs
-                ]
+                values = [expected_reciprocal_rank(rank, count, negatives).mean() for rank in ranks]
                 rows.append((label, name, int(negatives), 100 * float(np.mean(values))))
     return pd.DataFrame(rows, columns=["label", "domain", "negatives", "MRR"])
 
 
-def both_protocols(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
+def both_protocols(experiment: Runs, names: tuple[str, str]) -> pd.DataFrame:
     """MRR and place of every model under both protocols, and the ratio of the two numbers."""
     parts = {protocol: over_seeds(experiment, names, protocol, ("MRR",)) for protocol in ("sampled_999", "full")}
     means = {protocol: table["MRR"].map(lambda cell: cell.mean) for protocol, table in parts.items()}
@@ -295,7 +272,7 @@ def gains(
     protocol: str = "sampled_999",
     metric: str = "MRR",
 ) -> pd.DataFrame:
-    """What a change brings, per domain, paired by seed and by case, in points.
+    """What a change brings: one row per domain, in points, paired by seed and by case.
 
     ``seed_error`` is the standard error of the gain over seeds (NaN with one seed), ``case_error`` that over test
     cases, ``noise`` twice the root of the sum of their squares. ``verdict`` compares the gain with the noise.
@@ -306,43 +283,39 @@ def gains(
     if [run.config["seed"] for run in after] != [run.config["seed"] for run in before]:
         raise InputError("a gain is paired by seed: run both configurations with the same seeds")
     check_same_cases([*after, *before])
-    domain = after[0].ranks["target_domain"].to_numpy()
     rows = []
     for name, code in zip(names, "xy", strict=True):
-        differences = np.stack(
+        values = np.stack(
             [
-                case_means([a], protocol, metric) - case_means([b], protocol, metric)
-                for a, b in zip(after, before, strict=True)
+                case_means([one], protocol, metric, code) - case_means([other], protocol, metric, code)
+                for one, other in zip(after, before, strict=True)
             ]
-        )[:, domain == code]  # (seeds, cases)
-        of_seed, of_case = differences.mean(axis=1), differences.mean(axis=0)
+        )  # (seeds, cases)
+        of_seed, of_case = values.mean(axis=1), values.mean(axis=0)
         seed_error = Measured.of(of_seed).std / math.sqrt(len(of_seed))
         case_error = Measured.of(of_case).std / math.sqrt(len(of_case))
         gain, noise = float(of_seed.mean()), 2 * math.hypot(case_error, np.nan_to_num(seed_error))
         verdict = "within noise" if abs(gain) <= noise else "a gain" if gain > 0 else "a loss"
-        rows.append(
-            {
-                "domain": name,
-                "gain": gain,
-                "seed_error": seed_error,
-                "case_error": case_error,
-                "noise": noise,
-                "verdict": verdict,
-            }
-        )
-    return pd.DataFrame(rows)
+        rows.append((name, gain, seed_error, case_error, noise, verdict))
+    return pd.DataFrame(rows, columns=["domain", "gain", "seed_error", "case_error", "noise", "verdict"])
+
+
+def differences(after: Sequence[Run], before: Sequence[Run], names: tuple[str, str]) -> list[Difference]:
+    """``gains`` in MRR as a ``Difference`` per domain; gain ± noise are the ends of its interval."""
+    return [
+        Difference(row.gain, row.gain - row.noise, row.gain + row.noise)
+        for row in gains(after, before, names).itertuples()
+    ]
 
 
 def of_seeds(runs: Sequence[Run], like: Sequence[Run]) -> list[Run]:
-    """Those of ``runs`` whose seeds are those of ``like``, to be paired with them."""
+    """The runs whose seeds occur in ``like``, to be paired with it."""
     wanted = {run.config["seed"] for run in like}
     return [run for run in runs if run.config["seed"] in wanted]
 
 
-def step_gains(
-    experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], protocol: str = "sampled_999"
-) -> pd.DataFrame:
-    """Gains from each label of an experiment to the next, of the seeds that both have; the column ``step`` in front."""
+def step_gains(experiment: Runs, names: tuple[str, str], protocol: str = "sampled_999") -> pd.DataFrame:
+    """Gains from each label to the next, over the seeds that both have; the column ``step`` in front."""
     parts = [
         gains(of_seeds(after, before), of_seeds(before, after), names, protocol).assign(step=label)
         for (_, before), (label, after) in pairwise(experiment.items())
@@ -350,7 +323,7 @@ def step_gains(
     return first_columns(pd.concat(parts, ignore_index=True), "step")
 
 
-# Of the arms of the controls: what is compared, the arm with it, the arm without it.
+# What is compared in a control: its name, the arm with it, the arm without it.
 IMAGE_STEPS = (
     ("images", "with images", "without images"),
     ("other items' images", "with other items' images", "without images"),
@@ -368,12 +341,12 @@ DOMAIN_STEPS = (
 
 
 def control_gains(
-    controls: Mapping[float, Mapping[str, Sequence[Run]]], steps: Sequence[tuple[str, str, str]], names: tuple[str, str]
+    controls: Mapping[float, Runs], steps: Sequence[tuple[str, str, str]], names: tuple[str, str]
 ) -> pd.DataFrame:
     """Gains between the arms of a control, for each position of its dial.
 
     Args:
-        controls: by signal, the runs of ``experiments.image_control``, ``text_control`` or ``domain_control``.
+        controls: by signal, the runs of ``lists.image_control``, ``text_control`` or ``domain_control``.
         steps: ``IMAGE_STEPS``, ``TEXT_STEPS`` or ``DOMAIN_STEPS``.
 
     Returns:
@@ -387,9 +360,17 @@ def control_gains(
     return first_columns(pd.concat(parts, ignore_index=True), "compared", "signal")
 
 
-def case_means(runs: Sequence[Run], protocol: str, metric: str) -> np.ndarray:
-    """A metric per test case, averaged over runs, in percent, (cases,)."""
-    return 100 * np.mean([per_case(run.ranks[protocol].to_numpy(), metric) for run in runs], axis=0)
+# --- one number per test case -----------------------------------------------------------------------------------------
+
+
+def case_means(runs: Sequence[Run], protocol: str, metric: str, domain: str = "") -> np.ndarray:
+    """A metric per test case in percent, averaged over runs, (cases,).
+
+    Args:
+        domain: ``x`` or ``y`` for the cases with that target domain alone.
+    """
+    values = 100 * np.mean([per_case(run.ranks[protocol].to_numpy(), metric) for run in runs], axis=0)
+    return values[is_target(runs[0], domain)] if domain else values
 
 
 def is_target(run: Run, domain: str) -> np.ndarray:
@@ -398,6 +379,7 @@ def is_target(run: Run, domain: str) -> np.ndarray:
 
 
 def check_same_cases(runs: Sequence[Run]) -> None:
+    """Raise an InputError if two runs were tested on different cases, as far as they tell them."""
     for run in runs[1:]:
         columns = [
             name for name in ("user", "target_item", "target_domain") if name in runs[0].ranks and name in run.ranks
@@ -410,6 +392,7 @@ def check_same_cases(runs: Sequence[Run]) -> None:
 
 
 def signed(value: float) -> str:
+    """A number with its sign and two decimals, as in a sentence."""
     return f"{value:+z.2f}".replace("-", "−")
 
 

@@ -1,4 +1,4 @@
-"""What the papers print: the numbers that ours are read beside. Nothing here is a result of this book."""
+"""What the papers print, for comparison with our numbers. Nothing here is a result of this book."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 HEADLINE = ("MRR", "NDCG@5", "NDCG@10")  # the metrics the paper reports
 
-# Table 1 of IFCDSR (Wu et al., WWW Companion '25). #train and the average length are those of both domains together.
+# Table 1 of IFCDSR (Wu et al., WWW Companion '25). #train and the average length are of both domains together.
 PAPER_TABLE1 = pd.DataFrame(
     [
         ("food_kitchen", "Food", 29_207, 34_117, 2_722, 2_747, 9.91),

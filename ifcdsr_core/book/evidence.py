@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ifcdsr_core.analysis.paired import Runs, over_seeds, signed, with_intervals
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.book.markup import data_title, escape, show
 from ifcdsr_core.models import COUNTING
@@ -16,15 +17,12 @@ from ifcdsr_core.scenario import DOMAIN_NAMES
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
-from ifcdsr_core.analysis.paired import over_seeds, signed, with_intervals
 
 PROTOCOL_NAMES = {"sampled_999": "against 999 sampled negatives", "full": "against all items of the domain"}
 
 
-def comparison_table(
-    experiment: Mapping[str, Sequence[Run]], source: str, scenario: str, protocol: str, name: str
-) -> Markdown:
-    """The table of ``with_intervals`` for a page, captioned with what its runs have in common."""
+def comparison_table(experiment: Runs, source: str, scenario: str, protocol: str, name: str) -> Markdown:
+    """``paired.with_intervals`` for a page; the caption says what the runs have in common."""
     runs = [run for group in experiment.values() for run in group]
     seeds = sorted({run.config["seed"] for run in runs})
     repeats = (
@@ -39,8 +37,8 @@ def comparison_table(
     return show(with_intervals(experiment, DOMAIN_NAMES[scenario], protocol), caption, name)
 
 
-def inventory(results: Mapping[str, Mapping[str, Sequence[Run]]]) -> Markdown:
-    """Which runs there are, by scenario, in a sentence each; one sentence if there are none."""
+def inventory(results: Mapping[str, Runs]) -> Markdown:
+    """Which runs there are: one line per scenario, or a sentence that there are none."""
     from IPython.display import Markdown
 
     lines = [
@@ -56,7 +54,7 @@ def origin(runs: Iterable[Run], *commands: str) -> Markdown:
     """Where runs come from: shipped with the checkout or made here, by which code, and the commands to make them anew.
 
     Args:
-        runs: any, some perhaps twice.
+        runs: any; a run that occurs twice counts once.
         commands: what to type after ``python -m ifcdsr_core``.
     """
     from IPython.display import Markdown
@@ -73,7 +71,7 @@ def origin(runs: Iterable[Run], *commands: str) -> Markdown:
 
 
 def training_data(run: Run) -> str:
-    """What a run was trained on, in a sentence; on the paper's data also which share of the paper's that is."""
+    """What a run was trained on, in a sentence; on the paper's data also as a share of the paper's number."""
     count, of_paper = run.provenance["cases"]["train"], ""
     if run.config["source"] == "c2dsr":
         paper = int(PAPER_TABLE1.loc[PAPER_TABLE1["scenario"] == run.config["scenario"], "train"].iloc[0])
@@ -81,8 +79,10 @@ def training_data(run: Run) -> str:
     return f"Trained on {run.provenance['trained_on']}: {count:,}{of_paper}."
 
 
-def baselines_verdict(experiment: Mapping[str, Sequence[Run]], printed: pd.DataFrame) -> str:
-    """How far counting leads, beside the printed MRRs of models that learn, in a sentence a domain; empty without runs.
+def baselines_verdict(experiment: Runs, printed: pd.DataFrame) -> str:
+    """The best MRR by counting beside the printed MRRs of models that learn, in one sentence per domain.
+
+    Empty if no model of the runs only counts.
 
     Args:
         printed: of the same test set, such as ``PAPER_TABLE2``.
@@ -105,8 +105,8 @@ def baselines_verdict(experiment: Mapping[str, Sequence[Run]], printed: pd.DataF
     return " ".join(sentences)
 
 
-def training_course(experiment: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """How far the training of each model went: epochs (of those allowed), the best of them, minutes on this device."""
+def training_course(experiment: Runs) -> pd.DataFrame:
+    """How far training went, one row per run: epochs (of those allowed), the best of them, minutes on its device."""
     rows = [
         (label, f"{len(run.history)} of {run.config['epochs']}", run.best_epoch, run.history["seconds"].sum() / 60)
         for label, runs in experiment.items()
@@ -117,7 +117,7 @@ def training_course(experiment: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
 
 
 def control_table(table: pd.DataFrame) -> pd.DataFrame:
-    """``control_gains`` for a page: a column for each position of the dial, gain ± noise in its cells."""
+    """``paired.control_gains`` for a page: one column per position of the dial, gain ± noise in its cells."""
     texts = [f"{signed(row.gain)} ± {row.noise:.2f}".replace(" ", "\u00a0") for row in table.itertuples()]
     cells = table.assign(cell=texts, signal=table["signal"].map("{:g}".format))
     order = list(dict.fromkeys(zip(cells["compared"], cells["domain"], strict=True)))
@@ -128,7 +128,7 @@ def control_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def modality_verdict(table: pd.DataFrame, steps: Sequence[tuple[str, str, str]], things: str) -> str:
-    """What ``control_gains`` of a modality says: do the controls hold, and how much gain is owed to what it shows?
+    """What ``paired.control_gains`` of a modality says: do the controls hold, and what is the gain owed to?
 
     Args:
         steps: ``IMAGE_STEPS`` or ``TEXT_STEPS``.
@@ -138,7 +138,7 @@ def modality_verdict(table: pd.DataFrame, steps: Sequence[tuple[str, str, str]],
     none, full = over["signal"] == 0, over["signal"] == 1
     placebo = other[other["signal"] == 1]
     if (placebo["verdict"] == "a gain").any():
-        owed = f"so much of the gain needs nothing that {things} tell, a second opinion of every item is enough"
+        owed = f"that part of the gain needs nothing that {things} tell, a second opinion of every item is enough"
     elif (placebo["verdict"] == "a loss").any():
         owed = "a second opinion of every item that knows nothing of it does harm"
     else:
@@ -166,17 +166,8 @@ def with_noise(part: pd.DataFrame) -> str:
     return " and ".join(f"{signed(row.gain)} ± {row.noise:.2f} ({escape(row.domain)})" for row in part.itertuples())
 
 
-def _held(where: str, expected: str, part: pd.DataFrame, verdict: str, wanted: bool) -> str:
-    """One control in a sentence: in how many target domains it holds."""
-    if part.empty:
-        return ""
-    held = part[(part["verdict"] == verdict) == wanted]
-    word = "**holds**" if len(held) == len(part) else f"**holds in {len(held)} of {len(part)} domains**"
-    return f"Where {where}, {expected}: this {word}: {with_noise(part)}."
-
-
 def course(part: pd.DataFrame) -> list[str]:
-    """How a gain goes with the dial, in a sentence a domain."""
+    """How a gain changes with the dial, in one sentence per domain."""
     sentences = []
     for domain, rows in part.groupby("domain", sort=False):
         first, last = rows.iloc[0], rows.iloc[-1]
@@ -188,3 +179,12 @@ def course(part: pd.DataFrame) -> list[str]:
             "points."
         )
     return sentences
+
+
+def _held(where: str, expected: str, part: pd.DataFrame, verdict: str, wanted: bool) -> str:
+    """One control in a sentence: in how many target domains it holds; empty without rows."""
+    if part.empty:
+        return ""
+    held = part[(part["verdict"] == verdict) == wanted]
+    word = "**holds**" if len(held) == len(part) else f"**holds in {len(held)} of {len(part)} domains**"
+    return f"Where {where}, {expected}: this {word}: {with_noise(part)}."

@@ -14,7 +14,7 @@ def parse_scenarios(text: str) -> list[str]:
     """Scenario names separated by commas.
 
     Raises:
-        InputError: none, an unknown or a repeated one.
+        InputError: no name, an unknown or a repeated one.
     """
     names = [choose("scenario", name.strip(), DOMAIN_NAMES) for name in str(text).split(",")]
     if len(set(names)) != len(names):
@@ -26,19 +26,21 @@ def parse_seeds(text: str | int) -> list[int]:
     """Seeds separated by commas; papermill passes a single one as a number.
 
     Raises:
-        InputError: no list of different whole numbers.
+        InputError: not a list of different whole numbers.
     """
     try:
         seeds = [int(part) for part in str(text).split(",")]
     except ValueError:
         seeds = []
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise InputError(f"seeds is {text!r}: give different whole numbers from 0 on, separated by commas, as in 0,1,2")
+        raise InputError(
+            f"seeds is {text!r}: give different whole numbers, 0 or more, separated by commas, as in 0,1,2"
+        )
     return seeds
 
 
 def source_options(source: str, **dials) -> dict:
-    """Those of the dials that the source has.
+    """The dials that the source has.
 
     Raises:
         InputError: unknown source.
@@ -53,7 +55,7 @@ def run_config(
     """The book's configuration for the parameters of notebook 03.
 
     Args:
-        epochs: 0 stands for the book's number.
+        epochs: 0 for the book's number.
         train_on: ``train``, ``valid``, or empty for what the book does with that source.
         dials: options of the demo (``visual_signal`` ...) or of IFCDSR (``image_fusion`` ...); those that the source or
             the model does not have are left out.

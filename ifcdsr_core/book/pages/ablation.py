@@ -15,7 +15,7 @@ from ifcdsr_core.book.markup import escape
 
 
 def domain_verdict(table: pd.DataFrame) -> str:
-    """What ``control_gains`` of the domains says: does the gain grow with what the domains have in common?"""
+    """What ``paired.control_gains`` of the domains says: does the gain grow with what the domains have in common?"""
     return " ".join(
         sentence
         for label, *_ in DOMAIN_STEPS
@@ -24,10 +24,10 @@ def domain_verdict(table: pd.DataFrame) -> str:
 
 
 def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
-    """A metric of every run where labels are steps from one to the next: seeds joined by lines, the mean as a bar.
+    """A metric of every run of an ablation: the runs of one seed joined by lines, the mean as a bar.
 
     Args:
-        values: ``comparisons.per_seed`` under the title of each data set.
+        values: ``paired.per_seed`` under the title of each data set.
     """
     panels = [
         (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)

@@ -14,7 +14,7 @@ from ifcdsr_core.book.markup import escape, model_name
 
 
 def grid_best(grid: pd.DataFrame) -> pd.DataFrame:
-    """A line for each model of ``experiments.load_grid``: its best point and how the others did."""
+    """One line per model of ``grid.load_grid``: its best point and how the others did."""
     rows = []
     for model, part in grid.groupby("model", sort=False):
         best, score = part.iloc[part["validation_mrr"].argmax()], 100 * part["validation_mrr"]
@@ -35,7 +35,7 @@ def grid_best(grid: pd.DataFrame) -> pd.DataFrame:
 
 
 def rivals_verdict(table: pd.DataFrame, reference: str) -> str:
-    """What ``against_rivals`` says, in a sentence a domain."""
+    """What ``paired.against_rivals`` says, in one sentence per domain."""
     sentences = []
     for name, part in table.groupby("Target", sort=False):
         found = {verdict: list(rows["Rival"]) for verdict, rows in part.groupby("Verdict", sort=False)}
@@ -60,11 +60,11 @@ def _listed(words: Sequence[str]) -> str:
 def models(
     values: Mapping[str, pd.DataFrame], paper: Mapping[str, pd.DataFrame] | None = None, metric: str = "MRR"
 ) -> Figure:
-    """A metric of every run, a line a model, one point a seed, with the mean as a bar; a panel a data set and domain.
+    """A metric of every run, one line per model, one point per seed; one panel per data set and domain.
 
     Args:
-        values: ``comparisons.per_seed`` under the title of each data set.
-        paper: printed values to set beside them as diamonds: only where data and test cases are the paper's.
+        values: ``paired.per_seed`` under the title of each data set.
+        paper: printed values, shown beside them as diamonds: only where data and test cases are the paper's.
     """
     panels = [
         (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)

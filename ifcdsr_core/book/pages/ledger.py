@@ -1,12 +1,12 @@
-"""The ledger: every place where the papers are silent or contradict themselves, our choice, and its measured price.
+"""Page 05b, the ledger: where the papers are silent or contradict themselves, our choice, and its measured price.
 
-``GAPS`` holds the words; ``experiments.READINGS`` the runs; the functions here turn finished runs into numbers. An
-effect is another reading minus ours, in points of MRR, paired by seed and by test case.
+``GAPS`` has the words and ``lists.READINGS`` the runs. An effect is another reading minus ours, in points of MRR,
+paired by seed and by test case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,14 @@ import pandas as pd
 
 from ifcdsr_core.analysis.paired import (
     Difference,
+    Runs,
     case_means,
+    differences,
     expected_reciprocal_rank,
-    gains,
     is_target,
     of_seeds,
     over_seeds,
 )
-from ifcdsr_core.analysis.significance import bootstrap_interval
 from ifcdsr_core.book.markup import SOURCE_NAMES, escape
 from ifcdsr_core.metrics import reciprocal_rank
 from ifcdsr_core.protocol import NUM_NEGATIVES
@@ -39,9 +39,9 @@ class Gap:
     """A place where the papers leave a choice open.
 
     Attributes:
-        silent: what the papers say, and do not say.
-        choice: what is done in this book, and why.
-        unchecked: what of it cannot be measured here, and what that would take; empty where all can.
+        silent: what the papers say, and what they do not say.
+        choice: what is done in this book.
+        unchecked: what cannot be measured here, and what that would take; empty where everything can.
     """
 
     number: int
@@ -94,7 +94,7 @@ GAPS = (
         "Users and items with fewer than 10 interactions are dropped: before or after the users of both domains are "
         "chosen, once or until nothing changes?",
         "The released files are taken as they are; nothing is filtered again.",
-        "The order of filters can only be tried on the raw reviews, before any filter. It takes Amazon's review "
+        "The order of filters can only be tried on the raw reviews, before any filter. That needs Amazon's review "
         "files of the four categories; the page From raw files to Table 1 then counts what each order leaves.",
     ),
     Gap(
@@ -111,7 +111,7 @@ GAPS = (
         "picture, are not said.",
         "ViT-B/32 with OpenAI's weights for real pictures; a small CLIP of our own for the demo. An item without a "
         "picture gets the mean of its domain.",
-        "Which CLIP is better on Amazon's pictures takes these pictures and the published weights.",
+        "Which CLIP is better on Amazon's pictures: that needs these pictures and the published weights.",
     ),
     Gap(
         9,
@@ -140,8 +140,8 @@ GAPS = (
         "The successor adds texts written by a language model. Neither its prompt nor the weights of the three "
         "modalities are given.",
         "A prompt of our own, its version recorded with every answer. The ID keeps IFCDSR's 0.7; image and text share "
-        "the rest evenly. Where nobody asks a language model, the texts are plain titles.",
-        "What a language model's texts add to plain titles takes such a model, and CLIP's published weights.",
+        "the rest evenly. Without a language model, the texts are plain titles.",
+        "What a language model's texts add to plain titles: that needs such a model and CLIP's published weights.",
     ),
     Gap(
         13,
@@ -163,7 +163,7 @@ GAPS = (
         "The loss of the real runs",
         "This one is ours. On the real data the softmax over all items is estimated from a sample of them in "
         "training; the papers say nothing of sampling.",
-        "8,192 items a step on the real data, weighted so that the estimate of the denominator is unbiased; the "
+        "8,192 items per step on the real data, weighted so that the estimate of the denominator is unbiased; the "
         "exact loss on the demo.",
     ),
 )
@@ -171,42 +171,35 @@ GAPS = (
 # --- effects ----------------------------------------------------------------------------------------------------------
 
 
-def effects(
-    runs: Mapping[str, Sequence[Run]], num_items: tuple[int, int], rivals: Mapping[str, Sequence[Run]]
-) -> pd.DataFrame:
+def effects(runs: Runs, num_items: tuple[int, int], rivals: Runs) -> pd.DataFrame:
     """What every other reading does to the MRR on one data set, as far as there are runs of it.
 
     Args:
-        runs: of ``experiments.readings``, on one source and scenario.
+        runs: of ``lists.readings``, on one source and scenario.
         num_items: of each domain.
-        rivals: of ``experiments.comparison`` on the same data; C2DSR's and a counting baseline's are used.
+        rivals: of ``lists.comparison`` on the same data; those of C2DSR and Popularity are used.
 
     Returns:
-        One row a reading: ``gap``, ``reading``, ``data`` (the source, in words), and for each target domain by its name
-        a ``Difference`` in points with its interval (for gap 13 a standard deviation).
+        One row per reading: ``gap``, ``reading``, ``data`` (the source, in words), and for each target domain by its
+        name a ``Difference`` in points with its interval (for gap 13 a standard deviation).
 
     Raises:
         InputError: runs that do not belong together.
     """
     ours = runs[OURS]
     as_here = {"ifcdsr": ours, "llm_emf": runs.get(OURS_TEXT)}
-    source, scenario = ours[0].config["source"], ours[0].config["scenario"]
-    names = DOMAIN_NAMES[scenario]
+    source, names = ours[0].config["source"], DOMAIN_NAMES[ours[0].config["scenario"]]
     rows: list[tuple] = []
     for reading in READINGS:
-        arms = (
-            [runs.get(reading.label)]
-            if reading.changes_y is None
-            else [runs.get(f"{reading.label}, {code}") for code in "xy"]
-        )
-        if all(arms):
-            changed = [_paired(arm, of_seeds(as_here[reading.model], arm), names) for arm in arms]
-            rows.append((reading.gap, reading.label, changed[0][0], changed[-1][1]))
+        labels = [reading.label] if reading.changes_y is None else [f"{reading.label}, {code}" for code in "xy"]
+        if all(label in runs for label in labels):
+            arms = [differences(runs[label], of_seeds(as_here[reading.model], runs[label]), names) for label in labels]
+            rows.append((reading.gap, reading.label, arms[0][0], arms[-1][1]))
     rows += [(3, label, *cells) for label, cells in _protocols(ours, num_items, rivals)]
-    for label, group in rivals.items():
+    for group in rivals.values():
         if group[0].config["model"] == "c2dsr":
             label = f"IFCDSR minus C2DSR, {len(group)} seed{'s' if len(group) > 1 else ''}"
-            rows.append((4, label, *_paired(of_seeds(ours, group), group, names)))
+            rows.append((4, label, *differences(of_seeds(ours, group), group, names)))
     if len(ours) > 1:
         spread = over_seeds({OURS: ours}, names, "sampled_999", ("MRR",))["MRR"]
         rows.append((13, f"another seed, of {len(ours)}", *(f"± {cell.std:.2f}" for cell in spread)))
@@ -215,22 +208,15 @@ def effects(
     return table.sort_values("gap", kind="stable", ignore_index=True)
 
 
-def _paired(after: Sequence[Run], before: Sequence[Run], names: tuple[str, str]) -> list[Difference]:
-    """Differences by domain; the interval holds what seeds and what cases leave open."""
-    return [
-        Difference(row.gain, row.gain - row.noise, row.gain + row.noise)
-        for row in gains(after, before, names).itertuples()
-    ]
-
-
-def _protocols(
-    ours: Sequence[Run], num_items: tuple[int, int], rivals: Mapping[str, Sequence[Run]]
-) -> list[tuple[str, list[Difference]]]:
+def _protocols(ours: Sequence[Run], num_items: tuple[int, int], rivals: Runs) -> list[tuple[str, list[Difference]]]:
     """What other rules of ranking make of the same scores."""
 
     def expected(run: Run, code: str) -> np.ndarray:
         count = num_items["xy".index(code)]
         return 1 / expected_reciprocal_rank(run.ranks["full"].to_numpy(), count, min(NUM_NEGATIVES, count - 1))
+
+    def among_equals(run: Run, sign: int) -> pd.Series:
+        return run.ranks["sampled_999"] + sign * run.ranks["sampled_999_ties"] / 2
 
     rows = [
         ("ranked among all items of the domain", _rescored(ours, lambda run, code: run.ranks["full"])),
@@ -240,62 +226,44 @@ def _protocols(
     for who, group in (("", ours), (", for Popularity", popularity)):
         if group and "sampled_999_ties" in group[0].ranks:
             for where, sign in (("before", -1), ("behind", 1)):
-                rows.append(
-                    (
-                        f"the target {where} its equals{who}",
-                        _rescored(
-                            group,
-                            lambda run, code, sign=sign: (
-                                run.ranks["sampled_999"] + sign * run.ranks["sampled_999_ties"] / 2
-                            ),
-                        ),
-                    )
-                )
+                cells = _rescored(group, lambda run, code, sign=sign: among_equals(run, sign))
+                rows.append((f"the target {where} its equals{who}", cells))
     return rows
 
 
-def _rescored(runs: Sequence[Run], rank_of) -> list[Difference]:
-    """The same scores ranked by another rule, minus ours, by domain, with bootstrap intervals over cases."""
+def _rescored(runs: Sequence[Run], rank_of: Callable[[Run, str], np.ndarray | pd.Series]) -> list[Difference]:
+    """The same scores ranked by another rule, minus ours, by domain."""
     cells = []
     for code in "xy":
-        chosen = is_target(runs[0], code)
         other = 100 * np.mean([reciprocal_rank(rank_of(run, code)) for run in runs], axis=0)
-        values = (other - case_means(runs, "sampled_999", "MRR"))[chosen]
-        cells.append(Difference(float(values.mean()), *bootstrap_interval(values)))
+        ours = case_means(runs, "sampled_999", "MRR", code)
+        cells.append(Difference.of(other[is_target(runs[0], code)] - ours))
     return cells
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A line a gap: the topic and the reading with the largest effect, of those beyond noise if there are any; or why
-    there is none.
+    """One line per gap: the reading with the largest effect, of those beyond noise if there are any.
 
     Args:
-        table: of ``effects``; several data sets may be joined, if they have the same domains.
+        table: of ``effects``; several data sets may be joined if they have the same domains.
     """
     names = list(table.columns[3:])
     rows = []
     for gap in GAPS:
         part = table[table["gap"] == gap.number]
         if len(part):
-            sizes = (
-                part[names]
-                .map(
-                    lambda cell: (beyond_noise(cell), abs(cell.value)) if isinstance(cell, Difference) else (False, 0.0)
-                )
-                .max(axis=1)
-            )
+            sizes = part[names].map(_size).max(axis=1)
             largest = part.loc[max(sizes.index, key=sizes.get)]
-            rows.append(
-                (
-                    gap.number,
-                    gap.topic,
-                    f"{largest['reading']}; {largest['data']}",
-                    *(str(largest[name]) for name in names),
-                )
-            )
+            said, cells = f"{largest['reading']}; {largest['data']}", [str(largest[name]) for name in names]
         else:
-            rows.append((gap.number, gap.topic, "cannot be checked here", *(len(names) * ("–",))))
+            said, cells = "cannot be checked here", ["–"] * len(names)
+        rows.append((gap.number, gap.topic, said, *cells))
     return pd.DataFrame(rows, columns=["#", "Left open", "Largest effect", *names])
+
+
+def _size(cell) -> tuple[bool, float]:
+    """What effects are ordered by; a standard deviation comes last."""
+    return (beyond_noise(cell), abs(cell.value)) if isinstance(cell, Difference) else (False, 0.0)
 
 
 def beyond_noise(effect: Difference) -> bool:
@@ -304,7 +272,7 @@ def beyond_noise(effect: Difference) -> bool:
 
 
 def entry(gap: Gap) -> Markdown:
-    """What the papers say on a gap, what is done here, and what cannot be checked, for a page."""
+    """What the papers say of a gap, what is done here, and what cannot be checked, for a page."""
     from IPython.display import Markdown
 
     lines = [f"**{gap.number}. {escape(gap.topic)}.** {escape(gap.silent)} *Here:* {escape(gap.choice)}"]
@@ -319,7 +287,7 @@ def measured(table: pd.DataFrame, number: int) -> pd.DataFrame:
 
 
 def verdict(table: pd.DataFrame) -> str:
-    """Which readings move the MRR beyond noise, up or down, in one sentence a data set."""
+    """Which readings move the MRR beyond noise, up or down, in one sentence per data set."""
     sentences = []
     for data, part in table.groupby("data", sort=False):
         part = part[part["gap"] != 4]

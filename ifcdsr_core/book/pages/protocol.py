@@ -14,7 +14,7 @@ from ifcdsr_core.book.markup import escape
 
 
 def protocol_verdict(table: pd.DataFrame) -> str:
-    """What ``both_protocols`` says, in a sentence a domain."""
+    """What ``paired.both_protocols`` says, in one sentence per domain."""
     from scipy.stats import kendalltau
 
     sentences = []
@@ -37,13 +37,13 @@ def protocol_verdict(table: pd.DataFrame) -> str:
 
 
 def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
-    """Expected MRR by the number of negatives, a curve a model, as a multiple of the models' geometric mean at each.
+    """Expected MRR by the number of negatives, one curve per model, divided by the models' geometric mean.
 
-    All fall by factors of ten as candidates are added: only beside each other can it be seen which fall faster. A panel
-    a data set and domain.
+    All MRRs fall by factors of ten as candidates are added; the ratio shows which fall faster. One panel per data set
+    and domain.
 
     Args:
-        values: ``comparisons.over_candidates`` under the title of each data set.
+        values: ``paired.over_candidates`` under the title of each data set.
     """
     panels = [
         (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)

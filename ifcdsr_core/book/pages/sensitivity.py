@@ -1,4 +1,4 @@
-"""Page 05c, sensitivity: one hyperparameter at a time at other values."""
+"""Page 05c, sensitivity: other values of one hyperparameter at a time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ifcdsr_core.analysis.paired import Measured, over_seeds, signed
+from ifcdsr_core.analysis.paired import differences, over_seeds, signed
 from ifcdsr_core.book.figures import DOMAIN_COLOURS, percent, subplots
 from ifcdsr_core.book.markup import escape
-from ifcdsr_core.book.pages.ledger import _paired
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.lists import SENSITIVITY
 from ifcdsr_core.runs.store import Run
@@ -37,26 +36,17 @@ def best_values(
 ) -> pd.DataFrame:
     """For each hyperparameter and domain: the value used here, the best one tried, and what it would bring.
 
-    The best value is chosen by what it is then measured by, the test MRR: a bound on what tuning could bring, no
+    The best value is chosen by the test MRR that it is then measured by: a bound on what tuning could bring, not a
     result.
     """
     rows = []
     for parameter, groups in runs.items():
+        table, here = sensitivity_table(groups, names), used[parameter]
         for position, name in enumerate(names):
-            scores = {
-                value: Measured.of([100 * list(run.mrr().values())[position] for run in group]).mean
-                for value, group in groups.items()
-            }
-            best = max(scores, key=scores.get)
-            rows.append(
-                (
-                    PARAMETER_NAMES[parameter],
-                    name,
-                    f"{used[parameter]:g}",
-                    f"{best:g}",
-                    _paired(groups[best], groups[used[parameter]], names)[position],
-                )
-            )
+            scores = table[table["domain"] == name].set_index("value")["mean"]
+            best = scores.idxmax()
+            gain = differences(groups[best], groups[here], names)[position]
+            rows.append((PARAMETER_NAMES[parameter], name, f"{here:g}", f"{best:g}", gain))
     return pd.DataFrame(rows, columns=["Hyperparameter", "Target", "Here", "Best tried", "Difference"])
 
 
@@ -82,7 +72,7 @@ def sensitivity(values: Mapping[str, pd.DataFrame], names: Mapping[str, str], ma
 
     Args:
         values: by hyperparameter, a table with ``value``, ``domain``, ``mean`` and ``std`` (percent).
-        names: how the axis calls each; marked: the paper's value, where it is one number.
+        names: what the axis calls each; marked: the paper's value, where it is one number.
     """
     fig, axes = subplots(len(values), height=2.5)
     for ax, (parameter, table) in zip(axes, values.items(), strict=True):

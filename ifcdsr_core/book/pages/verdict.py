@@ -1,12 +1,12 @@
-"""What the papers claim, claim by claim, and what this book's runs say of it.
+"""Page 00, the verdict: what the papers claim, claim by claim, and what this book's runs say of it.
 
-A verdict is made of numbers by the rule beside it; no verdict is written by hand. *Reproduced* says where: the demo
-shows that the mechanism works where it is planted, the paper's data whether it does there.
+A verdict follows from numbers by the rule beside it; none is written by hand. *Reproduced* says where: the demo shows
+whether the mechanism works where it is planted, the paper's data whether it works there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from ifcdsr_core.analysis.paired import (
     DOMAIN_STEPS,
     IMAGE_STEPS,
     TEXT_STEPS,
+    Runs,
     against_rivals,
     gains,
     reference,
@@ -26,7 +27,6 @@ from ifcdsr_core.analysis.paired import (
 from ifcdsr_core.analysis.paper import PAPER_TABLE4
 from ifcdsr_core.book.evidence import with_noise
 from ifcdsr_core.book.markup import data_title, escape
-from ifcdsr_core.runs.store import Run
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 
 REPRODUCED, PARTLY, NOT, UNCHECKED = "Reproduced", "Reproduced in part", "Not reproduced", "Cannot be checked here"
-
-Experiment = Mapping[str, Sequence[Run]]
 
 
 @dataclass(frozen=True)
@@ -51,32 +49,31 @@ class Judgement:
 
 
 def images(gains: pd.DataFrame) -> Judgement:
-    """Do pictures improve recommendation? By the image control, ``comparisons.control_gains``.
+    """Do pictures improve recommendation? By the image control, ``paired.control_gains``.
 
     Reproduced if in both domains the item's own pictures beat those of other items where pictures explain behaviour,
     and do not where they explain nothing.
     """
     over = gains[gains["compared"] == IMAGE_STEPS[2][0]]
     full, none = over[over["signal"] == 1], over[over["signal"] == 0]
-    held = int((full["verdict"] == "a gain").sum()), int((none["verdict"] != "a gain").sum())
-    verdict = REPRODUCED if held == (len(full), len(none)) else PARTLY if held[0] else NOT
+    helps = full["verdict"] == "a gain"
     return Judgement(
         "A frozen CLIP's image vectors, mixed with learned IDs, improve the ranking.",
         "abstract; Table 4, second column",
-        verdict,
+        _graded([*helps, *(none["verdict"] != "a gain")]) if helps.any() else NOT,
         "on the demo",
         f"Where pictures explain behaviour, an item's own picture beats that of another item by {with_noise(full)} "
         f"points of MRR; where they explain nothing, by {with_noise(none)}. On Amazon's data it cannot be checked "
-        "here: that takes the items' pictures and CLIP's published weights.",
+        "here: that needs the items' pictures and CLIP's published weights.",
         "05_ablation",
     )
 
 
-def attention(gains: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgement:
+def attention(gains: pd.DataFrame, real: Mapping[str, Runs]) -> Judgement:
     """Does multiple attention improve on the merged sequence alone, and by what the domains share?
 
     Args:
-        gains: of the domain control, ``comparisons.control_gains``.
+        gains: of the domain control, ``paired.control_gains``.
         real: by scenario, runs of the ablation without images on the paper's data, as far as there are any.
 
     Reproduced if the gain over the merged sequence at full signal is beyond noise in all domains, there and on the real
@@ -86,8 +83,6 @@ def attention(gains: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgement:
     none, full = merged[merged["signal"] == 0], merged[merged["signal"] == 1]
     steps = {name: step_gains(runs, DOMAIN_NAMES[name]) for name, runs in real.items() if len(runs) > 1}
     verdicts = [*full["verdict"], *(verdict for table in steps.values() for verdict in table["verdict"])]
-    count = verdicts.count("a gain")
-    verdict = REPRODUCED if count == len(verdicts) else PARTLY if count else NOT
     measured = " ".join(
         f"On {escape(data_title('c2dsr', name))}, without images, it brings {with_noise(table)}."
         for name, table in steps.items()
@@ -95,7 +90,7 @@ def attention(gains: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgement:
     return Judgement(
         "Attending to each domain and to the merged sequence separately improves the ranking.",
         "abstract; Table 4, third column",
-        verdict,
+        _graded(verdict == "a gain" for verdict in verdicts),
         "on the demo" + (" and the paper's data" if steps else ""),
         f"On the demo it brings {with_noise(full)} points over the merged sequence alone. {measured}"
         f" Where the domains have nothing in common it still brings {with_noise(none)}: what is gained there is owed "
@@ -110,12 +105,11 @@ def crossing(gains: pd.DataFrame) -> Judgement:
     none, full = alone[alone["signal"] == 0].set_index("domain"), alone[alone["signal"] == 1].set_index("domain")
     rise = full["gain"] - none["gain"]
     beyond = rise > (full["noise"] ** 2 + none["noise"] ** 2) ** 0.5
-    verdict = REPRODUCED if beyond.all() else PARTLY if beyond.any() else NOT
     rises = " and ".join(f"{signed(value)} for {escape(name)}" for name, value in rise.items())
     return Judgement(
         "The model captures interests that cross from one domain to the other.",
         "abstract",
-        verdict,
+        _graded(beyond),
         "on the demo",
         f"Beside an encoder for each domain alone, the other domain and the merged sequence bring "
         f"{with_noise(full.reset_index())} points where all tastes carry over and {with_noise(none.reset_index())} "
@@ -145,14 +139,14 @@ def balance(gains: pd.DataFrame, larger: str) -> Judgement:
     return Judgement(
         "Separate attention keeps the domain with more behaviour from dominating the other.",
         "method section",
-        REPRODUCED if all(held) else PARTLY if any(held) else NOT,
+        _graded(held),
         "on the demo",
         f"Over the merged sequence alone, {'; '.join(parts)}.",
         "05_ablation",
     )
 
 
-def outperforms(real: Mapping[str, Experiment], demo: Experiment, scenario: str) -> Judgement:
+def outperforms(real: Mapping[str, Runs], demo: Runs, scenario: str) -> Judgement:
     """Is IFCDSR significantly better than every rival? By paired tests with Holm's correction, in every domain.
 
     It cannot be checked by runs of IFCDSR without images, which is another model; what these say is told all the same.
@@ -187,14 +181,14 @@ def outperforms(real: Mapping[str, Experiment], demo: Experiment, scenario: str)
         "abstract; Tables 2 and 3",
         verdict,
         "" if without else "on the paper's test sets",
-        ("It takes the training file, the items' pictures and CLIP's published weights. " if without else "")
+        ("That needs the training file, the items' pictures and CLIP's published weights. " if without else "")
         + tried
         + f"On the demo, with pictures that matter by design, it is better in {won} of {len(planted)} tests.",
         "04_comparison",
     )
 
 
-def _existing(experiment: Experiment) -> Experiment:
+def _existing(experiment: Runs) -> Runs:
     """Without the model that came after IFCDSR."""
     return {label: runs for label, runs in experiment.items() if runs[0].config["model"] != "llm_emf"}
 
@@ -203,7 +197,7 @@ def partition(counted: pd.DataFrame) -> Judgement:
     """Were the data partitioned anew? By Table 1 against the files released by C2DSR's authors.
 
     Args:
-        counted: ``table1_against_paper`` of both scenarios; what can't be counted without the training file is left
+        counted: ``table1_against_paper`` of both scenarios; what cannot be counted without the training file is left
             out.
     """
     known = counted[counted["ours"].notna() & (counted["quantity"] != "avg_length")]
@@ -219,30 +213,28 @@ def partition(counted: pd.DataFrame) -> Judgement:
     )
 
 
-def table4(ablation: Experiment, scenario: str) -> Judgement:
+def table4(ablation: Runs, scenario: str) -> Judgement:
     """Are both steps of Table 4 gains? On the demo, beyond noise, in both domains; printed sizes cannot be checked."""
     steps = step_gains(ablation, DOMAIN_NAMES[scenario])
-    count = int((steps["verdict"] == "a gain").sum())
-    verdict = REPRODUCED if count == len(steps) else PARTLY if count else NOT
     printed = PAPER_TABLE4.select_dtypes("number").to_numpy().ravel()
     sizes = " and ".join(f"{after - before:.2f}" for before, after in pairwise(printed))
     shown = "; ".join(f"{escape(step)}: {with_noise(part)}" for step, part in steps.groupby("step", sort=False))
     return Judgement(
         f"Each of the two parts adds to the original framework; for Movie {sizes} points of MRR.",
         "Table 4",
-        verdict,
+        _graded(steps["verdict"] == "a gain"),
         "on the demo, as to the signs",
-        f"{shown}. The sizes on Amazon's Movie cannot be checked here: it takes its pictures.",
+        f"{shown}. The sizes on Amazon's Movie cannot be checked here: that needs its pictures.",
         "05_ablation",
     )
 
 
-def successor(control: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgement:
-    """Do texts improve the ranking further? What titles do is measured; texts of a language model cannot be had here.
+def successor(control: pd.DataFrame, real: Mapping[str, Runs]) -> Judgement:
+    """Do texts improve the ranking further? Measured for titles; there are no texts of a language model here.
 
     Args:
-        control: of the text control, ``comparisons.control_gains``.
-        real: runs of ``experiments.modalities`` on real data, by the title of the data set.
+        control: of the text control, ``paired.control_gains``.
+        real: runs of ``lists.modalities`` on real data, by the title of the data set.
     """
     over = control[control["compared"] == TEXT_STEPS[2][0]]
     parts = [
@@ -257,7 +249,7 @@ def successor(control: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgemen
         "abstract of the successor",
         UNCHECKED,
         "",
-        "It takes a language model's texts, the items' pictures and CLIP's published weights. Plain titles, embedded "
+        "That needs a language model's texts, the items' pictures and CLIP's published weights. Plain titles, embedded "
         "by their words, were tried. On the demo, where titles explain behaviour, an item's own beats that of another "
         "item by "
         f"{with_noise(over[over['signal'] == 1])} points of MRR; where they explain nothing, by "
@@ -267,7 +259,7 @@ def successor(control: pd.DataFrame, real: Mapping[str, Experiment]) -> Judgemen
 
 
 def report(judgements: Sequence[Judgement]) -> Markdown:
-    """All judgements for a page: a count, then a paragraph each."""
+    """All judgements for a page: a count, then one paragraph each."""
     from IPython.display import Markdown
 
     counts = [(word, sum(one.verdict == word for one in judgements)) for word in (REPRODUCED, PARTLY, NOT, UNCHECKED)]
@@ -280,3 +272,9 @@ def report(judgements: Sequence[Judgement]) -> Markdown:
             f"{{doc}}`Details <{one.page}>`"
         )
     return Markdown("\n\n".join(lines))
+
+
+def _graded(held: Iterable[bool]) -> str:
+    """Reproduced if every condition holds, in part if some do."""
+    held = list(held)
+    return REPRODUCED if all(held) else PARTLY if any(held) else NOT
