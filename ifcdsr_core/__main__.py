@@ -261,9 +261,9 @@ def _download(options) -> None:
     from ifcdsr_core.sources.download.resumable import fetch_all
 
     module = source_module(options.source)
-    if not hasattr(module, "FILES"):
+    if not hasattr(module, "raw_files"):
         raise InputError(f"source {options.source!r} needs no download of its own: prepare fetches what it reads")
-    table = module.FILES(options.release, options.scenario, options.reviews)
+    table = module.raw_files(options.release, options.scenario, options.reviews)
     if any(address is None for _, address, *_ in table):
         raise InputError(f"release {options.release!r} needs no download: prepare makes it")
     mirror = published.mirror_folder()

@@ -80,7 +80,7 @@ def test_the_planted_world_is_recovered_from_raw_files(release, kind, own_data):
     assert provenance["leakage_left"]["training_sequences"] == 0
     assert [facts["problems"] for facts in provenance["files"].values()] == [{}] * 4
     assert {name: (facts["url"], facts["recorded_sha256"]) for name, facts in provenance["files"].items()} == {
-        name: (url, sha256) for name, url, _, sha256 in source.FILES(release, "food_kitchen", kind)
+        name: (url, sha256) for name, url, _, sha256 in source.raw_files(release, "food_kitchen", kind)
     }
     assert scenario.folder.name == "-".join(
         ["food_kitchen"] + ['release="2023"'] * (release == "2023") + ['reviews="5core"'] * (kind == "5core")
@@ -183,7 +183,7 @@ def test_a_missing_file_says_where_it_is_from(release, kind, own_data):
     paths[3].unlink()
     with pytest.raises(InputError) as caught:
         prepare("amazon", "movie_book", release=release, reviews=kind)
-    name, url, *_ = source.FILES(release, "movie_book", kind)[3]
+    name, url, *_ = source.raw_files(release, "movie_book", kind)[3]
     message = str(caught.value)
     assert str(paths[3]) in message and url in message and "\n" not in message and name == paths[3].name
     assert "python -m ifcdsr_core download --source amazon --scenario movie_book" in message
@@ -191,21 +191,21 @@ def test_a_missing_file_says_where_it_is_from(release, kind, own_data):
 
 def test_the_published_files():
     for scenario, (x, y) in raw_amazon.NAMES.items():
-        assert [file[0] for file in source.FILES("2014", scenario)] == [
+        assert [file[0] for file in source.raw_files("2014", scenario)] == [
             f"ratings_{x}.csv",
             f"ratings_{y}.csv",
             f"meta_{x}.json.gz",
             f"meta_{y}.json.gz",
         ]
         for release, kind in FORMATS:
-            for name, url, size, checksum in source.FILES(release, scenario, kind):
+            for name, url, size, checksum in source.raw_files(release, scenario, kind):
                 assert url.startswith("https://") and url.endswith("/" + name)
                 assert size is None or size > 10**8
                 assert checksum is None or len(checksum) == 64
     with pytest.raises(InputError, match="release 2023 .* set reviews to ratings"):
-        source.FILES("2023", "food_kitchen", "5core")
+        source.raw_files("2023", "food_kitchen", "5core")
     with pytest.raises(InputError, match="unknown release '2018': choose one of 2014, 2023"):
-        source.FILES("2018", "food_kitchen")
+        source.raw_files("2018", "food_kitchen")
 
 
 # ---------------------------------------------------------------------------- bad lines
@@ -447,7 +447,7 @@ def test_a_killed_conversion_leaves_nothing_half_written(tmp_path, own_data):
         [b"A%d,B%d,5.0,%d" % tuple(row) for row in random.integers(1, 10**9, (600_000, 3))],
     )
     code = (
-        "import sys, pathlib; from ifcdsr_core.sources import reviews; reviews._CHUNK = 1 << 18; "
+        "import sys, pathlib; from ifcdsr_core.sources.amazon import reviews; reviews._CHUNK = 1 << 18; "
         "reviews.interactions(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))"
     )
     final = own_data / "ratings_Books.csv.parquet"

@@ -300,7 +300,7 @@ def test_a_bomb_costs_no_memory(tmp_path):
 import resource, threading
 import PIL.Image, PIL.PngImagePlugin
 from pathlib import Path
-from ifcdsr_core.sources.image_download import PictureLimits, inspect
+from ifcdsr_core.sources.download.pictures import PictureLimits, inspect
 content = Path({str(tmp_path / "bomb.png")!r}).read_bytes()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(inspect(content)[0], inspect(content, PictureLimits(max_pixels=10**12))[0])
@@ -937,7 +937,7 @@ def test_a_kill_between_links_leaves_a_scenario(web, tmp_path, links, survived):
 import os, shutil, signal, sys
 from pathlib import Path
 from ifcdsr_core.scenario import Scenario
-from ifcdsr_core.sources import image_download
+from ifcdsr_core.sources.download import pictures
 real, done = pictures.link_file, []
 
 def half(source, final):

@@ -327,7 +327,7 @@ CODE = """
 import sys, hashlib, json
 from pathlib import Path
 from ifcdsr_core.scenario import Scenario
-from ifcdsr_core.sources.partition import Rules, partition
+from ifcdsr_core.sources.amazon.partition import Rules, partition
 folder = Path(sys.argv[1])
 items, sequences, account = partition(folder / "x.parquet", folder / "y.parquet", Rules(min_user=2, min_item=2))
 items["title"] = items["image"] = None

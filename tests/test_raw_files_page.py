@@ -37,7 +37,7 @@ def world(data):
 
 @pytest.mark.slow
 def test_the_sample_is_the_same_each_time(world, data, tmp_path):
-    paths = [tmp_path / name for name, *_ in source.FILES("sample", "food_kitchen")]
+    paths = [tmp_path / name for name, *_ in source.raw_files("sample", "food_kitchen")]
     sample.write(paths, "food_kitchen")
     for path in paths:
         assert path.read_bytes() == (data / "amazon" / "sample" / path.name).read_bytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import itertools
@@ -18,13 +17,18 @@ from web_server import WebServer, make_certificate, run_and_kill
 
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import ROOT
+from ifcdsr_core.paths import ROOT, locked
 from ifcdsr_core.sources.amazon import source
 from ifcdsr_core.sources.download import resumable
+from ifcdsr_core.sources.download.resumable import Facts, Patience
 
 CONTENT = random.Random(5).randbytes(3_000_000)
 OTHER = random.Random(6).randbytes(3_000_000)
-FACTS = {"bytes": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest(), "md5": hashlib.md5(CONTENT).hexdigest()}
+FACTS = {
+    "bytes": len(CONTENT),
+    "sha256": hashlib.sha256(CONTENT).hexdigest(),
+    "git_blob_sha1": hashlib.sha1(b"blob 3000000\0" + CONTENT).hexdigest(),
+}
 
 
 @pytest.fixture
@@ -39,8 +43,9 @@ def path(tmp_path):
     return tmp_path / "folder" / "raw.bin"
 
 
-def get(url, path, **options):
-    return resumable.fetch(url, path, **{"attempts": 3, "wait": 0.01, "timeout": (5, 10)} | options)
+def get(url, path, bytes=None, sha256=None, git_blob_sha1=None, **patience):
+    patience = {"attempts": 3, "wait": 0.01, "timeout": (5, 10)} | patience
+    return resumable.fetch(url, path, Facts(bytes, sha256, git_blob_sha1), Patience(**patience))
 
 
 def by_number(*behaviours):
@@ -49,10 +54,11 @@ def by_number(*behaviours):
 
 
 def left(path):
-    return sorted(found.name for found in path.parent.iterdir())
+    """What is beside the lock."""
+    return sorted(found.name for found in path.parent.iterdir() if found.suffix != ".lock")
 
 
-@pytest.mark.parametrize("facts", [FACTS, {"md5": FACTS["md5"]}, {"bytes": FACTS["bytes"]}, {}])
+@pytest.mark.parametrize("facts", [FACTS, {"git_blob_sha1": FACTS["git_blob_sha1"]}, {"bytes": FACTS["bytes"]}, {}])
 @pytest.mark.parametrize("behave", ["ok", "no_length", "chunked", "whole"])
 def test_a_whole_file_in_one_request(web, path, facts, behave):
     assert get(web.put("/f", CONTENT, behave), path, **facts).read_bytes() == CONTENT
@@ -168,7 +174,7 @@ def test_no_such_range(web, path):
         ("garbage", {}, "tried 3 times"),
         ("bad_chunks", {}, "tried 3 times"),
         ("sleep:3", {}, "timed out"),
-        ("ok", {"md5": "0" * 32}, "not the published file: md5 should be 000"),
+        ("ok", {"git_blob_sha1": "0" * 40}, "not the published file: git_blob_sha1 should be 000"),
         ("ok", {"sha256": "0" * 64}, "not the published file: sha256 should be 000"),
         ("redirect:file:///etc/hostname", {}, "only http and https"),
         ("redirect:ftp://127.0.0.1/f", {}, "only http and https"),
@@ -269,7 +275,7 @@ def test_a_full_disk(web, path):
     code = (
         f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)); "
-        f"from ifcdsr_core.sources.transfer import fetch; fetch({web.put('/f', CONTENT)!r}, {str(path)!r})"
+        f"from ifcdsr_core.sources.download.resumable import fetch; fetch({web.put('/f', CONTENT)!r}, {str(path)!r})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert "the disk takes no more: File too large" in done.stderr.splitlines()[-1], done.stderr
@@ -284,26 +290,10 @@ def test_a_damaged_file_is_named_and_left_alone(web, path):
 
 
 def test_two_processes_do_not_write_the_same_part(web, path):
-    path.parent.mkdir()
-    with open(path.parent / "raw.bin.part", "ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+    with locked(path.parent / ".raw.bin.lock"):
         with pytest.raises(InputError, match="being downloaded by another process"):
             get(web.put("/f", CONTENT), path)
-    assert get(web.url("/f"), path).read_bytes() == CONTENT
-
-
-def test_a_part_that_another_process_deletes_before_it_is_locked(web, path, monkeypatch):
-    real = fcntl.flock
-
-    def flock(part, how):
-        (path.parent / "raw.bin.part").unlink()  # as its owner does with an empty part at the end
-        real(part, how)
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(InputError, match="being downloaded by another process"):
-        get(web.put("/f", CONTENT), path)
     assert not web.log and left(path) == []
-    monkeypatch.undo()
     assert get(web.url("/f"), path).read_bytes() == CONTENT
 
 
@@ -312,7 +302,9 @@ def test_killed_at_random_moments(web, path, facts):
     """The file is the published one, and no more came twice than was on its way when the process was killed."""
     moments = random.Random(11)
     url = web.put("/f", CONTENT, "trickle:2000000", ETag='"one"')
-    killed = run_and_kill(web, [moments.uniform(0.0, 0.12) for _ in range(12)], resumable.fetch, url, path, **facts)
+    killed = run_and_kill(
+        web, [moments.uniform(0.0, 0.12) for _ in range(12)], resumable.fetch, url, path, Facts(**facts)
+    )
     assert killed == 12 and path.read_bytes() == CONTENT and left(path) == ["raw.bin"]
     starts = [int(entry["headers"].get("Range", "bytes=0-")[6:-1]) for entry in web.log]
     assert starts == sorted(starts) and starts[-1] > 0
@@ -350,7 +342,7 @@ def test_the_command(tmp_path, monkeypatch, capsys, web):
     assert said.count("missing") == 4 and "meta_Books.jsonl.gz" in said and not list(tmp_path.iterdir())
     assert main(["download", "--source", "demo"]) == 1 and main(["download", "--release", "2020"]) == 1
     assert "needs no download" in (errors := capsys.readouterr().err) and "unknown release '2020'" in errors
-    monkeypatch.setattr(source, "FILES", lambda *_: [("a.bin", web.put("/a", CONTENT), None, FACTS["sha256"])])
+    monkeypatch.setattr(source, "raw_files", lambda *_: [("a.bin", web.put("/a", CONTENT), None, FACTS["sha256"])])
     assert main(["download"]) == 0
     assert (tmp_path / "amazon" / "2014" / "a.bin").read_bytes() == CONTENT
 

@@ -186,7 +186,7 @@ def run_and_kill(web: WebServer, moments: list[float], function, *args, **option
     ``moments``, at last to its end. Returns how often it was killed before its end."""
     context = multiprocessing.get_context("forkserver")  # a process of its own in milliseconds, nothing shared with it
     context.set_forkserver_preload(
-        ["ifcdsr_core.sources.image_download", "ifcdsr_core.sources.public_web", "PIL.Image", "requests"]
+        ["ifcdsr_core.sources.download.pictures", "ifcdsr_core.sources.download.public_web", "PIL.Image", "requests"]
     )  # for all tests
     killed = 0
     for moment in [*moments, None]:

@@ -258,7 +258,7 @@ def costs() -> pd.DataFrame:
     )
     rows = []
     for scenario in source.SCENARIOS:
-        sizes = [size for _, _, size, _ in source.FILES("2014", scenario)]
+        sizes = [size for _, _, size, _ in source.raw_files("2014", scenario)]
         known = f"{sum(filter(None, sizes)) / 1e9:.1f} GB and " * any(sizes)
         ratings = sum(RATINGS_2014[name] for name in DOMAIN_NAMES[scenario])
         pictures = int(PAPER_TABLE1.loc[PAPER_TABLE1["scenario"] == scenario, "items"].sum())

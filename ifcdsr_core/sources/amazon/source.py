@@ -63,7 +63,7 @@ _BYTES = {
 }
 
 
-def FILES(
+def raw_files(
     release: str, scenario: str, reviews: str = "ratings"
 ) -> list[tuple[str, str | None, int | None, str | None]]:
     """The raw files of a scenario: name, public address (None: made up here), bytes and SHA-256 (None: not recorded).
@@ -128,12 +128,12 @@ def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -
 
 
 def converted(scenario: str, release: str, reviews: str) -> tuple[list[Path], dict[str, dict]]:
-    """A scenario's raw files as Parquet, in the order of ``FILES``, and what is known of each, by name.
+    """A scenario's raw files as Parquet, in the order of ``raw_files``, and what is known of each, by name.
 
     Raises:
         InputError: a raw file is not there or is damaged.
     """
-    published = FILES(release, scenario, reviews)
+    published = raw_files(release, scenario, reviews)
     if release == "sample":
         raw = [data_dir() / "amazon" / release / name for name, *_ in published]
         sample.write(raw, scenario)

@@ -8,14 +8,16 @@ git blob SHA-1, which the commit itself vouches for, always.
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
+from dataclasses import asdict
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import data_dir
+from ifcdsr_core.paths import data_dir, locked
+from ifcdsr_core.sources.download import resumable
+from ifcdsr_core.sources.download.resumable import Facts, Patience
 
 BASE_URL = "https://raw.githubusercontent.com/"
 MIRROR_VARIABLE = "IFCDSR_MIRROR"
@@ -33,17 +35,13 @@ def fetch(name: str, *, base_url: str = BASE_URL, retries: int = 2) -> Path:
         retries: how often to try again after a failed download.
 
     Raises:
-        InputError: the file can't be had, or the one that is here is not the published one.
+        InputError: the file is not available, or the one that is here is not the published one.
     """
     stored = data_dir() / "downloads" / name
     mirror = mirror_folder()
     for path in ([mirror / name] if mirror else []) + [stored]:
         if path.is_file():
-            if problem := _difference(path, name):
-                raise InputError(
-                    f"{path} is not the published file ({problem}): delete it, or put a good copy in its place"
-                )
-            return path
+            return resumable.verified(path, Facts(**registry()[name]))
     return _download(name, stored, base_url, retries)
 
 
@@ -54,13 +52,7 @@ def describe(name: str, path: Path) -> dict:
 
 def checksums(path: Path) -> dict:
     """Size and checksums of a file: ``bytes`` (int), ``sha256`` and ``git_blob_sha1`` (hex)."""
-    content = Path(path).read_bytes()
-    return {
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        # what git calls a file: the hash of its content behind a small header
-        "git_blob_sha1": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
-    }
+    return asdict(Facts.of(Path(path)))
 
 
 def lines(path: Path) -> list[tuple[int, str]]:
@@ -98,47 +90,14 @@ def mirror_folder() -> Path | None:
     return Path(named)
 
 
-def _difference(path: Path, name: str) -> str | None:
-    """How the file at ``path`` differs from the published ``name``; None where it does not."""
-    try:
-        found = checksums(path)
-    except OSError as error:
-        return f"it can't be read: {error.strerror}"
-    for key, expected in registry()[name].items():
-        if found[key] != expected:
-            return f"{key} should be {expected}, is {found[key]}"
-    return None
-
-
 def _download(name: str, stored: Path, base_url: str, retries: int) -> Path:
-    """Download ``name`` to ``stored``: pooch writes to a temporary name and renames it after verification."""
-    import pooch
-    import requests
-
-    def verified(url: str, output_file: str, pooch_object) -> None:
-        """A pooch downloader that accepts only the published content; pooch tries again after a ValueError."""
-        pooch.HTTPDownloader(timeout=(10, 60))(url, output_file, pooch_object)
-        if problem := _difference(Path(output_file), name):
-            raise ValueError(problem)
-
-    pooch.get_logger().setLevel("WARNING")
+    """Download ``name`` to ``stored``; a process that finds another one downloading waits for it."""
     try:
-        # No hash in pooch's own registry: the downloader above verifies, also by size and by git's hash.
-        store = pooch.create(data_dir() / "downloads", base_url, registry={name: None}, retry_if_failed=retries)
-        return Path(store.fetch(name, downloader=verified))
-    except (OSError, ValueError, requests.RequestException) as error:
+        with locked(data_dir() / "downloads" / ".lock"):
+            return resumable.fetch(base_url + name, stored, Facts(**registry()[name]), Patience(attempts=retries + 1))
+    except (InputError, OSError) as error:
         mirror = mirror_folder()
         raise InputError(
-            f"published file {stored.name} is {f'not in the mirror {mirror} and ' if mirror else ''}"
-            f"not to be had from {base_url + name} ({_reason(error)}): "
+            f"{f'it is not in the mirror {mirror}, and ' if mirror else ''}{error}; "
             f"set {MIRROR_VARIABLE} to a folder that holds it, or put the file at {stored}"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The cause of a failed download in a few words: requests wraps it in errors that repeat the address."""
-    while (inner := getattr(error, "reason", None) or (error.args[0] if error.args else None)) is not None:
-        if not isinstance(inner, Exception):
-            break
-        error = inner
-    return " ".join(str(error).split())[:200] or type(error).__name__

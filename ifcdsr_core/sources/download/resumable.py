@@ -1,15 +1,13 @@
-"""One big file over HTTP: resumed after a break, verified, and under its name only when it is whole.
+"""One file over HTTP: resumed after a break, verified, and under its name only when it is whole.
 
-pooch, which fetches this book's small files, begins anew after a break; of the pinned packages only huggingface_hub
-resumes, and only from its own servers. So the exchange of RFC 9110 (ranges, section 14; If-Range, 13.1.5) is done here,
-with requests for connection, redirects and TLS. Beside ``<name>`` lie, until it is whole, ``<name>.part`` and
-``<name>.part.json``, which says what it is a part of.
+Of the pinned packages only huggingface_hub resumes a download, and only from its own servers. So the exchange of
+RFC 9110 (ranges, section 14; If-Range, 13.1.5) is done here, with requests for connection, redirects and TLS. Until
+``<name>`` is whole, ``<name>.part`` and ``<name>.part.json``, which says what it is a part of, lie beside it.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -17,18 +15,18 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError
+from ifcdsr_core.paths import file_hash, locked
 
 if TYPE_CHECKING:
     import requests
-
 
 USER_AGENT = "ifcdsr_core/0.1 (reproducibility book of cross-domain sequential recommendation)"
 MAX_REDIRECTS = 10
@@ -39,69 +37,90 @@ _BEGINNINGS = {".gz": b"\x1f\x8b", ".zip": b"PK"}
 _TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
 
 
-class _Broken(Exception):
-    """A try failed that another may mend; ``wait`` in seconds, where it is the server's wish or no wait is needed."""
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a whole file: its size and its checksums (hexadecimal), None where not known."""
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
+    bytes: int | None = None
+    sha256: str | None = None
+    git_blob_sha1: str | None = None  # what git calls the file
+
+    @classmethod
+    def of(cls, path: Path) -> Facts:
+        return cls(**{kind: measured(path) for kind, measured in _MEASURED.items()})
+
+    @property
+    def checked(self) -> bool:
+        return bool(self.sha256 or self.git_blob_sha1)
+
+    def difference(self, path: Path) -> str | None:
+        """How the file at ``path`` differs from what is known; None where it does not."""
+        for kind, expected in asdict(self).items():
+            try:
+                if expected is not None and (found := _MEASURED[kind](path)) != expected:
+                    return f"{kind} should be {expected}, is {found}"
+            except OSError as error:
+                return f"it can't be read: {error.strerror}"
+        return None
 
 
-def fetch(
-    url: str,
-    path: Path,
-    *,
-    bytes: int | None = None,
-    sha256: str | None = None,
-    md5: str | None = None,
-    session: requests.Session | None = None,
-    attempts: int = 6,
-    wait: float = 1.0,
-    max_wait: float = 300.0,
-    timeout: tuple[float, float] = (10.0, 60.0),
-    progress: bool = True,
-) -> Path:
-    """Return ``path`` with the content of ``url``, transferring only what is missing of it.
+@dataclass(frozen=True)
+class Patience:
+    """How long a transfer is tried.
 
-    A file that is there is verified and not asked for. A part is continued if the server vouches that it is of the same
-    file (strong ETag, or Last-Modified) or, where it names neither, if a checksum will tell; else it is begun anew.
-    Where neither ``bytes`` nor a checksum is known, the server's own Content-Length is all that tells a whole file.
-
-    Args:
-        url: an http or https address.
-        bytes: size of the whole file.
-        sha256, md5: its checksums, hexadecimal.
-        session: a requests session to use; without one, a new one.
+    Attributes:
         attempts: tries in a row without progress before it is given up.
         wait, max_wait: seconds before the second try, doubled for each further one; and at most. A server's
             Retry-After goes before, up to ``max_wait``.
         timeout: seconds to connect, and seconds without a byte.
-        progress: show a bar in a terminal.
+    """
+
+    attempts: int = 6
+    wait: float = 1.0
+    max_wait: float = 300.0
+    timeout: tuple[float, float] = (10.0, 60.0)
+
+
+def fetch(url: str, path: Path, facts: Facts = Facts(), patience: Patience = Patience()) -> Path:
+    """Return ``path`` with the content of ``url``, transferring only what is missing of it.
+
+    A file that is there is verified and not asked for. A part is continued if the server vouches that it is of the same
+    file (strong ETag, or Last-Modified) or, where it names neither, if a checksum will tell; else it is begun anew.
+    Where no size and no checksum is known, the server's own Content-Length is all that tells a whole file.
+
+    Args:
+        url: an http or https address.
 
     Raises:
-        InputError: the file can't be had, is not the published one, does not fit on the disk, or is being transferred
-            by another process. A part is kept wherever the same call could continue it.
+        InputError: the file is not available, is not the published one, does not fit on the disk, or is being
+            downloaded by another process. A part is kept wherever the same call could continue it.
     """
     import requests
 
-    path, known = Path(path), {"bytes": bytes, "sha256": sha256, "md5": md5}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = Path(path)
     if path.is_file():
-        return _verified(path, known)
-    with _locked(path) as part:
+        return verified(path, facts)
+    busy = f"{path} is being downloaded by another process: wait for its end"
+    with locked(path.with_name(f".{path.name}.lock"), busy), requests.Session() as session:
         if path.is_file():  # another process has been faster
-            return _verified(path, known)
-        own = session or requests.Session()
-        own.max_redirects = MAX_REDIRECTS if session is None else own.max_redirects
-        try:
-            transfer = _Transfer(url, path, part, known, own, timeout, max_wait, progress)
-            _persist(transfer, attempts, wait, max_wait)
-        finally:
-            if session is None:
-                own.close()
-        os.fsync(part.fileno())
-        os.replace(_part(path), path)
-        _record(path).unlink(missing_ok=True)
+            return verified(path, facts)
+        session.max_redirects = MAX_REDIRECTS
+        with open(_part(path), "ab", buffering=0) as part:
+            try:
+                _persist(_Transfer(url, path, part, facts, session, patience), patience)
+                os.fsync(part.fileno())
+                os.replace(_part(path), path)
+                _record(path).unlink(missing_ok=True)
+            finally:
+                if os.fstat(part.fileno()).st_size == 0:
+                    _part(path).unlink(missing_ok=True)
+    return path
+
+
+def verified(path: Path, facts: Facts) -> Path:
+    """Return ``path``. Raises InputError if the file there is not the published one."""
+    if problem := facts.difference(path):
+        raise InputError(f"{path} is not the published file ({problem}): delete it, or put a good copy in its place")
     return path
 
 
@@ -112,7 +131,6 @@ def fetch_all(
     elsewhere: Path | None = None,
     dry_run: bool = False,
     report: Callable[[str], None] = print,
-    **options,
 ) -> list[Path]:
     """Fetch a table of files into a folder, one after the other.
 
@@ -120,11 +138,10 @@ def fetch_all(
         files: name, address, bytes and SHA-256 of each, None where not known.
         elsewhere: another folder; what is there is not fetched.
         dry_run: only say what there is to do.
-        report: gets a line for each file, and one for all.
-        options: those of ``fetch``.
+        report: gets one line for each file, and one for all.
 
     Raises:
-        InputError: as ``fetch``, or there is not room for all that is known to come.
+        InputError: as ``fetch``, or there is no room for all that is known to come.
     """
     paths, missing, unknown = [], 0, 0
     for name, url, size, sha256 in files:
@@ -154,7 +171,7 @@ def fetch_all(
     if dry_run:
         return []
     return [
-        path if there else fetch(url, path, bytes=size, sha256=sha256, **options)
+        path if there else fetch(url, path, Facts(bytes=size, sha256=sha256))
         for path, url, size, sha256, there in paths
     ]
 
@@ -171,7 +188,7 @@ def retry_after(value: str | None, at_most: float) -> float | None:
 
 
 def back_off(failures: int, wait: float, max_wait: float) -> float:
-    """Seconds to wait after so many failures in a row: doubled each time, and spread so that many do not meet again."""
+    """Seconds to wait after a number of failures in a row: doubled each time, with jitter."""
     return min(wait * 2 ** (failures - 1), max_wait) * random.uniform(0.75, 1.0)
 
 
@@ -183,7 +200,15 @@ def cause(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _persist(transfer: _Transfer, attempts: int, wait: float, max_wait: float) -> None:
+class _Broken(Exception):
+    """A try failed that another may mend; ``wait`` in seconds, where it is the server's wish or no wait is needed."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+def _persist(transfer: _Transfer, patience: Patience) -> None:
     """Try until the part is whole and verified."""
     from requests import exceptions
 
@@ -193,7 +218,7 @@ def _persist(transfer: _Transfer, attempts: int, wait: float, max_wait: float) -
         try:
             return transfer.step()
         except exceptions.TooManyRedirects:
-            raise transfer.failed(f"more than {transfer.session.max_redirects} redirects") from None
+            raise transfer.failed(f"more than {MAX_REDIRECTS} redirects") from None
         except (exceptions.InvalidSchema, exceptions.InvalidURL, exceptions.MissingSchema) as error:
             raise transfer.failed(f"only http and https addresses will do: {cause(error)}") from None
         except _Broken as error:
@@ -203,28 +228,34 @@ def _persist(transfer: _Transfer, attempts: int, wait: float, max_wait: float) -
                 raise transfer.failed(f"the disk takes no more: {error.strerror}") from error
             reason = cause(error)
         failures = 1 if transfer.received - before >= _PROGRESS else failures + 1
-        if failures >= attempts:
-            raise transfer.failed(f"{reason}; tried {attempts} times", ": the same call continues where this stopped")
-        time.sleep(back_off(failures, wait, max_wait) if asked is None else asked)
+        if failures >= patience.attempts:
+            reason = f"{reason}; tried {patience.attempts} times"
+            raise transfer.failed(reason, ": the same call continues where this stopped")
+        time.sleep(back_off(failures, patience.wait, patience.max_wait) if asked is None else asked)
 
 
+@dataclass
 class _Transfer:
-    """One file's transfer; ``received`` counts its bytes over all tries."""
+    """One file's transfer into ``part``; ``received`` counts its bytes over all tries."""
 
-    def __init__(self, url, path, part, known, session, timeout, max_wait, progress) -> None:
-        self.url, self.path, self.part, self.known, self.session = url, path, part, known, session
-        self.timeout, self.max_wait, self.progress, self.received = timeout, max_wait, progress, 0
+    url: str
+    path: Path
+    part: BinaryIO
+    facts: Facts
+    session: requests.Session
+    patience: Patience
+    received: int = 0
 
     def failed(self, reason: str, remedy: str = "") -> InputError:
-        return InputError(f"{self.path.name} is not to be had from {self.url} ({reason}){remedy}")
+        return InputError(f"{self.path.name} is not available from {self.url} ({reason}){remedy}")
 
     def step(self) -> None:
         """One request, unless the part is whole already; then verify."""
         have, said = os.fstat(self.part.fileno()).st_size, self._said()
         in_one_go = False
-        if not have or have != (self.known["bytes"] or said.get("bytes")):
+        if not have or have != (self.facts.bytes or said.get("bytes")):
             in_one_go = self._receive(have, said)
-        if problem := _difference(_part(self.path), self.known):
+        if problem := self.facts.difference(_part(self.path)):
             self._begin_anew()
             if in_one_go:
                 raise self.failed(f"it is not the published file: {problem}")
@@ -244,19 +275,18 @@ class _Transfer:
 
     def _receive(self, have: int, said: dict) -> bool:
         """Ask for what is missing and append it; whether it was the whole file."""
-        checked = self.known["sha256"] or self.known["md5"]
-        if have and not (said.get("validator") or checked) or have > (self.known["bytes"] or have):
+        if have and not (said.get("validator") or self.facts.checked) or have > (self.facts.bytes or have):
             self._begin_anew()
             have, said = 0, {}
-        self._need(self.known["bytes"], have)
+        self._need(self.facts.bytes, have)
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
             if said.get("validator"):
                 headers["If-Range"] = said["validator"]
-        with self.session.get(self.url, headers=headers, stream=True, timeout=self.timeout) as response:
+        with self.session.get(self.url, headers=headers, stream=True, timeout=self.patience.timeout) as response:
             steps = [step.url.startswith("https:") for step in (*response.history, response)]
-            if not checked and self.url.startswith("https:") and not all(steps):
+            if not self.facts.checked and self.url.startswith("https:") and not all(steps):
                 raise self.failed("redirected from https to http, and no checksum is known")
             total, validator = self._opening(response.status_code, response.headers, have, said)
             continued = response.status_code == 206
@@ -267,7 +297,7 @@ class _Transfer:
     def _opening(self, status: int, header, have: int, said: dict) -> tuple[int | None, str | None]:
         """Check an answer before any byte is touched: the whole file's size and validator, None where not named."""
         if status in _TEMPORARY:
-            raise _Broken(f"status {status}", retry_after(header.get("Retry-After"), self.max_wait))
+            raise _Broken(f"status {status}", retry_after(header.get("Retry-After"), self.patience.max_wait))
         if status == 416 and have:  # what is here is longer than what is there
             self._begin_anew()
             raise _Broken("the server has no such range", 0.0)
@@ -291,24 +321,17 @@ class _Transfer:
             if not range_ or int(range_[1]) != have or total != (said.get("bytes") or total) or other:
                 self._begin_anew()
                 raise _Broken("the server continues another file, or elsewhere", 0.0)
-        total = total or self.known["bytes"]
-        if self.known["bytes"] not in (None, total):
-            raise self.failed(f"it has {total} bytes there, {self.known['bytes']} were published")
+        total = total or self.facts.bytes
+        if self.facts.bytes not in (None, total):
+            raise self.failed(f"it has {total} bytes there, {self.facts.bytes} were published")
         return total, validator
 
     def _body(self, raw, have: int, total: int | None, validator: str | None) -> None:
         from urllib3.exceptions import HTTPError
 
         begun = have > 0
-        # disable=None: a bar in a terminal only
-        with tqdm(
-            total=total,
-            initial=have,
-            unit="B",
-            unit_scale=True,
-            desc=self.path.name,
-            disable=None if self.progress else True,
-        ) as bar:
+        in_a_terminal = {"disable": None}
+        with tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=self.path.name, **in_a_terminal) as bar:
             try:
                 for chunk in raw.stream(_CHUNK, decode_content=False):
                     if not begun:  # only now is it sure that the answer is worth more than the part
@@ -326,7 +349,7 @@ class _Transfer:
                     bar.update(len(chunk))
             except HTTPError as error:  # urllib3's, as the stream is read below requests
                 raise _Broken(f"broken off after {have} bytes: {cause(error)}") from error
-        if not begun and self.known["bytes"] != 0:  # what is in the part is of an earlier answer
+        if not begun and self.facts.bytes != 0:  # what is in the part is of an earlier answer
             raise _Broken("the server sends nothing")
         if have < (total or 0):
             raise _Broken(f"broken off after {have} of {total} bytes")
@@ -356,38 +379,13 @@ def _record(path: Path) -> Path:
     return path.with_name(f"{path.name}.part.json")
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
-    """The part, open and this process's alone. The lock goes with the process, however that ends."""
-    with open(_part(path), "ab", buffering=0) as part:
-        try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            others = os.fstat(part.fileno()).st_nlink == 0  # its owner deleted it between our open and our lock
-        except BlockingIOError:
-            others = True
-        if others:
-            raise InputError(f"{path} is being downloaded by another process: wait for its end")
-        try:
-            yield part
-        finally:
-            if os.fstat(part.fileno()).st_size == 0:
-                _part(path).unlink(missing_ok=True)
+def _git_blob_sha1(path: Path) -> str:
+    """What git calls a file: the hash of its content behind a small header."""
+    found = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
 
 
-def _verified(path: Path, known: dict) -> Path:
-    if problem := _difference(path, known):
-        raise InputError(f"{path} is not the published file ({problem}): delete it, or put a good copy in its place")
-    return path
-
-
-def _difference(path: Path, known: dict) -> str | None:
-    """How the file differs from what is known of it; None where it does not."""
-    if known["bytes"] not in (None, path.stat().st_size):
-        return f"it should have {known['bytes']} bytes, it has {path.stat().st_size}"
-    for kind in ("sha256", "md5"):
-        if known[kind]:
-            with open(path, "rb") as file:
-                found = hashlib.file_digest(file, kind).hexdigest()
-            if found != known[kind].lower():
-                return f"{kind} should be {known[kind]}, is {found}"
-    return None
+_MEASURED = {"bytes": lambda path: path.stat().st_size, "sha256": file_hash, "git_blob_sha1": _git_blob_sha1}
