@@ -69,9 +69,9 @@ class C2DSR(SequenceModel):
         self.item_embedding = nn.Embedding(inputs.num_items + 1, size, padding_idx=0)
         initialise(self)
         self.dropout = nn.Dropout(config.dropout)
-        graph_x = ItemGraph(train.item_seq_x, train.labels_x, inputs.num_items)
-        graph_y = ItemGraph(train.item_seq_y, train.labels_y, inputs.num_items)
-        graph_xy = ItemGraph(train.item_seq, train.labels, inputs.num_items)
+        graph_x = SuccessorGraph(train.item_seq_x, train.labels_x, inputs.num_items)
+        graph_y = SuccessorGraph(train.item_seq_y, train.labels_y, inputs.num_items)
+        graph_xy = SuccessorGraph(train.item_seq, train.labels, inputs.num_items)
         self.graphs = nn.ModuleDict({X: graph_x, Y: graph_y, XY: graph_xy})
         self.encoders = nn.ModuleDict(
             {branch: CausalEncoder(size, inputs.max_seq_len, config) for branch in (X, Y, XY)}
@@ -140,7 +140,7 @@ class C2DSR(SequenceModel):
         return hidden @ self.item_embedding.weight[first : first + count].T
 
 
-class ItemGraph(nn.Module):
+class SuccessorGraph(nn.Module):
     """Which items came next after each item, as often as they did: all successors in one list, sorted by the item."""
 
     def __init__(self, item_seq: Tensor, labels: Tensor, num_items: int) -> None:

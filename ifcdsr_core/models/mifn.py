@@ -50,7 +50,7 @@ from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.errors import require
 from ifcdsr_core.loss import BUFFER_ELEMENTS, mixture_nll
 from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise
-from ifcdsr_core.models.psjnet import DOMAINS, BehaviourFlow
+from ifcdsr_core.models.psjnet import BOTH, BehaviourFlow
 
 WINDOW = 8  # newest items of the history whose neighbours make the subgraph
 
@@ -78,16 +78,16 @@ class MIFN(SequenceModel):
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
         super().__init__(config, inputs)
         self.item_embedding = nn.Embedding(inputs.num_items + 1, config.hidden_size, padding_idx=0)
-        self.graph = ItemGraph(inputs, config.num_neighbours)
+        self.graph = NeighbourGraph(inputs, config.num_neighbours)
         # BTU: one role is no role; the authors' gate has the opposite sense and begins with letting in
         self.behaviour = BehaviourFlow(config, num_roles=1, keep=-1.0)
         self.knowledge = KnowledgeTransfer(config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.decoders = nn.ModuleList(_Decoder(config.hidden_size) for _ in DOMAINS)
+        self.decoders = nn.ModuleList(_Decoder(config.hidden_size) for _ in BOTH)
         initialise(self)
 
     def loss(self, batch: Batch) -> Tensor:
-        at = [self.in_domain(batch.labels, domain).nonzero(as_tuple=True) for domain in DOMAINS]  # case and position
+        at = [self.in_domain(batch.labels, domain).nonzero(as_tuple=True) for domain in BOTH]  # case and position
         targets = [batch.labels[where] for where in at]  # (R,) each
         nodes = [self.nodes(batch, *where, target) for where, target in zip(at, targets, strict=True)]  # (R, N) each
         candidates = [self.candidates(target, *self.inputs.item_range(domain)) for domain, target in enumerate(targets)]
@@ -127,10 +127,10 @@ class MIFN(SequenceModel):
 
     def encode(self, batch: Batch, lookup: Callable[[Tensor], Tensor]) -> Encoded:
         """What is known of each domain at each merged position."""
-        member = [self.in_domain(batch.item_seq, domain) for domain in DOMAINS]
+        member = [self.in_domain(batch.item_seq, domain) for domain in BOTH]
         vectors = [lookup(item_seq) for item_seq in (batch.item_seq_x, batch.item_seq_y)]
         states, flows = self.behaviour(vectors, member)
-        at_merged = ([as_of(hidden[domain], member[domain]) for domain in DOMAINS] for hidden in (states, flows))
+        at_merged = ([as_of(hidden[domain], member[domain]) for domain in BOTH] for hidden in (states, flows))
         return Encoded(batch.item_seq, *at_merged)
 
     def nodes(self, batch: Batch, case: Tensor, position: Tensor, target: Tensor | None = None) -> Tensor:
@@ -260,7 +260,7 @@ class KnowledgeTransfer(nn.Module):
         return self.update(torch.cat(messages, dim=1), node[wanted])
 
 
-class ItemGraph(nn.Module):
+class NeighbourGraph(nn.Module):
     """The strongest neighbours of each item: those it stood next to most often in the training sequences."""
 
     def __init__(self, inputs: ModelInputs, num_neighbours: int) -> None:

@@ -38,7 +38,7 @@ from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise, last
 
-DOMAINS = 0, 1
+BOTH = 0, 1
 
 
 class PSJNet(SequenceModel):
@@ -63,13 +63,13 @@ class PSJNet(SequenceModel):
         self.item_embedding = nn.Embedding(inputs.num_items + 1, config.hidden_size, padding_idx=0)
         self.flow = BehaviourFlow(config, config.num_roles, keep=1.0)
         self.dropout = nn.Dropout(config.dropout)
-        self.outputs = nn.ModuleList(nn.Linear(2 * config.hidden_size, config.hidden_size) for _ in DOMAINS)
+        self.outputs = nn.ModuleList(nn.Linear(2 * config.hidden_size, config.hidden_size) for _ in BOTH)
         initialise(self)
 
     def loss(self, batch: Batch) -> Tensor:
         states, flows = self.encode(batch)
         total = 0.0
-        for domain in DOMAINS:
+        for domain in BOTH:
             predicted = self.in_domain(batch.labels, domain)  # (B, L)
             if not predicted.any():
                 continue
@@ -87,13 +87,13 @@ class PSJNet(SequenceModel):
 
     def encode(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
         """For each domain, at each merged position: its encoder's state and the flow into it, (B, L, D) each."""
-        member = [self.in_domain(batch.item_seq, domain) for domain in DOMAINS]
+        member = [self.in_domain(batch.item_seq, domain) for domain in BOTH]
         sequences = batch.item_seq_x, batch.item_seq_y
         vectors = self.item_embedding(torch.cat(sequences, dim=1)).split([s.shape[1] for s in sequences], dim=1)
         states, flows = self.flow(vectors, member)
         return (
-            [as_of(states[domain], member[domain]) for domain in DOMAINS],
-            [as_of(flows[1 - domain], member[1 - domain]) for domain in DOMAINS],
+            [as_of(states[domain], member[domain]) for domain in BOTH],
+            [as_of(flows[1 - domain], member[1 - domain]) for domain in BOTH],
         )
 
     def query(self, state: Tensor, flow: Tensor, domain: int) -> Tensor:
@@ -109,9 +109,9 @@ class BehaviourFlow(nn.Module):
         size = config.hidden_size
         self.dropout = nn.Dropout(config.dropout)
         self.encoders, self.transfers = (
-            nn.ModuleList(nn.GRU(size, size, config.num_layers, batch_first=True) for _ in DOMAINS) for _ in range(2)
+            nn.ModuleList(nn.GRU(size, size, config.num_layers, batch_first=True) for _ in BOTH) for _ in range(2)
         )
-        self.units = nn.ModuleList(SplitByJoin(size, num_roles, keep) for _ in DOMAINS)
+        self.units = nn.ModuleList(SplitByJoin(size, num_roles, keep) for _ in BOTH)
 
     def forward(self, vectors: Sequence[Tensor], member: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Of each domain the encoder's states and the flow to the other domain, (B, L', D) along its sub-sequence.
@@ -122,7 +122,7 @@ class BehaviourFlow(nn.Module):
         """
         states = [self.dropout(encoder(self.dropout(v))[0]) for encoder, v in zip(self.encoders, vectors, strict=True)]
         flows = []
-        for domain in DOMAINS:
+        for domain in BOTH:
             other = as_of(states[1 - domain], member[1 - domain])  # (B, L, D)
             # the merged positions of this domain's items; past its last item come others, which no real item sees
             place = (~member[domain]).byte().argsort(dim=1, stable=True)[:, : states[domain].shape[1]]  # (B, L')
