@@ -75,7 +75,7 @@ def main() -> None:
                     }
                 )
                 limits = PictureLimits(workers=at_a_time, per_host=at_a_time, rate=1e6)
-                download_images(items, folder, limits, allow_private=True, progress=False)
+                download_images(items, folder, limits, allow_private=True)
                 assert read_manifest(folder)["kind"].tolist() == ["ok"] * len(given)
 
             return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -25,7 +24,7 @@ from worlds import tiny
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.features.images import open_picture
-from ifcdsr_core.paths import ROOT
+from ifcdsr_core.paths import ROOT, locked
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import complete_options
 from ifcdsr_core.sources.demo import world
@@ -36,8 +35,8 @@ from ifcdsr_core.sources.download.pictures import (
     TEMPORARY,
     PictureLimits,
     download_images,
+    examine,
     gif_frames,
-    inspect,
     read_manifest,
     repeated,
     summary,
@@ -108,25 +107,17 @@ def items_of(addresses: list) -> pd.DataFrame:
     )
 
 
-def get(
-    addresses: list, folder, progress: bool = False, allow_private: bool = True, limits: dict | None = None, **options
-):
+def get(addresses: list, folder, allow_private: bool = True, limits: dict | None = None, **options):
     """Download; the manifest, numbered from 1."""
-    download_images(
-        items_of(addresses),
-        folder,
-        PictureLimits(**QUICK | (limits or {})),
-        allow_private=allow_private,
-        progress=progress,
-        **options,
-    )
+    limits = PictureLimits(**QUICK | (limits or {}))
+    download_images(items_of(addresses), folder, limits, allow_private=allow_private, **options)
     manifest = read_manifest(folder)
     return manifest.set_index(manifest["source_id"].str[1:].astype(int))
 
 
 def outcome(folder) -> tuple[dict, list]:
     """Everything in the folder, the manifest up to order and time."""
-    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("manifest.jsonl", ".lock")}
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.stem != "manifest"}
     lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
     return files, sorted(json.dumps(line | {"time": ""}) for line in lines)
 
@@ -259,7 +250,7 @@ def test_type_is_that_of_the_content(web, tmp_path):
     """A header may call a JPEG a web page, and an address may lead anywhere in the file system."""
     url = web.put("/..%2F..%2Fevil.sh%00.html", JPEG, Content_Type="text/html; charset=utf-8")
     assert get([[url]], tmp_path)["file"].tolist() == ["B0001.jpg"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "B0001.jpg", "manifest.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["B0001.jpg", "manifest.jsonl", "manifest.lock"]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +281,7 @@ def test_frames_of_a_gif():
 def test_every_cut_of_a_picture_is_named():
     for form in ("JPEG", "PNG", "WEBP", "GIF"):
         content = picture(form, (40, 30))
-        kinds = {inspect(content[:end])[0] for end in range(0, len(content) - 20, 37)}
+        kinds = {examine(content[:end])[0] for end in range(0, len(content) - 20, 37)}
         assert kinds <= {"empty", "damaged", "other_type"}, (form, kinds)
 
 
@@ -300,10 +291,10 @@ def test_a_bomb_costs_no_memory(tmp_path):
 import resource, threading
 import PIL.Image, PIL.PngImagePlugin
 from pathlib import Path
-from ifcdsr_core.sources.download.pictures import PictureLimits, inspect
+from ifcdsr_core.sources.download.pictures import PictureLimits, examine
 content = Path({str(tmp_path / "bomb.png")!r}).read_bytes()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(inspect(content)[0], inspect(content, PictureLimits(max_pixels=10**12))[0])
+print(examine(content)[0], examine(content, PictureLimits(max_pixels=10**12))[0])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     kinds, more = done.stdout.splitlines()
@@ -689,9 +680,10 @@ def test_a_torn_line_is_mended(web, tmp_path):
     (tmp_path / ".B0004.jpg.4711").write_bytes(JPEG[:9])  # half a picture of a killed process
     get(urls, tmp_path)
     text = manifest.read_bytes().splitlines()
-    assert len(text) == 5 and len(web.log) == 5
-    manifest.write_bytes(b"\n".join(text[:3] + text[4:]) + b"\n")
-    assert outcome(tmp_path) == whole
+    assert len(text) == 4 and len(web.log) == 5 and outcome(tmp_path) == whole
+    (tmp_path / "manifest.jsonl").write_bytes(b"\n".join([*text[:1], b"{", b'{"kind": "ok"}', *text[1:], b""]))
+    get(urls, tmp_path)  # a line damaged in the middle costs no other one
+    assert len(web.log) == 5
 
 
 def test_an_interruption_ends_at_once_and_loses_nothing(web, tmp_path, monkeypatch):
@@ -724,8 +716,7 @@ def test_a_full_disk_is_one_clear_line(web, tmp_path, monkeypatch):
 
 
 def test_two_processes_do_not_work_in_one_folder(web, tmp_path):
-    with open(tmp_path / ".lock", "w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+    with locked(tmp_path / "manifest.lock"):
         with pytest.raises(InputError, match="another process is downloading pictures into"):
             get([[web.put("/a", JPEG)]], tmp_path)
     assert not web.log
@@ -773,7 +764,7 @@ def saved(folder, urls: list, **columns) -> Scenario:
 
 
 def fetch(scenario: Scenario, store) -> Scenario:
-    download_images(scenario.items, store, PictureLimits(**QUICK), allow_private=True, progress=False)
+    download_images(scenario.items, store, PictureLimits(**QUICK), allow_private=True)
     return with_images(scenario, store)
 
 
@@ -839,7 +830,7 @@ ODD_IDS = [
     "B0001",
     "b0001",
     "-rf",
-    "~",
+    "manifest.lock",
     "\\..\\x",
     "C:x",
     '*?<>|"',
@@ -862,11 +853,11 @@ def test_odd_source_ids_have_files_of_their_own_inside_the_store(web, tmp_path):
     assert [(store / files[source_id]).read_bytes() for source_id in ODD_IDS] == contents == shown(scenario)
     assert len({name.lower() for name in files}) == 30  # where a file system takes B for b, too
     assert all(name.count(".") == 1 and not name.startswith(".") and "/" not in name for name in files)
-    for folder, others in ((store, {".lock", "manifest.jsonl"}), (scenario.folder / "images", set())):
+    for folder, others in ((store, {"manifest.lock", "manifest.jsonl"}), (scenario.folder / "images", set())):
         assert {path.name for path in folder.iterdir()} == others | set(files)
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {
         *files,
-        ".lock",
+        "manifest.lock",
         "manifest.jsonl",
         "items.parquet",
         "sequences.parquet",
@@ -927,12 +918,12 @@ def test_a_kill_between_links_leaves_a_scenario(web, tmp_path, links, survived):
     """Killed before the next link, or amid the next copy: every picture that is named is there, the old or the new."""
     urls = [[web.put(f"/{n}", JPEG)] for n in range(30)]
     scenario, store = saved(tmp_path / "scenario", urls), tmp_path / "store"
-    download_images(scenario.items[:20], store, PictureLimits(**QUICK), allow_private=True, progress=False)
+    download_images(scenario.items[:20], store, PictureLimits(**QUICK), allow_private=True)
     with_images(scenario, store)
     late = [picture(seed=n) for n in range(10, 30)]
     other = [[web.put(f"/new/{n}", content)] for n, content in enumerate([PNG] * 10 + late)]
     changed = scenario.items.assign(image_urls=other)
-    download_images(changed, store, PictureLimits(**QUICK), allow_private=True, progress=False)
+    download_images(changed, store, PictureLimits(**QUICK), allow_private=True)
     code = f"""
 import os, shutil, signal, sys
 from pathlib import Path

@@ -11,12 +11,10 @@ that a redirect or a second try waits for its turn at its host like any other re
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import heapq
 import io
 import itertools
-import json
 import os
 import queue
 import re
@@ -27,7 +25,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urljoin
@@ -36,8 +34,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.paths import link_file, new_file
+from ifcdsr_core.paths import Journal, link_file, new_file
 from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.settings import check_ranges, setting
 from ifcdsr_core.sources.download.resumable import back_off, cause, retry_after
 
 MANIFEST = "manifest.jsonl"
@@ -73,6 +72,7 @@ PERMANENT = {
 }
 KINDS = {"ok": "a picture"} | TEMPORARY | PERMANENT
 _SUFFIX = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif"}
+_BEGINNINGS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF87a": "GIF", b"GIF89a": "GIF"}
 _ACCEPT = "image/webp,image/jpeg,image/png,image/gif;q=0.9,*/*;q=0.1"
 _WINDOW = 10_000  # pictures under way or waiting, so that a million items do not lie in memory
 
@@ -85,35 +85,27 @@ class PictureLimits:
         InputError: a value out of its range.
     """
 
-    workers: int = field(default=32, metadata={"help": "requests at a time"})
-    per_host: int = field(default=8, metadata={"help": "requests at a time to one host"})
-    rate: float = field(default=25.0, metadata={"help": "requests per second to one host"})
-    addresses: int = field(default=8, metadata={"help": "addresses of an item that are tried, the first ones"})
-    attempts: int = field(default=4, metadata={"help": "requests for an address before it is given up"})
-    wait: float = field(
-        default=1.0, metadata={"help": "seconds before the second of them, doubled for each further one"}
-    )
-    max_wait: float = field(
-        default=120.0, metadata={"help": "seconds to wait at most, also where a server asks for more"}
-    )
-    connect_timeout: float = field(default=10.0, metadata={"help": "seconds to connect"})
-    read_timeout: float = field(default=20.0, metadata={"help": "seconds without a byte"})
-    total_timeout: float = field(default=60.0, metadata={"help": "seconds for a request in all"})
-    max_bytes: int = field(default=20_000_000, metadata={"help": "bytes of a picture"})
-    max_pixels: int = field(default=40_000_000, metadata={"help": "width times height of a picture"})
-    max_frames: int = field(default=1_000, metadata={"help": "frames of an animation, of which the first is used"})
-    min_side: int = field(default=16, metadata={"help": "pixels of the shorter side; smaller ones are placeholders"})
-    max_redirects: int = field(default=5, metadata={"help": "redirects followed for an address"})
-    host_failures: int = field(
-        default=50,
-        metadata={"help": "requests in a row that do not reach a host before it is left alone until the next call"},
+    workers: int = setting(32, "requests at a time", minimum=1)
+    per_host: int = setting(8, "requests at a time to one host", minimum=1)
+    rate: float = setting(25.0, "requests per second to one host", minimum=0.001)
+    addresses: int = setting(8, "addresses of an item that are tried, the first ones", minimum=1)
+    attempts: int = setting(4, "requests for an address before it is given up", minimum=1)
+    wait: float = setting(1.0, "seconds before the second of them, doubled for each further one", minimum=0)
+    max_wait: float = setting(120.0, "seconds to wait at most, also where a server asks for more", minimum=0)
+    connect_timeout: float = setting(10.0, "seconds to connect", minimum=0.001)
+    read_timeout: float = setting(20.0, "seconds without a byte", minimum=0.001)
+    total_timeout: float = setting(60.0, "seconds for a request in all", minimum=0.001)
+    max_bytes: int = setting(20_000_000, "bytes of a picture", minimum=1)
+    max_pixels: int = setting(40_000_000, "width times height of a picture", minimum=1)
+    max_frames: int = setting(1_000, "frames of an animation, of which the first is used", minimum=1)
+    min_side: int = setting(16, "pixels of the shorter side; smaller ones are placeholders", minimum=1)
+    max_redirects: int = setting(5, "redirects followed for an address", minimum=0)
+    host_failures: int = setting(
+        50, "requests in a row that do not reach a host before it is left alone until the next call", minimum=1
     )
 
     def __post_init__(self) -> None:
-        for spec in fields(self):
-            least = 0 if spec.name in ("wait", "max_wait", "max_redirects") else 1 if spec.type == "int" else 0.001
-            if not least <= getattr(self, spec.name) < float("inf"):
-                raise InputError(f"{spec.name} is {getattr(self, spec.name)}: it must be at least {least}")
+        check_ranges(self)
 
 
 def download_images(
@@ -124,12 +116,11 @@ def download_images(
     retry_failures: Iterable[str] = tuple(TEMPORARY),
     limit: int = 0,
     allow_private: bool = False,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """Download the picture of every item of which the manifest in ``folder`` does not know the outcome.
 
     An item's addresses are tried in order until one gives a picture. Its file is ``<source_id, quoted>.<type>``, as it
-    came. The manifest ``manifest.jsonl`` gets one line an item: ``source_id``, ``kind`` (see ``KINDS``), ``address``,
+    came. The manifest ``manifest.jsonl`` gets one line per item: ``source_id``, ``kind`` (see ``KINDS``), ``address``,
     ``status``, ``bytes``, ``width``, ``height``, ``format``, ``sha256``, ``file``, ``detail``, ``tried`` (address, kind
     and status of those that failed), ``asked`` (which addresses it is about) and ``time``. Proxies of the environment
     are not used: they would resolve names by themselves, and the check of addresses would check nothing.
@@ -139,9 +130,8 @@ def download_images(
             the preferred first).
         folder: where pictures and manifest go; it may hold those of earlier calls, killed or not, also of other items.
         retry_failures: kinds of failure that are asked again.
-        limit: ask for at most so many items; 0 for all.
+        limit: how many items to ask for at most; 0 for all.
         allow_private: also ask addresses that are not of the public internet.
-        progress: show a bar in a terminal.
 
     Returns:
         The table of ``summary``: of all items that the folder knows.
@@ -156,20 +146,14 @@ def download_images(
     items = items.drop_duplicates("source_id")  # an item that both domains have is two rows
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _Manifest(folder).writing() as manifest, _ignored_warnings():
+    with _Manifest(folder).open() as manifest, _ignored_warnings():
 
         def wanted() -> Iterator[_Picture]:
-            unknown = (
-                picture for picture in _pictures(items, limits.addresses) if manifest.is_wanted(picture, folder, again)
-            )
+            unknown = (picture for picture in _pictures(items, limits.addresses) if manifest.is_wanted(picture, again))
             return itertools.islice(unknown, limit or None)
 
-        with tqdm(
-            total=sum(1 for _ in wanted()),
-            desc="downloading pictures",
-            unit="picture",
-            disable=None if progress else True,
-        ) as bar:
+        count = sum(1 for _ in wanted())
+        with tqdm(total=count, desc="downloading pictures", unit="picture", disable=None) as bar:  # in a terminal only
 
             def report(line: dict) -> None:
                 manifest.add(line)
@@ -192,7 +176,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise InputError(f"{path} is not there: download the pictures first")
-    lines = _Manifest(Path(folder)).read()
+    lines = _Manifest(Path(folder)).outcomes()
     columns = list(_line(_Picture("", ()), _Answer("empty")))
     return pd.DataFrame([lines[source_id] for source_id in sorted(lines)], columns=columns)
 
@@ -330,59 +314,35 @@ def _line(picture: _Picture, answer: _Answer) -> dict:
     }
 
 
-class _Manifest:
-    """One JSON line an outcome; of several of an item the last counts."""
+class _Manifest(Journal):
+    """The journal of a folder of pictures; of several outcomes of an item the last counts."""
 
     def __init__(self, folder: Path) -> None:
-        self.path, self._known = folder / MANIFEST, {}
+        super().__init__(folder / MANIFEST)
+        self.folder, self._known = folder, {}
 
-    def read(self) -> dict[str, dict]:
-        lines = {}
-        for text in self.path.read_bytes().split(b"\n") if self.path.is_file() else ():
-            try:
-                line = json.loads(text)
-                lines[line["source_id"]] = line
-            except (ValueError, KeyError, TypeError):
-                continue  # a line torn by a kill or a crash: its item is asked again
-        return lines
+    def outcomes(self) -> dict[str, dict]:
+        """The last outcome of every item; the item of a line torn by a kill or a crash is asked again."""
+        return {line["source_id"]: line for line in self.read() if isinstance(line.get("source_id"), str)}
 
     @contextmanager
-    def writing(self) -> Iterator[_Manifest]:
-        """Lock the folder, and clear away what a killed process left half done."""
-        folder = self.path.parent
-        with open(folder / ".lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"another process is downloading pictures into {folder}: wait for its end") from None
-            for half in folder.glob(".*.*.[0-9]*"):  # see new_file
+    def open(self) -> Iterator[_Manifest]:
+        """Allow ``add``, and clear away what a killed process left half done."""
+        with self.writing(f"another process is downloading pictures into {self.folder}: wait for its end"):
+            for half in self.folder.glob(".*.*.[0-9]*"):  # see new_file
                 half.unlink()
             self._known = {
                 source_id: (line["kind"], line.get("asked"), line.get("file"), line.get("bytes"))
-                for source_id, line in self.read().items()
+                for source_id, line in self.outcomes().items()
             }
-            with open(self.path, "a+b", buffering=0) as self._file:
-                if self._file.tell():
-                    self._file.seek(-1, os.SEEK_END)
-                    if self._file.read(1) != b"\n":
-                        self._file.write(b"\n")
-                yield self
+            yield self
 
-    def is_wanted(self, picture: _Picture, folder: Path, again: set[str]) -> bool:
+    def is_wanted(self, picture: _Picture, again: set[str]) -> bool:
         """Whether an item is to be asked."""
         kind, asked, file, size = self._known.get(picture.source_id, (None, None, None, None))
         if kind is None or asked != picture.asked or kind in again:
             return True
-        return kind == "ok" and not _is_there(folder, file, size)
-
-    def add(self, line: dict) -> None:
-        text = json.dumps(line, ensure_ascii=True).encode() + b"\n"
-        try:
-            whole = self._file.write(text) == len(text)  # one write a line: none can be torn but the last
-        except OSError:
-            whole = False
-        if not whole:
-            raise InputError(f"{self.path} can't be written to the end: make room on the disk; the same call continues")
+        return kind == "ok" and not _is_there(self.folder, file, size)
 
 
 @dataclass
@@ -546,7 +506,7 @@ class _Crew:
         if reply.status != 200:
             return _refusal(reply.status, reply.header, picture.address, self.limits)
         with self.decoding:
-            kind, detail, facts = inspect(reply.content, self.limits)
+            kind, detail, facts = examine(reply.content, self.limits)
         facts |= {"bytes": len(reply.content)}
         if kind == "ok":
             facts |= {
@@ -578,7 +538,7 @@ def _refusal(status: int, header, address: str, limits: PictureLimits) -> _Answe
     return _Answer("not_found" if status in (404, 410) else "denied" if status >= 400 else "bad_status", "", status)
 
 
-def inspect(content: bytes, limits: PictureLimits = PictureLimits()) -> tuple[str, str, dict]:
+def examine(content: bytes, limits: PictureLimits = PictureLimits()) -> tuple[str, str, dict]:
     """Judge a picture by its content: kind of outcome, detail, and ``format``, ``width``, ``height`` where known.
 
     Only the first frame is decoded, in full, and only after the header has shown that it is not too large. EXIF is not
@@ -586,23 +546,9 @@ def inspect(content: bytes, limits: PictureLimits = PictureLimits()) -> tuple[st
     """
     from PIL import Image
 
-    if not content:
-        return "empty", "", {}
-    begin = content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if content.startswith(b"\xff\xd8\xff"):
-        form = "JPEG"
-    elif content.startswith(b"\x89PNG\r\n\x1a\n"):
-        form = "PNG"
-    elif content.startswith((b"GIF87a", b"GIF89a")):
-        form = "GIF"
-    elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        form = "WEBP"
-    elif begin.startswith(b"<svg") or begin.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in begin:
-        return "svg", "", {}
-    elif begin.startswith(b"<") and b"html" in begin:
-        return "web_page", "", {}
-    else:
-        return "other_type", f"begins with {content[:8].hex()}", {}
+    form = _format(content)
+    if form is None:
+        return *_other_content(content), {}
     facts = {"format": form}
     try:
         with Image.open(io.BytesIO(content), formats=[form]) as picture:
@@ -622,6 +568,25 @@ def inspect(content: bytes, limits: PictureLimits = PictureLimits()) -> tuple[st
     except Exception as error:  # PIL raises many kinds for what it can't decode
         return "damaged", cause(error), facts
     return "ok", "", facts
+
+
+def _format(content: bytes) -> str | None:
+    """The format of a picture by its first bytes; None where it is not one of ours."""
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return "WEBP"
+    return next((form for beginning, form in _BEGINNINGS.items() if content.startswith(beginning)), None)
+
+
+def _other_content(content: bytes) -> tuple[str, str]:
+    """Kind of outcome and detail for content in none of our formats."""
+    begin = content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not content:
+        return "empty", ""
+    if begin.startswith(b"<svg") or begin.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in begin:
+        return "svg", ""
+    if begin.startswith(b"<") and b"html" in begin:
+        return "web_page", ""
+    return "other_type", f"begins with {content[:8].hex()}"
 
 
 def gif_frames(content: bytes) -> int:
@@ -646,7 +611,7 @@ def gif_frames(content: bytes) -> int:
 
 @contextmanager
 def _ignored_warnings() -> Iterator[None]:
-    """PIL warns of what ``inspect`` names; set here once, as warning filters are not each thread's own."""
+    """PIL warns of what ``examine`` names; set here once, as warning filters are not each thread's own."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
         yield
