@@ -16,24 +16,27 @@
 # %% [markdown]
 # # Comparison
 #
-# Does IFCDSR recommend better than its rivals? Two answers, kept apart. The first stands on **the paper's own test
-# sets**, where our numbers may be read beside the printed ones. The second stands on **the demo**, a generated world
+# Does IFCDSR recommend better than its rivals? There are two answers, kept apart. The first is on **the paper's own
+# test sets**, where our numbers can be compared with the printed ones. The second is on **the demo**, a generated world
 # that everybody can run; its numbers say something about the models and nothing about the paper's numbers.
 #
 # All models run in one harness: the same sequences, the same 999 negatives for every case (drawn once, from a named
-# seed), the same early stopping, the same grid of learning rate and L2 where one was searched. In the tables stand the
+# seed), the same early stopping, the same grid of learning rate and L2 where one was searched. The tables show the
 # rivals of the paper; C2DSR {cite:p}`c2dsr`, whose data and protocol the paper uses without comparing with it; IFCDSR's
-# sequel LLM-EMF, with plain titles for texts ({doc}`06_llm_emf`); and two that learn nothing. *Popularity* offers
-# everyone what is bought most; *Co-occurrence* what was bought together with the items of the history
-# {cite:p}`sarwar2001`. Whoever does not beat these has learned nothing about the order of a history, or about users.
+# successor LLM-EMF, with plain titles as texts ({doc}`06_llm_emf`); and two models that learn nothing. *Popularity*
+# recommends to everyone what is bought most; *Co-occurrence* what was bought together with the items of the history
+# {cite:p}`sarwar2001`. A model that does not beat these has learned nothing about the order of a history, or about
+# users.
 
 # %% tags=["parameters"]
 source = "demo"  # of the runs made on this page
 scenarios = "food_kitchen,movie_book"  # one or both
 seeds = "0,1,2"
-epochs = 0  # at most so many; 0: the book's number
+epochs = 0  # at most this many; 0: the book's number
 
 # %%
+import numpy as np
+import pandas as pd
 from IPython.display import Markdown, display
 
 from ifcdsr_core.analysis import paired, paper
@@ -49,10 +52,10 @@ changes = {"epochs": epochs} if epochs else {}
 # %% [markdown]
 # ## The paper's own test sets
 #
-# Tables 2 and 3 of the paper, as printed. The paper sets its own row in bold face; it tells of no repetition and of no
-# test of significance, so that there is none to repeat here. Neither does it say among which candidates it ranks. Its
-# rows of the rivals are those of C2DSR, which ranks the target among 999 random items of its domain; so that is the
-# protocol to compare with. What the protocol does to the numbers has {doc}`a page of its own <04b_protocol>`.
+# Tables 2 and 3 of the paper, as printed. The paper sets its own row in bold face. It reports no repetition and no test
+# of significance, so there is none to repeat here. It does not say either among which candidates it ranks. Its rows of
+# the rivals are those of C2DSR, which ranks the target among 999 random items of its domain; so that is the protocol to
+# compare with. What the protocol does to the numbers has {doc}`a page of its own <04b_protocol>`.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(
@@ -66,9 +69,9 @@ markup.show(
 
 # %% [markdown]
 # Our own runs use the same test sequences. Three things differ, and the captions say how much: where the file of
-# training sequences can't be had, the validation sequences are trained on instead; there are no pictures of these
-# items, so that IFCDSR runs without them; and training was cut short, to fit two processors. The
-# last two are handicaps.
+# training sequences is not available, models are trained on the validation sequences instead; there are no pictures of
+# these items, so IFCDSR runs without them; and training was cut short, to fit two processors. The last two are
+# handicaps.
 
 # %%
 shipped = {name: runs for name in DOMAIN_NAMES if (runs := lists.shipped_comparison("c2dsr", name))}
@@ -81,17 +84,18 @@ for name, runs in shipped.items():
 # %% [markdown]
 # ### Is a difference more than luck?
 #
-# All models rank the same cases, so differences can be taken case by case. The interval says how much the mean
-# difference would vary with other test cases of the same kind (a *bootstrap*: the cases are drawn anew, with
-# replacement, many times). The p-value is that of a *permutation test*: if two models were equally good, each case's
-# difference could as well have had the other sign; how often do random signs give a mean as far from zero? With many
-# tests in one table some will look like something by chance, which Holm's correction makes up for. None of this knows
-# how a model would have come out with other initial weights: for that, there are seeds.
+# All models rank the same cases, so they can be compared case by case. The interval says how much the mean difference
+# would vary with other test cases of the same kind (a *bootstrap*: the cases are drawn anew, with replacement, many
+# times). The p-value is that of a *permutation test*: if two models were equally good, each case's difference could as
+# well have had the other sign; how often do random signs give a mean as far from zero? With many tests in one table
+# some will look significant by chance; Holm's correction makes up for that. None of this says how a model would have
+# come out with other initial weights: for that, there are seeds.
 
 # %% mystnb={"markdown_format": "myst"}
+tables = {}
 for name, runs in shipped.items():
     reference = paired.reference(runs)
-    rivals = paired.against_rivals(runs, reference, DOMAIN_NAMES[name], "sampled_999")
+    rivals = tables[name] = paired.against_rivals(runs, reference, DOMAIN_NAMES[name], "sampled_999")
     display(
         markup.show(
             rivals,
@@ -102,6 +106,24 @@ for name, runs in shipped.items():
         )
     )
     display(Markdown(comparison.rivals_verdict(rivals, reference)))
+
+# %% [markdown]
+# One cell of that table by hand, IFCDSR minus SASRec for Food. A case's reciprocal rank is averaged over the seeds of a
+# model; one model's average minus the other's is the difference of the case; 2,000 samples of the cases, drawn with
+# replacement, give the interval:
+
+# %%
+if "food_kitchen" in shipped:
+    ours, rival = (
+        np.mean([1 / run.ranks["sampled_999"][run.ranks["target_domain"] == "x"] for run in runs], axis=0)
+        for runs in (shipped["food_kitchen"]["IFCDSR (no images)"], shipped["food_kitchen"]["SASRec"])
+    )  # (cases,) each
+    drawn = np.random.default_rng(0).choice(100 * (ours - rival), size=(2000, len(ours)))  # (samples, cases)
+    by_hand = [100 * np.mean(ours - rival), *np.quantile(drawn.mean(axis=1), [0.025, 0.975])]
+    cell = tables["food_kitchen"].query("Target == 'Food' and Rival == 'SASRec'")["Difference"].item()
+    in_table = [cell.value, cell.low, cell.high]
+    display(pd.DataFrame({"by hand": by_hand, "in the table": in_table}, index=["difference", "low", "high"]).T)
+    print("equal:", np.allclose(by_hand, in_table))
 
 # %% [markdown]
 # ### Beside the printed numbers
@@ -140,25 +162,25 @@ if "food_kitchen" in shipped:
     )
 
 # %% [markdown]
-# How these differences come about, as far as it can be told from here:
+# Where these differences come from, as far as it can be told from here:
 #
 # - *Fewer sequences, but fresher ones.* We train on a part of the paper's number of sequences, and many test targets
 #   never occur in them (see {doc}`01_data_statistics`). On the other hand, the paper gives the latest sequences to
-#   validation and test: the validation file is of the same time as the test set, the training file is older. What sells
-#   in the one sells in the other, as the row of Popularity shows, which was counted in the validation file alone.
+#   validation and test: the validation file is from the same time as the test set, the training file is older. What
+#   sells in the one sells in the other, as the row of Popularity shows, which was counted in the validation file alone.
 # - *Another loss.* SASRec's and GRU4Rec's authors train on a few sampled negatives with a binary or pairwise loss. Here
-#   every model has a softmax, on the real data over thousands of items a step, which is known to help
-#   {cite:p}`klenitskiy2023`. The authors of C2DSR use the softmax over all items, too.
-# - *One epoch for both domains, chosen on few cases.* A tenth of the validation file selects the epoch; another draw of
-#   that tenth might have selected another.
+#   every model has a softmax, on the real data over thousands of items per step, which is known to help
+#   {cite:p}`klenitskiy2023`. The authors of C2DSR also use the softmax over all items.
+# - *One epoch for both domains, chosen on few cases.* A tenth of the validation file selects the epoch; another tenth
+#   might have selected another.
 # - *Other tie rules and negatives.* Ties are averaged here, and the negatives are drawn once for all models. What the
 #   authors' choices would change has not been measured yet.
 # - *Other implementations.* All models are written anew for this book, from papers and authors' code; each file of
-#   `ifcdsr_core/models/` begins with where it deviates.
+#   `ifcdsr_core/models/` begins with its deviations.
 #
-# ### What counting reaches
+# ### How far counting gets
 #
-# Random negatives are mostly items that hardly anybody buys. To tell what is bought at all from what is not takes no
+# Random negatives are mostly items that hardly anybody buys. Telling what is bought at all from what is not needs no
 # model of the user:
 
 # %% mystnb={"markdown_format": "myst"}
@@ -170,9 +192,8 @@ for name, runs in shipped.items():
 # ### How far training went
 #
 # Training stops when a few epochs bring no better validation MRR. On Movie-Book that happened early: there, the first
-# epochs teach a model what is popular, and what comes after is not seen within the patience given. A model whose best
-# epoch is one of the first stands in the tables as hardly trained; a longer budget for all is needed before it is
-# called worse than another.
+# epochs teach a model what is popular, and what comes after needs more patience than was given. A model whose best
+# epoch is one of the first is hardly trained; before it is called worse than another, all models need a longer budget.
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
@@ -183,10 +204,10 @@ for name, runs in shipped.items():
 # ### What the short cut costs
 #
 # With a hundred thousand items, the exact softmax is most of the work of a training step. The runs above estimate its
-# denominator from a sample of the items (unbiased; all targets of a step are in it), and take more epochs in less
-# time. Some runs with the exact loss are shipped as well. They had another learning rate and fewer epochs, as their
-# `config.json` tells, so that what follows is no clean experiment; but a rival that a short cut has weakened should not
-# be beaten unseen.
+# denominator from a sample of the items (unbiased; all targets of a step are in it), and get through more epochs in
+# less time. Some runs with the exact loss are shipped as well. They had another learning rate and fewer epochs, as
+# their `config.json` says, so this is not a clean experiment. But if the short cut had weakened a rival, it should show
+# here.
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
@@ -206,9 +227,9 @@ for name, runs in shipped.items():
 # ### LLMCDSR's data
 #
 # The same domains, cut by other authors, complete with their training files. Most users of these have a history in one
-# domain only, and the users to test on are few; no number of the paper belongs here. Training sequences are many, so
-# that training was cut to two epochs, and histories to their newest items (`max_seq_len` in each run's `config.json`);
-# where the second epoch is the best, as the last table says, more would have helped.
+# domain only, and there are few users to test on; no number of the paper belongs here. There are many training
+# sequences, so training was cut to two epochs, and histories to their newest items (`max_seq_len` in each run's
+# `config.json`). Where the second epoch is the best, as the last table says, more would have helped.
 
 # %% mystnb={"markdown_format": "myst"}
 other = lists.shipped_comparison("llmcdsr", "food_kitchen")
@@ -239,11 +260,11 @@ else:
 # %% [markdown]
 # ## On the demo
 #
-# All models share data, loss, training and candidates, and differ only in what makes them this model. IFCDSR and
-# LLM-EMF alone see the pictures, and in this world pictures explain a good part of what people buy: that it wins here
-# says that the software finds what was planted, and not that it would win elsewhere. Runs that are shipped with the
-# book are taken from there; `python -m ifcdsr_core sweep comparison --recompute` makes them anew. In a domain with
-# fewer than a thousand items there are fewer than 999 negatives: both protocols then rank all items, and agree.
+# All models share data, loss, training and candidates, and differ only in what makes them this model. Only IFCDSR and
+# LLM-EMF see the pictures, and in this world pictures explain a good part of what people buy: a win here says that the
+# software finds what was planted, not that IFCDSR would win elsewhere. Runs that are shipped with the book are used;
+# `python -m ifcdsr_core sweep comparison --recompute` makes them anew. In a domain with fewer than a thousand items
+# there are fewer than 999 negatives: both protocols then rank all items, and agree.
 
 # %%
 results = {}
@@ -256,7 +277,7 @@ evidence.inventory(results)
 for name, runs in results.items():
     display(evidence.comparison_table(runs, source, name, "sampled_999", f"tab-comparison-{name}-sampled_999"))
 
-# %% mystnb={"figure": {"caption": "MRR against 999 negatives of every run on the demo: a point a seed, the bar is their mean.", "name": "fig-comparison"}}
+# %% mystnb={"figure": {"caption": "MRR against 999 negatives of every run on the demo: one point per seed, the bar is their mean.", "name": "fig-comparison"}}
 values = {
     markup.data_title(source, name): paired.per_seed(runs, DOMAIN_NAMES[name], "sampled_999")
     for name, runs in results.items()
@@ -283,17 +304,17 @@ for name, runs in results.items():
 #
 # Learning rate and L2 of the demo come from a grid like the paper's, searched for each model with seed 0 and chosen by
 # validation MRR alone; all else is the same for all. The demo has a hundredth of the paper's training steps, so its
-# learning rates are ten times the paper's; how many of the nine points were searched, the table says. A scenario
-# without a table here takes what was found on the other. The real runs above were not tuned: all have the same learning
-# rate and L2, from the paper's grid. The constants of the demo's world were settled while looking at test MRRs of seed
-# 0: its numbers illustrate, and are no evidence about unseen data.
+# learning rates are ten times the paper's. The table says how many of the nine points were searched. A scenario without
+# a table here uses what was found on the other one. The real runs above were not tuned: all have the same learning rate
+# and L2, from the paper's grid. The constants of the demo's world were chosen while looking at test MRRs of seed 0: its
+# numbers illustrate, and are not evidence about unseen data.
 
 # %% mystnb={"markdown_format": "myst"}
 for name in names:
-    if (grid := grid.load_grid(source, name)) is not None:
+    if (outcome := grid.load_grid(source, name)) is not None:
         display(
             markup.show(
-                comparison.grid_best(grid),
+                comparison.grid_best(outcome),
                 f"{markup.data_title(source, name)}: the best point of the "
                 "grid for each model by validation MRR (percent), how "
                 "many points were searched, and the worst of them.",

@@ -24,7 +24,7 @@
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
 seeds = "0,1,2"
-epochs = 0  # at most so many; 0: the book's number
+epochs = 0  # at most this many; 0: the book's number
 
 # %%
 from IPython.display import Markdown, display
@@ -36,8 +36,8 @@ from ifcdsr_core.scenario import DOMAIN_NAMES
 
 seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
-lists = lists.sensitivity(scenario, seed_list, **changes)
-runs = {name: sweep.run_all(values) for name, values in lists.items()}
+groups = lists.sensitivity(scenario, seed_list, **changes)
+runs = {name: sweep.run_all(values) for name, values in groups.items()}
 names = DOMAIN_NAMES[scenario]
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives by the value of one hyperparameter: means over seeds, whiskers of one standard deviation. Dotted: the paper's value.", "name": "fig-sensitivity"}}
