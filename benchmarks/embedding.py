@@ -99,15 +99,9 @@ def shards(scenario: Scenario, tower: Timed, given: argparse.Namespace) -> tuple
 
 def decoding(scenario: Scenario, tower: Timed, given: argparse.Namespace) -> tuple[int, float]:
     """The loader alone; its processes have started."""
-    answers = iter(
-        torch.utils.data.DataLoader(
-            images._Pictures(images._picture_paths(scenario), tower.preprocess),
-            batch_size=given.batch_size,
-            sampler=range(scenario.num_items),
-            collate_fn=images._stacked,
-            **images._processes(given.workers),
-        )
-    )
+    rows = list(range(scenario.num_items))
+    batches = [rows[start : start + given.batch_size] for start in range(0, len(rows), given.batch_size)]
+    answers = iter(images.loader(images.picture_paths(scenario), tower, batches, given.workers))
     next(answers)
     begin = time.perf_counter()
     return sum(len(there) for there, _ in answers), time.perf_counter() - begin

@@ -1,6 +1,6 @@
-"""A chat endpoint that speaks OpenAI's protocol over real HTTP on loopback, counts tokens its own way, and misbehaves.
+"""A chat endpoint with OpenAI's protocol, over real HTTP on loopback, that misbehaves on request.
 
-It counts with CLIP's tokenizer, which shares nothing with the one the package estimates with, and logs every request.
+It counts tokens with CLIP's tokenizer, which is not the one that the package estimates with, and logs every request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TEMPLATE_TOKENS = 7  # per prompt, its own
 
 @cache
 def _encode():
-    # the module by its path: importing the whole of open_clip takes ten seconds
+    # by its path: importing all of open_clip takes ten seconds
     path = Path(importlib.util.find_spec("open_clip").submodule_search_locations[0]) / "tokenizer.py"
     spec = importlib.util.spec_from_file_location("clip_tokenizer", path)
     module = importlib.util.module_from_spec(spec)
@@ -39,7 +39,7 @@ class ChatServer:
     ``404``, ``page``, ``nousage``, ``zerousage``.
 
     Attributes:
-        log: one dict a request, in order of arrival: ``title``, ``domain``, ``body``, ``path``, ``headers``, ``at``
+        log: one dict per request, in order of arrival: ``title``, ``domain``, ``body``, ``path``, ``headers``, ``at``
             (seconds on the server's clock), ``prompt`` and ``answer`` (tokens billed, 0 for an error), ``sent``
             (seconds, or None).
     """

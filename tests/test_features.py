@@ -20,7 +20,7 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.features import cache, clip, images
 from ifcdsr_core.features.cache import load_features
 from ifcdsr_core.features.images import embed_images
-from ifcdsr_core.paths import ROOT
+from ifcdsr_core.paths import ROOT, file_hash
 from ifcdsr_core.scenario import Scenario
 
 NUM_X, NUM_Y = 7, 5
@@ -73,7 +73,7 @@ def encoder(monkeypatch, tmp_path):
     weights = tmp_path / "stand_in.safetensors"
     weights.write_bytes(b"weights")
     monkeypatch.setattr(clip, "SMALL_CLIP_WEIGHTS", weights)
-    tower = clip.ImageTower(encode, preprocess, "eight pixels", clip.file_sha256(weights))
+    tower = clip.ImageTower(encode, preprocess, "eight pixels", file_hash(weights))
     monkeypatch.setattr(images, "image_tower", lambda *_: tower)
     return calls
 
@@ -141,7 +141,7 @@ def test_a_changed_picture_changes_the_fingerprint(scenario, encoder, data):
 def test_other_weights_are_not_taken_from_the_cache(scenario, encoder, monkeypatch):
     embed_images(scenario)
     calls = len(encoder)
-    monkeypatch.setattr(cache, "file_sha256", lambda path: "0" * 64)
+    monkeypatch.setattr(cache, "file_hash", lambda path: "0" * 64)
     embed_images(scenario)
     assert len(encoder) > calls
 

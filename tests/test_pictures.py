@@ -104,7 +104,7 @@ def test_zero_shot_accuracy_of_the_shipped_weights(shipped, unseen):
 
 def test_the_record_tells_what_was_shipped():
     record = json.loads(small_clip.RECORD.read_text())
-    assert small_clip.WEIGHTS.stat().st_size < 10e6
+    assert small_clip.SMALL_CLIP_WEIGHTS.stat().st_size < 10e6
     assert record["recipe"]["steps"] == small_clip.STEPS and record["recipe"]["pictures"] == small_clip.PICTURES
     assert set(record["zero_shot"]) == {"new_pictures", "held_out_combinations"}
 
@@ -130,7 +130,7 @@ def test_training_is_deterministic_and_the_loss_falls():
 
 def test_damaged_weights_are_one_clear_line(tmp_path):
     path = tmp_path / "small_clip.safetensors"
-    path.write_bytes(small_clip.WEIGHTS.read_bytes()[:5000])
+    path.write_bytes(small_clip.SMALL_CLIP_WEIGHTS.read_bytes()[:5000])
     path.with_suffix(".json").write_text(small_clip.RECORD.read_text())
     with pytest.raises(InputError, match="restore them from the repository"):
         small_clip.load(path)

@@ -1,11 +1,11 @@
-"""Frozen features of a scenario's items, whatever made them (``images``, ``texts``): one cache for all.
+"""Frozen features of a scenario's items: one cache for those of pictures (``images``) and of texts (``texts``).
 
 A cache file is found by what it was made of: encoder, weights, preprocessing, and the items' pictures or texts. An item
 without a usable picture or text gets the mean of the usable features of its own domain, or of all where its domain has
 none, scaled to length one; ``Features.missing`` marks it.
 
 Matrices are memory-mapped: they may be larger than memory, and processes on a machine share them. Finding cached
-features takes only numpy and safetensors: open_clip, torch and PIL are imported where they compute.
+features needs only numpy and safetensors: open_clip, torch and PIL are imported where they compute.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ifcdsr_core.errors import InputError
-from ifcdsr_core.features.clip import ImageTower, TextTower, file_sha256, first_line, parse_encoder
-from ifcdsr_core.paths import data_dir, new_file
+from ifcdsr_core.errors import InputError, first_line
+from ifcdsr_core.features.clip import ImageTower, TextTower, parse_encoder
+from ifcdsr_core.paths import data_dir, file_hash, new_file
 from ifcdsr_core.scenario import DOMAINS, Scenario
 
 _CONTENT = {"image": "pictures_sha256", "text": "texts_sha256"}  # modality -> what its record says of the items
@@ -37,7 +37,7 @@ _METADATA = (
     "content_sha256",
     "shape",
 )
-_ROWS = 1 << 16  # worked on at a time, where a matrix may be larger than memory
+_ROWS = 1 << 16  # read at a time, as a matrix may be larger than memory
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Features:
 
     Attributes:
         matrix: (num_items, e) float32, rows of length one; row i - 1 belongs to item i.
-        encoder: what made them, ``lexical``, ``small_clip`` or ``<open_clip model>/<tag or file name>``.
+        encoder: what made them: ``lexical``, ``small_clip`` or ``<open_clip model>/<tag or file name>``.
         fingerprint: SHA-256 of encoder, weights, preprocessing, source ids and picture files or texts.
         missing: (num_items,) bool, True where the row is the fallback.
         long: texts that did not fit into the encoder and were encoded in parts.
@@ -67,7 +67,7 @@ def encoder_record(encoder: str, others: tuple[str, ...] = ()) -> dict[str, str]
     Arguments and errors are those of ``parse_encoder``.
     """
     name, weights = parse_encoder(encoder, others)
-    return {"encoder": name} | ({"weights_sha256": file_sha256(weights)} if weights else {})
+    return {"encoder": name} | ({"weights_sha256": file_hash(weights)} if weights else {})
 
 
 def tower_record(tower: ImageTower | TextTower, device: str) -> dict[str, str]:
@@ -81,10 +81,10 @@ def tower_record(tower: ImageTower | TextTower, device: str) -> dict[str, str]:
 
 
 def find_features(scenario: Scenario, made_of: dict[str, str]) -> Features | None:
-    """The cached features of which all of ``made_of`` is recorded, or None.
+    """The cached features whose record holds all of ``made_of``, or None.
 
     Raises:
-        InputError: a cache file of this scenario, modality and encoder is damaged or will not do.
+        InputError: a cache file of this scenario, modality and encoder is damaged or can't be used.
     """
     folder, stem = _place(scenario, made_of)
     for path in sorted(folder.glob(f"{stem}*.safetensors")):
@@ -128,7 +128,7 @@ def save_features(
     folder, stem = _place(scenario, made_of)
     final = folder / f"{stem}{fingerprint[:12]}.safetensors"
     with new_file(final) as path:
-        # as one entry: the library writes several in an order that changes from file to file
+        # one entry: the library writes several in an order that differs from file to file
         save_file(
             {"features": matrix, "missing": missing.astype(np.uint8)},
             path,
@@ -138,7 +138,7 @@ def save_features(
 
 
 def parts_folder(scenario: Scenario, made_of: dict[str, str], settings: str) -> Path:
-    """Where parts of features wait until all are there; another for other settings."""
+    """Folder where parts of features wait until all are there: one per setting."""
     folder, stem = _place(scenario, made_of)
     return folder / f".{stem}{_fingerprint(made_of)[:12]}-{settings}"
 
@@ -147,8 +147,7 @@ def load_features(path: Path, scenario: Scenario) -> Features:
     """Read a cache file.
 
     Raises:
-        InputError: the file is damaged, or holds features of another number of items, of other items, or none a model
-            could use (not a number, infinite).
+        InputError: the file is damaged, or its features are of another number of items, of other items, or not finite.
     """
     path = Path(path)
     recorded = _read_metadata(path)
@@ -157,7 +156,7 @@ def load_features(path: Path, scenario: Scenario) -> Features:
             missing = file.get_tensor("missing").astype(bool)
         matrix = _mapped(path, "features")
     except (OSError, SafetensorError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, first_line(error)) from error
     if matrix.ndim != 2 or len(matrix) != scenario.num_items or missing.shape != (len(matrix),):
         raise InputError(
             f"{path} has features of shape {matrix.shape}: {scenario.source}/{scenario.name} has "
@@ -184,7 +183,7 @@ def load_features(path: Path, scenario: Scenario) -> Features:
 def fill_missing(raw: np.ndarray, missing: np.ndarray, scenario: Scenario) -> np.ndarray:
     """Fill the rows of missing items with the mean of their domain's others, and scale all rows to length one.
 
-    Works in ``raw`` (num_items, e), some rows at a time, and returns it.
+    Changes ``raw`` (num_items, e) in place, some rows at a time, and returns it.
     """
     domain = scenario.items["domain"].to_numpy()
     for name in DOMAINS:
@@ -198,7 +197,7 @@ def fill_missing(raw: np.ndarray, missing: np.ndarray, scenario: Scenario) -> np
 
 
 def _mean(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Mean of some rows, (e,). They are added one after the other, as numpy does: the same however they are cut."""
+    """Mean of some rows, (e,), added one after the other as numpy does: ``_ROWS`` makes no difference."""
     total = np.zeros((1, matrix.shape[1]), dtype=matrix.dtype)
     for start in range(0, len(rows), _ROWS):
         total = np.concatenate([total, matrix[rows[start : start + _ROWS]]]).sum(axis=0, keepdims=True)
@@ -206,12 +205,12 @@ def _mean(matrix: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _finite(matrix: np.ndarray) -> bool:
-    """Whether all are numbers, without as many truth values."""
+    """Whether all are finite numbers, without a matrix of truth values."""
     return bool(np.isfinite(matrix.min()) and np.isfinite(matrix.max()))
 
 
 def _mapped(path: Path, name: str) -> np.ndarray:
-    """A float32 tensor of a safetensors file, memory-mapped; writing to it changes the copy in memory alone.
+    """A float32 tensor of a safetensors file, memory-mapped; writing to it does not change the file.
 
     The format is 8 bytes with the length of a JSON header, the header, the tensors
     (https://github.com/huggingface/safetensors); the library itself copies what it reads.
@@ -225,7 +224,7 @@ def _mapped(path: Path, name: str) -> np.ndarray:
 
 
 def contents_sha256(scenario: Scenario, contents: Iterable[bytes | None]) -> str:
-    """SHA-256 of source ids and of the bytes of each item's picture or text, a missing one told from an empty one."""
+    """SHA-256 of each item's source id and the bytes of its picture or text; a missing one is not an empty one."""
     digest = hashlib.sha256()
     for source_id, content in zip(scenario.items["source_id"], contents, strict=True):
         digest.update(f"{source_id}\x1f{'-' if content is None else len(content)}\n".encode() + (content or b""))
@@ -263,18 +262,18 @@ def _place(scenario: Scenario, made_of: dict[str, str]) -> tuple[Path, str]:
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
-    """What a cache file says of itself."""
+    """The record in a cache file."""
     try:
         with safe_open(path, framework="numpy") as file:
             recorded = file.metadata() or {}
         recorded = json.loads(recorded["record"]) if "record" in recorded else recorded  # flat in earlier versions
     except (OSError, SafetensorError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, first_line(error)) from error
     absent = [key for key in (*_METADATA, _CONTENT[_modality(recorded)]) if key not in recorded]
     if absent or _fingerprint(recorded) != recorded["fingerprint"]:
         raise _damaged(path, f"no {absent[0]} is recorded" if absent else "its fingerprint does not fit its record")
     return recorded
 
 
-def _damaged(path: Path, reason: Exception | str) -> InputError:
-    return InputError(f"{path} can't be used as features ({first_line(reason)}): delete it and embed the items again")
+def _damaged(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} can't be used as features ({reason}): delete it and embed the items again")

@@ -3,7 +3,7 @@
 An encoder is named ``small_clip`` (our own, for the demo) or ``<open_clip model>/<tag or path of its weights>``. CLIP:
 Radford et al., ICML 2021, https://arxiv.org/abs/2103.00020; open_clip: https://github.com/mlfoundations/open_clip.
 
-Names are read with the standard library alone: torch, open_clip and PIL are imported where a tower is loaded.
+Reading a name needs neither torch nor open_clip nor PIL: they are imported where a tower is loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, first_line
+from ifcdsr_core.paths import file_hash
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ class ImageTower:
     weights_sha256: str
 
     def reference_sha256(self) -> str:
-        """SHA-256 of one fixed picture's features: differs where the same weights compute otherwise."""
+        """SHA-256 of one fixed picture's features: another where the same weights compute something else."""
         import torch
         from PIL import Image
 
@@ -62,9 +63,9 @@ class TextTower:
     Attributes:
         encode: token ids (B, context_length) to (B, e), rows of length one.
         kind: what a token is.
-        token_ids: those of a text, of any number, without start and end; and how many words have none.
+        token_ids: gives all ids of a text, without start and end, and the number of words that have none.
         start, end: ids around them; what follows the end is 0.
-        context_length: ids that are read at once, start and end among them.
+        context_length: ids that are read at once, with start and end.
     """
 
     encode: Callable[[torch.Tensor], torch.Tensor]
@@ -93,7 +94,7 @@ class TextTower:
         return framed
 
     def reference_sha256(self) -> str:
-        """SHA-256 of one fixed text's features: differs where the same weights compute otherwise."""
+        """SHA-256 of one fixed text's features: another where the same weights compute something else."""
         import torch
 
         ids = self.token_ids(_REFERENCE_TEXT)[0][: self.context_length - 2]
@@ -108,7 +109,7 @@ def parse_encoder(encoder: str, others: tuple[str, ...] = ()) -> tuple[str, Path
         others: names that would be right as well, for the error's text.
 
     Raises:
-        InputError: no such form of name, no such file.
+        InputError: the name has another form, or its file is not there.
     """
     if encoder == SMALL_CLIP:
         return SMALL_CLIP, _existing(SMALL_CLIP_WEIGHTS, encoder)
@@ -128,7 +129,7 @@ def image_tower(encoder: str, device: str) -> ImageTower:
     """The image encoder on the device, in eval mode.
 
     Raises:
-        InputError: open_clip knows no such model or tag, or the weights can't be downloaded or read.
+        InputError: open_clip does not know the model or tag, or the weights can't be downloaded or read.
     """
     model, preprocess, weights_sha256 = _load(encoder, device)
     from open_clip import get_model_preprocess_cfg
@@ -153,16 +154,6 @@ def text_tower(encoder: str, device: str) -> TextTower:
     )
 
 
-def file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def first_line(reason: Exception | str) -> str:
-    """First line of a reason, or an error's kind where it has no text."""
-    return (str(reason).strip().splitlines() or [type(reason).__name__])[0][:160]
-
-
 def _load(encoder: str, device: str) -> tuple[CLIP, Callable, str]:
     """The whole model on the device in eval mode, how it prepares pictures, and the SHA-256 of its weights' file."""
     open_clip = _open_clip()
@@ -172,7 +163,7 @@ def _load(encoder: str, device: str) -> tuple[CLIP, Callable, str]:
         from ifcdsr_core.features import small_clip
 
         model, preprocess, _ = small_clip.load()
-        return model.to(device).eval(), preprocess, file_sha256(SMALL_CLIP_WEIGHTS)
+        return model.to(device).eval(), preprocess, file_hash(SMALL_CLIP_WEIGHTS)
 
     model_name, _, weights = encoder.partition("/")
     _known_model(model_name)
@@ -187,7 +178,7 @@ def _load(encoder: str, device: str) -> tuple[CLIP, Callable, str]:
             f"{path} can't be loaded as weights of {model_name} ({first_line(error)}): give a checkpoint of that model"
         ) from error
     used = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
-    return model.to(device).eval(), image_transform_v2(used, is_train=False), file_sha256(path)
+    return model.to(device).eval(), image_transform_v2(used, is_train=False), file_hash(path)
 
 
 def _open_clip():
@@ -204,10 +195,10 @@ def _known_model(model_name: str) -> None:
 
 
 def _byte_pairs(model_name: str) -> dict:
-    """How a model's text tower reads texts: what a ``TextTower`` has to know of CLIP's tokenizer.
+    """What a ``TextTower`` has to know of CLIP's tokenizer, which the model reads texts with.
 
     Raises:
-        InputError: no such model, or it reads texts otherwise.
+        InputError: the model is unknown, or has another tokenizer.
     """
     open_clip = _open_clip()
     _known_model(model_name)
@@ -236,13 +227,12 @@ def _byte_pairs(model_name: str) -> dict:
 def _small_clip_words() -> dict:
     """The same of the small CLIP's tokenizer, ``small_clip.Words``.
 
-    Words that it was not trained on are left out. Its token for them was never trained either: read with the others, it
-    adds noise, takes the room of known words, and tells of a title by how many words it has.
+    Words that it was not trained on are left out. Its token for them was never trained either: it would add noise, use
+    up the context of known words, and encode how many words a title has.
     """
     from ifcdsr_core.features import small_clip
 
     _, _, tokenizer = small_clip.load()
-
     return {
         "kind": "known whole words",
         "token_ids": tokenizer.known,
@@ -303,8 +293,8 @@ def _download(encoder: str, published: dict) -> Path:
 
 
 def _preprocessing(model_name: str, tag: dict | None) -> dict:
-    """How pictures are prepared, spelled out: as the tag says; for a file as the model's published weights agree on,
-    else as OpenAI's, since a file does not say."""
+    """How pictures are prepared: as the tag says. A file does not say: as all published weights of the model agree, or
+    else as OpenAI's."""
     from open_clip import get_pretrained_cfg, list_pretrained_tags_by_model
     from open_clip.transform import PreprocessCfg
 

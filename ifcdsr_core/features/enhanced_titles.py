@@ -3,13 +3,12 @@
 A prompt made of an item's title and its domain's name goes to an LLM, which returns key terms, a summary and likely
 interests (LLM-EMF, https://arxiv.org/abs/2506.17966; its prompt is not published, ours is below). What is embedded is
 ``Enhancement.text``. Answers are paid for, so each is kept the moment it arrives, in
-``data/enhancements/<model>-<PROMPT_VERSION>.jsonl``. Reading them takes the standard library alone.
+``data/enhancements/<model>-<PROMPT_VERSION>.jsonl``. Reading them needs the standard library alone.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 import time
@@ -38,13 +37,12 @@ from ifcdsr_core.features.llm_endpoint import (
     Usage,
     prompt_tokens,
 )
-from ifcdsr_core.paths import data_dir, new_file, results_dir
+from ifcdsr_core.paths import Journal, data_dir, new_file, results_dir
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ifcdsr_core.scenario import Scenario
-from ifcdsr_core.sources.demo.titles import KINDS, THEMES
 
 PROMPT_VERSION = "v1"  # part of every cache key: raise it with any change of SYSTEM_PROMPT or messages()
 SYSTEM_PROMPT = """\
@@ -65,8 +63,8 @@ words gets your answer, so every word should tell something."""
 
 MAX_TITLE = 1_000  # characters of a title that are sent; the longest real ones are spam
 MAX_CONTENT = 50_000  # characters of an answer that are looked at
-MAX_TERMS, MAX_TERM, MAX_SUMMARY = 12, 120, 600  # what is accepted: wider than what is asked for, but bounded
-ENOUGH_ANSWERS, RECENT_ANSWERS = 20, 1_000  # so many make a mean; of more, the last so many do
+MAX_TERMS, MAX_TERM, MAX_SUMMARY = 12, 120, 600  # what is accepted: more than what is asked for, but bounded
+ENOUGH_ANSWERS, RECENT_ANSWERS = 20, 1_000  # answers that an estimate needs at least, and uses at most
 
 Key = tuple[str, str]  # domain name, title
 
@@ -91,16 +89,14 @@ class Enhancement:
 
 
 def messages(domain: str, title: str, note: str = "") -> list[dict]:
-    """The two messages of a call. Domain and title stand inside a JSON string, out of which no title can break.
+    """The two messages of a call. Domain and title stand inside a JSON string, which no title can break out of.
 
     Args:
         note: what was wrong with the answer before.
     """
     sent = title[:MAX_TITLE].encode("utf-8", "replace").decode()  # "replace": half characters can't be sent
-    sent = re.sub(r"<(?=[|\uff5c])", "< ", sent)  # chat templates mark roles by <|...|>; not all servers take care
-    item = {"domain": domain, "title": sent}
-    if note:
-        item["note"] = note
+    sent = re.sub(r"<(?=[|\uff5c])", "< ", sent)  # chat templates mark roles by <|...|>; not all servers escape them
+    item = {"domain": domain, "title": sent} | ({"note": note} if note else {})
     return [
         {"role": "system", "content": SYSTEM_PROMPT},
         {"role": "user", "content": json.dumps(item, ensure_ascii=False)},
@@ -114,8 +110,8 @@ def parse(answer: Answer) -> Enhancement:
     """The one JSON object in an answer, without reasoning, code fences and other text around it.
 
     Raises:
-        ValueError: there is none, there are several, or it is not of the asked shape; in words fit for the next prompt
-            (nothing is quoted from the answer).
+        ValueError: there is none, there are several, or it does not have the shape asked for; in words that can go into
+            the next prompt (nothing is quoted from the answer).
     """
     if answer.finish_reason in _BAD_ENDS:
         raise ValueError(_BAD_ENDS[answer.finish_reason])
@@ -140,10 +136,10 @@ def without_reasoning(content: str) -> str:
 
 
 def validated(value: dict) -> Enhancement:
-    """An Enhancement of a decoded answer, white space made plain.
+    """The Enhancement in a decoded answer, with single spaces as its only white space.
 
     Raises:
-        ValueError: not of the asked shape.
+        ValueError: it does not have the shape asked for.
     """
     import pydantic
 
@@ -190,7 +186,7 @@ def _schema():
 def stored(model: str) -> dict[Key, Enhancement]:
     """(domain name, title) -> enhancement, as the model has answered the present prompt; empty if it never has.
 
-    Items it has failed at are left out: take their plain titles. Warns of damaged lines.
+    Items that it failed at are left out: use their plain titles. Warns of damaged lines.
     """
     kept = Cache(model)
     if kept.damage:
@@ -199,7 +195,7 @@ def stored(model: str) -> dict[Key, Enhancement]:
 
 
 class Cache:
-    """The answers of one model to the present prompt: a file of JSON lines, one for each answer that was paid.
+    """The answers of one model to the present prompt: a journal with one line per answer that was paid for.
 
     A line holds ``model``, ``prompt``, ``domain``, ``title`` (together the key); ``outcome``: ``enhancement``,
     ``invalid`` (to be asked again) or ``failure`` (given up), with the ``enhancement`` or the ``reason``; ``content``,
@@ -210,41 +206,35 @@ class Cache:
         done: key -> enhancement, None for a failure.
         tries: key -> invalid answers since the item was last given up.
         paid: (key, Usage) of every line.
-        damage: one line on lines that can't be read, "" where all can. They are skipped and stay in the file.
+        damage: a sentence on lines that can't be read, "" where all can. They are skipped and stay in the file.
     """
 
     def __init__(self, model: str) -> None:
         self.model = model
         slug = re.sub(r"[^A-Za-z0-9.]+", "-", model)[:100]
-        self.path = data_dir() / "enhancements" / f"{slug}-{PROMPT_VERSION}.jsonl"
-        self.read()
+        self._journal = Journal(data_dir() / "enhancements" / f"{slug}-{PROMPT_VERSION}.jsonl")
+        self._read()
 
-    def read(self) -> None:
-        """Take everything from the file."""
+    def _read(self) -> None:
+        """Replace what is known by what the file says."""
         self.done: dict[Key, Enhancement | None] = {}
         self.tries: dict[Key, int] = {}
         self.paid: list[tuple[Key, Usage]] = []
-        self.damage, damaged = "", []
-        try:
-            *lines, last = self.path.read_bytes().split(b"\n") if self.path.exists() else [b""]
-        except OSError as error:
-            raise InputError(f"{self.path} can't be read ({error.strerror}): make it readable") from error
-        self._torn, self._whole = len(last), False  # a line whose writing was interrupted, perhaps by one byte only
-        for number, line in enumerate(lines + [last], start=1):
+        self.damage, strange = "", []
+        for count, record in enumerate(self._journal.read(), start=1):
             try:
-                self._take(json.loads(line))
-                self._whole = number > len(lines)
-            except (ValueError, KeyError, TypeError, RecursionError):
-                damaged += [number] * (number <= len(lines))
-        if damaged:
+                self._learn(record)
+            except (ValueError, KeyError, TypeError):
+                strange.append(count + len(self._journal.damaged))  # its line
+        if damaged := sorted([*strange, *self._journal.damaged]):
             self.damage = (
-                f"{self.path}: {len(damaged)} damaged lines are skipped, the first is line {damaged[0]}; "
+                f"{self._journal.path}: {len(damaged)} damaged lines are skipped, the first is line {damaged[0]}; "
                 "their items are asked for again"
             )
 
     @property
     def spent(self) -> Usage:
-        """What all the answers took."""
+        """Tokens of all the answers."""
         return sum((usage for _, usage in self.paid), Usage())
 
     @contextmanager
@@ -254,41 +244,19 @@ class Cache:
         Raises:
             InputError: another process is writing.
         """
-        import fcntl
+        busy = (
+            f"another process is asking {self.model} just now and writes {self._journal.path}: wait for its end, so "
+            "that no item is paid for twice"
+        )
+        with self._journal.writing(busy):
+            self._read()
+            yield self
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"another process is asking {self.model} just now and writes {self.path}: wait for "
-                    "its end, so that no item is paid twice"
-                ) from None
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            self._adding = threading.Lock()
-            try:
-                self.read()
-                if self._torn and self._whole:
-                    os.write(self._file, b"\n")
-                elif self._torn:
-                    os.ftruncate(self._file, os.fstat(self._file).st_size - self._torn)
-                yield self
-            finally:
-                os.close(self._file)
+    def add(self, key: Key, host: str, answer: Answer, outcome: str, said: Enhancement | str) -> None:
+        """Keep one answer: on the disk when this returns. May be called by several threads, for different keys.
 
-    def add(
-        self,
-        domain: str,
-        title: str,
-        host: str,
-        answer: Answer,
-        outcome: str,
-        *,
-        enhancement: Enhancement | None = None,
-        reason: str = "",
-    ) -> None:
-        """Keep one answer: on the disk when this returns. May be called by several threads.
+        Args:
+            said: what the answer says of the item, or why it is of no use.
 
         Raises:
             InputError: the disk does not take it.
@@ -296,11 +264,11 @@ class Cache:
         record = {
             "model": self.model,
             "prompt": PROMPT_VERSION,
-            "domain": domain,
-            "title": title,
+            "domain": key[0],
+            "title": key[1],
             "outcome": outcome,
-            "enhancement": asdict(enhancement) if enhancement else None,
-            "reason": reason,
+            "enhancement": None if isinstance(said, str) else asdict(said),
+            "reason": said if isinstance(said, str) else "",
             "content": without_reasoning(answer.content)[:MAX_CONTENT],
             "prompt_tokens": answer.usage.prompt,
             "answer_tokens": answer.usage.answer,
@@ -308,22 +276,11 @@ class Cache:
             "host": host,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        line = json.dumps(record).encode() + b"\n"  # ASCII: whatever a title or an answer holds can be written
-        with self._adding:
-            end = os.fstat(self._file).st_size
-            try:
-                if os.write(self._file, line) != len(line):  # one call: a kill leaves the line whole or torn at the end
-                    os.ftruncate(self._file, end)  # or the next answer would be written behind half a line
-                    raise OSError(0, "the disk is full")
-                os.fsync(self._file)
-            except OSError as error:
-                raise InputError(
-                    f"{self.path} can't be written ({error.strerror}): make room, the same command continues"
-                ) from error
-            self._take(record)
+        self._journal.add(record, sync=True)
+        self._learn(record)
 
-    def _take(self, record: dict) -> None:
-        """Fold one line into what is known; raises ValueError, KeyError or TypeError where it is none of ours."""
+    def _learn(self, record: dict) -> None:
+        """Add one line to what is known; raises ValueError, KeyError or TypeError where it is not a line of ours."""
         usage = Usage(record["prompt_tokens"], record["answer_tokens"])
         key, outcome, enhancement = (record["domain"], record["title"]), record["outcome"], None
         strings = [record["model"], record["prompt"], *key]
@@ -350,11 +307,11 @@ class Cache:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a list of items will probably take.
+    """What enhancing a list of items will probably cost.
 
     Attributes:
-        items: those that still have to be asked for; ``cut``: those of them with a title longer than MAX_TITLE.
-        calls: answers, the second and third ones to an item included.
+        items: those that still have to be asked for; ``cut``: how many of them have a title longer than MAX_TITLE.
+        calls: answers, with the second and third ones to the same item.
         usage: their tokens; ``cost``: USD at the given prices.
         basis: where the figures come from.
     """
@@ -379,8 +336,8 @@ class Outcome:
     """What became of a list of items.
 
     Attributes:
-        enhanced, failed, left: items of the list with an answer, given up, and not asked yet, earlier runs included.
-        usage, cost: tokens the server counted in this run, and USD at the given prices.
+        enhanced, failed, left: items of the list with an answer, given up, and not asked for yet, after all runs.
+        usage, cost: tokens that the server counted in this run, and USD at the given prices.
         estimate: what was expected of this run.
         stopped: why it ended early, "" if it did not.
     """
@@ -394,26 +351,31 @@ class Outcome:
     stopped: str = ""
 
 
+def item_keys(scenario: Scenario) -> list[Key | None]:
+    """Domain name and title of each item in id order, None where it has no title."""
+    names, items = dict(zip("xy", scenario.domain_names, strict=True)), scenario.items
+    return [
+        (names[domain], title) if isinstance(title, str) and title.strip() else None
+        for domain, title in zip(items["domain"], items["title"], strict=True)
+    ]
+
+
 def titles_of(scenario: Scenario) -> tuple[list[Key], int]:
     """The different (domain name, title) pairs of a scenario in item order, and the number of items without a title."""
-    names = dict(zip("xy", scenario.domain_names, strict=True))
-    pairs = [
-        (names[domain], title) for domain, title in zip(scenario.items["domain"], scenario.items["title"], strict=True)
-    ]
-    titled = [(name, title) for name, title in pairs if isinstance(title, str) and title.strip()]
-    return list(dict.fromkeys(titled)), len(pairs) - len(titled)
+    keys = item_keys(scenario)
+    return list(dict.fromkeys(key for key in keys if key)), keys.count(None)
 
 
 def estimate(
     titles: list[Key], model: str, limits: Limits | None = None, *, limit: int = 0, retry_failures: bool = False
 ) -> Estimate:
-    """What ``enhance`` with the same arguments will probably take. Asks nobody and needs no key."""
+    """What ``enhance`` with the same arguments will probably cost. It makes no call and needs no key."""
     kept = Cache(model)
     return _estimate(_to_ask(titles, kept, limit, retry_failures), kept, limits or Limits())
 
 
 def keep_estimate(expected: Estimate, scenario: Scenario, untitled: int) -> Path:
-    """Write what a dry run said to ``data/results/enhancement.csv``, in place of an earlier row of the same data."""
+    """Write a dry run's estimate to ``data/results/enhancement.csv``, in place of an earlier row of the same data."""
     import pandas as pd
 
     path = results_dir() / "enhancement.csv"
@@ -449,19 +411,17 @@ def enhance(
     limit: int = 0,
     retry_failures: bool = False,
     report: Callable[[str], None] = lambda line: None,
-    progress: bool = True,
 ) -> Outcome:
-    """Ask the model for every item it has not answered yet. However it ends, the same call continues.
+    """Ask the model for every item that it has not answered yet. However this ends, the same call continues.
 
     Args:
         titles: (domain name, title) pairs, such as ``titles_of`` gives.
         endpoint: whom to ask.
-        limits: how fast, how often, for how much; None: the defaults of ``Limits``. Both caps are on all answers in the
-            cache file together.
-        limit: ask for at most so many items, 0 for all.
+        limits: how fast, how often, for how much; None: the defaults of ``Limits``. Both caps hold for all answers in
+            the cache file together.
+        limit: the most items to ask for, 0 for all.
         retry_failures: ask again for items that were given up.
-        report: gets lines for the user: estimate, damage, what it took.
-        progress: show a bar in a terminal.
+        report: gets lines for the user: estimate, damage, what was used.
 
     Raises:
         InputError: the estimate exceeds a cap (before the first call); the endpoint can't go on (answers in flight are
@@ -488,7 +448,7 @@ def enhance(
             )
         run = _Run(kept, endpoint, limits, report)
         try:
-            stopped = run.carry_out(todo, progress) if todo else None
+            stopped = run.carry_out(todo) if todo else None
         finally:
             used = kept.spent - before
             wanted = set(titles)
@@ -496,7 +456,7 @@ def enhance(
             failed = sum(key in kept.done for key in wanted) - enhanced
             left = len(wanted) - enhanced - failed
             report(
-                f"took {run.calls} answers: {used.prompt} prompt + {used.answer} answer tokens as counted by the "
+                f"{run.calls} answers: {used.prompt} prompt + {used.answer} answer tokens as counted by the "
                 f"server, {limits.cost(used):.4f} USD (estimate {expected.cost:.4f}); {enhanced} items enhanced, "
                 f"{failed} failed, {left} left" + ("; the same command continues" if left else "")
             )
@@ -506,14 +466,14 @@ def enhance(
 
 
 class _OverBudget(Stopped):
-    """A cap has no room for the worst that one more answer may take."""
+    """A cap has no room for the most that one more answer may cost."""
 
 
-_REFUSALS = 20  # so many items refused (400) before any was answered: it is not the titles
+_REFUSALS = 20  # items refused (400) before any was answered: so many are not due to their titles
 
 
 class _Run:
-    """One list being carried out by threads; each keeps what it gets at once, whatever becomes of the others."""
+    """Asks for a list of items in threads; each keeps what it gets at once, whatever becomes of the others."""
 
     def __init__(self, kept: Cache, endpoint: Endpoint, limits: Limits, report: Callable[[str], None]) -> None:
         self.kept, self.endpoint, self.limits, self.report = kept, endpoint, limits, report
@@ -526,19 +486,18 @@ class _Run:
         """Answers so far."""
         return sum(usage.total > 0 for _, usage in self.kept.paid[self._before :])
 
-    def carry_out(self, todo: list[Key], progress: bool) -> Stopped | InputError | None:
-        """Ask for all; why it ended early, None where it did not."""
+    def carry_out(self, todo: list[Key]) -> InputError | None:
+        """Ask for all items; return why that ended early, None where it did not."""
         from tqdm import tqdm
 
         self.client, stopped = Client(self.endpoint, self.limits), None
         pool = ThreadPoolExecutor(self.limits.concurrency, thread_name_prefix="enhance")
         try:
             # disable=None: a bar in a terminal only, nothing in a notebook or a log
-            with tqdm(total=len(todo), desc="enhancing titles", unit="item", disable=None if progress else True) as bar:
+            with tqdm(total=len(todo), desc="enhancing titles", unit="item", disable=None) as bar:
                 for future in as_completed([pool.submit(self._item, key) for key in todo]):
                     reason = future.result()
-                    if reason and not stopped:
-                        stopped = reason
+                    stopped = stopped or reason
                     bar.set_postfix_str(f"{self.limits.cost(self.budget.spent):.4f} USD", refresh=False)
                     bar.update(not self.stop.is_set())  # after a stop the rest returns unasked
         except KeyboardInterrupt:
@@ -548,28 +507,26 @@ class _Run:
             self.stop.set()  # also on an error of ours: no new calls
             pool.shutdown(wait=True, cancel_futures=True)
             self.client.close()
-        if self._refused and self.calls:
-            for (domain, title), error in self._refused:
-                nothing = Answer("", "", Usage(), "")
-                self.kept.add(domain, title, self.endpoint.place, nothing, "failure", reason=str(error))
-        elif self._refused and not stopped:
-            stopped = self._refused[0][1]
+        if self._refused and not self.calls:
+            return stopped or self._refused[0][1]
+        for key, error in self._refused:
+            self.kept.add(key, self.endpoint.place, Answer("", "", Usage(), ""), "failure", str(error))
         return stopped
 
     def _item(self, key: Key) -> InputError | None:
-        """Ask for one item until its answer is valid or it is given up; why nothing more can be asked, else None."""
+        """Ask for one item until an answer is valid or it is given up; return why no more can be asked, else None."""
         note, first = "", self.kept.tries.get(key, 0) + 1
         for attempt in range(first, max(first, self.limits.attempts) + 1):
             prompt = messages(*key, note)
-            # the worst that is plausible: a tokenizer that counts twice what ours does, an answer that is cut off
-            worst = Usage(2 * prompt_tokens(prompt), self.limits.answer_limit)
+            # the most that is plausible: a tokenizer that counts twice what ours does, an answer that is cut off
+            most = Usage(2 * prompt_tokens(prompt), self.limits.answer_limit)
             if self.stop.is_set():
                 return None
-            if not self.budget.reserve(worst):
+            if not self.budget.reserve(most):
                 self.stop.set()
                 return _OverBudget(
-                    f"the caps leave no room for another answer of up to {worst.total} tokens, "
-                    f"{self.limits.cost(worst):.4f} USD: the same command with a larger cap continues"
+                    f"the caps leave no room for another answer of up to {most.total} tokens, "
+                    f"{self.limits.cost(most):.4f} USD: the same command with a larger cap continues"
                 )
             used = Usage()
             try:
@@ -585,23 +542,23 @@ class _Run:
                 self.stop.set()
                 return error
             finally:
-                self.budget.settle(worst, used)
+                self.budget.settle(most, used)
             if not note:
                 return None
         return None
 
     def _keep(self, key: Key, answer: Answer, attempt: int) -> str:
-        """Put an answer into the cache; what was wrong with it, "" for nothing."""
+        """Put an answer into the cache; return what was wrong with it, "" for nothing."""
         try:
-            outcome, enhancement, wrong = "enhancement", parse(answer), ""
+            said, wrong, outcome = parse(answer), "", "enhancement"
         except ValueError as error:
-            enhancement, wrong = None, f"your last answer could not be used: {error}"
+            said = wrong = f"your last answer could not be used: {error}"
             outcome = "failure" if attempt >= self.limits.attempts else "invalid"
-        self.kept.add(*key, self.endpoint.place, answer, outcome, enhancement=enhancement, reason=wrong)
+        self.kept.add(key, self.endpoint.place, answer, outcome, said)
         return wrong
 
     def _refusal(self, key: Key, error: Refused) -> Refused | None:
-        """Servers refuse single titles too ("content risk"): such an item has failed, the others go on."""
+        """Note a refused item. Servers refuse single titles ("content risk"): it has failed, the others go on."""
         self._refused.append((key, error))
         if self.calls or len(self._refused) < _REFUSALS:
             return None
@@ -610,11 +567,11 @@ class _Run:
 
 
 def _to_ask(titles: list[Key], kept: Cache, limit: int, retry_failures: bool) -> list[Key]:
-    """The first ``limit`` different items without an answer; failures only where they are to be tried again."""
+    """The first ``limit`` different items without an answer; failures only with ``retry_failures``."""
     if limit < 0:
         raise InputError(f"limit is {limit}: it must be at least 0")
     if not titles:
-        raise InputError("there is no title to enhance: take a source that has titles, such as llmcdsr")
+        raise InputError("there is no title to enhance: choose a source that has titles, such as llmcdsr")
     blank = [key for key in titles if not key[1].strip()]
     if blank:
         raise InputError(f"an item of {blank[0][0]} has an empty title: leave such items out")
@@ -623,7 +580,7 @@ def _to_ask(titles: list[Key], kept: Cache, limit: int, retry_failures: bool) ->
 
 
 def _estimate(todo: list[Key], kept: Cache, limits: Limits) -> Estimate:
-    """Our count of the prompts and an assumed answer each; from ENOUGH_ANSWERS on, as the cache's answers went."""
+    """Our count of the prompts' tokens and an assumed answer each; corrected by the cache from ENOUGH_ANSWERS on."""
     prompt = sum(prompt_tokens(messages(*key)) for key in todo)
     answer, calls, scale, basis = ANSWER_TOKENS, 1.0, 1.0, f"assuming {ANSWER_TOKENS} tokens an answer"
     recent = [(key, usage) for key, usage in kept.paid[-RECENT_ANSWERS:] if usage.total]
@@ -641,7 +598,7 @@ def _estimate(todo: list[Key], kept: Cache, limits: Limits) -> Estimate:
 
 
 def by_rules(items: pd.DataFrame, domain_names: tuple[str, str]) -> list[Enhancement]:
-    """Enhancements of the demo's items without any LLM: from theme and kind, which their titles tell as well.
+    """Enhancements of the demo's items without an LLM: from theme and kind, which their titles tell as well.
 
     What a picture shows (colour, pattern) and what nothing shows (stage) is not used.
 
@@ -650,16 +607,15 @@ def by_rules(items: pd.DataFrame, domain_names: tuple[str, str]) -> list[Enhance
         domain_names: of X and of Y.
 
     Returns:
-        One enhancement an item, in the order of ``items``.
+        One enhancement per item, in the order of ``items``.
 
     Raises:
         InputError: other items than the demo's.
     """
-    if (
-        not {"domain", "theme", "kind"} <= set(items.columns)
-        or not set(items["theme"]) <= set(THEMES)
-        or not set(items["kind"]) <= set(KINDS)
-    ):
+    from ifcdsr_core.sources.demo.titles import KINDS, THEMES
+
+    known = {"theme": THEMES, "kind": KINDS}
+    if not all(column in items and items[column].isin(list(values)).all() for column, values in known.items()):
         raise InputError(
             "these items have no theme and kind of the demo, and only the demo's can be enhanced by "
             "rules: use source=demo, or an LLM"

@@ -1,14 +1,14 @@
 """One OpenAI-compatible endpoint: where it is, and how fast, how often and for how much it may be asked.
 
-What is asked is ``enhancement.py``'s matter. The endpoint is named by three variables of the environment:
+What is asked is the matter of ``enhanced_titles``. Three variables of the environment name the endpoint:
 
-    IFCDSR_LLM_URL    address the client puts ``/chat/completions`` behind (default https://api.deepseek.com)
+    IFCDSR_LLM_URL    address, to which the client appends ``/chat/completions`` (default https://api.deepseek.com)
     IFCDSR_LLM_MODEL  model (default deepseek-reasoner: DeepSeek-R1 as in the paper, or what its maker now serves as it)
     IFCDSR_LLM_KEY    key; needed for calls only. It is sent to the endpoint and appears nowhere else.
 
-The official client repeats a call by itself after a time-out, a lost connection, 408, 409, 429 and 5xx: after as long
-as ``Retry-After`` says, not at all where it says more than two minutes, else after 0.5, 1, 2, ... 8 seconds. A server
-may charge for an answer that never arrived; nobody here can count that.
+The official client repeats a call by itself after a time-out, a lost connection, 408, 409, 429 and 5xx. It waits as
+long as ``Retry-After`` says, but gives up where that is more than two minutes; without it, it waits 0.5, 1, 2, ... 8
+seconds. A server may charge for an answer that never arrived; that can't be counted here.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import os
 import re
 import threading
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from urllib.parse import urlsplit
 
 from ifcdsr_core.errors import InputError
+from ifcdsr_core.settings import check_ranges, setting
 
 DEFAULT_URL, DEFAULT_MODEL = "https://api.deepseek.com", "deepseek-reasoner"
 INPUT_PRICE, OUTPUT_PRICE = 0.55, 2.19  # USD per million tokens: DeepSeek-R1 when it came out, in January 2025
@@ -65,32 +66,25 @@ class Limits:
         InputError: a value out of its range.
     """
 
-    concurrency: int = field(default=8, metadata={"help": "calls at a time"})
-    requests_per_minute: int = field(default=0, metadata={"help": "calls begun in a minute, 0 for no limit"})
-    max_cost: float = field(default=1.0, metadata={"help": "USD that all answers in the cache may have cost together"})
-    max_tokens: int = field(default=0, metadata={"help": "tokens they may have taken together, 0 for no limit"})
-    input_price: float = field(default=INPUT_PRICE, metadata={"help": "USD per million prompt tokens"})
-    output_price: float = field(default=OUTPUT_PRICE, metadata={"help": "USD per million answer tokens"})
-    answer_tokens: int = field(
-        default=0,
-        metadata={
-            "help": "tokens of an answer, for the estimate; 0 for the mean of "
-            f"the cache, or {ANSWER_TOKENS} where it has too few"
-        },
+    concurrency: int = setting(8, "calls at a time", minimum=1)
+    requests_per_minute: int = setting(0, "calls begun in a minute, 0 for no limit", minimum=0)
+    max_cost: float = setting(1.0, "USD that all answers in the cache may have cost together", minimum=0)
+    max_tokens: int = setting(0, "tokens they may have taken together, 0 for no limit", minimum=0)
+    input_price: float = setting(INPUT_PRICE, "USD per million prompt tokens", minimum=0)
+    output_price: float = setting(OUTPUT_PRICE, "USD per million answer tokens", minimum=0)
+    answer_tokens: int = setting(
+        0,
+        "tokens of an answer, for the estimate; 0 for the mean of the cache, or "
+        f"{ANSWER_TOKENS} where it has too few answers",
+        minimum=0,
     )
-    answer_limit: int = field(default=4096, metadata={"help": "tokens after which an answer is cut off"})
-    attempts: int = field(default=3, metadata={"help": "answers to an item before it is given up"})
-    timeout: float = field(default=120.0, metadata={"help": "seconds to wait for an answer"})
-    retries: int = field(default=5, metadata={"help": "how often a call is repeated after an error of the server"})
+    answer_limit: int = setting(4096, "tokens after which an answer is cut off", minimum=1)
+    attempts: int = setting(3, "answers to an item before it is given up", minimum=1)
+    timeout: float = setting(120.0, "seconds to wait for an answer", above=0)
+    retries: int = setting(5, "how often a call is repeated after an error of the server", minimum=0)
 
     def __post_init__(self) -> None:
-        least = {"concurrency": 1, "answer_limit": 1, "attempts": 1}
-        for spec in fields(self):
-            value = getattr(self, spec.name)
-            if not least.get(spec.name, 0) <= value < float("inf"):
-                raise InputError(f"{spec.name} is {value}: it must be at least {least.get(spec.name, 0)}")
-        if self.timeout == 0:
-            raise InputError("timeout is 0: it must be more than 0")
+        check_ranges(self)
 
     def cost(self, usage: Usage) -> float:
         """USD at these prices."""

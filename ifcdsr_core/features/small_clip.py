@@ -1,12 +1,12 @@
 """A small CLIP of our own for the demo's pictures, built from open_clip's classes and trained by its loss.
 
-Image tower: open_clip's CLIP ResNet (one bottleneck block a stage) on 64 x 64 pixels. Text tower: open_clip's text
-transformer on whole words, because a table of open_clip's 49,408 byte pairs would be three quarters of the model and
-our captions use some 80 words. Both end in 64 dimensions, compared by cosine.
+Image tower: open_clip's CLIP ResNet (one bottleneck block per stage) on 64 x 64 pixels. Text tower: open_clip's text
+transformer on whole words: our captions use about 80, and a table of open_clip's 49,408 byte pairs would be three
+quarters of the model. Both end in 64 dimensions, compared by cosine.
 
 Training pictures and captions are drawn from random streams ``[seed, STREAM, part]``, the demo's items from
-``[seed, scenario, ...]`` with scenario 0 or 1: no picture of the demo is ever trained on. One colour a kind is held out
-altogether (``held_out``), so that ``zero_shot_accuracy`` can also ask for things never shown or named in training.
+``[seed, scenario, ...]`` with scenario 0 or 1: no picture of the demo is ever trained on. Of each kind, one colour is
+held out (``held_out``), so that ``zero_shot_accuracy`` can also ask for things never shown or named in training.
 
 ``python -m ifcdsr_core.features.small_clip`` trains it again: under two minutes on two cores.
 """
@@ -29,16 +29,16 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError
+from ifcdsr_core.features.clip import SMALL_CLIP_WEIGHTS
 from ifcdsr_core.paths import new_file
 from ifcdsr_core.sources.demo.drawings import COLOURS, KINDS, PATTERNS, Look, all_looks, caption, draw
 
-WEIGHTS = Path(__file__).parent / "weights" / "small_clip.safetensors"
-RECORD = WEIGHTS.with_suffix(".json")  # vocabulary, recipe, versions, accuracies
+RECORD = SMALL_CLIP_WEIGHTS.with_suffix(".json")  # vocabulary, recipe, versions, accuracies
 
 IMAGE_SIZE, EMBED_DIM, CONTEXT_LENGTH = 64, 64, 16
 VISION = {"layers": (1, 1, 1, 1), "width": 16, "head_width": 32, "image_size": IMAGE_SIZE}
 TEXT = {"context_length": CONTEXT_LENGTH, "width": 96, "heads": 4, "layers": 2}
-# Pixels in [0, 1] become (pixel - 0.5) / 0.5; other sizes than ours are resized to a square first.
+# Pixels in [0, 1] become (pixel - 0.5) / 0.5; pictures of another size are resized to a square first.
 PREPROCESS = PreprocessCfg(
     size=IMAGE_SIZE, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic", resize_mode="squash"
 )
@@ -83,7 +83,7 @@ def build(vocab_size: int) -> CLIP:
     return model
 
 
-def load(path: Path = WEIGHTS):
+def load(path: Path = SMALL_CLIP_WEIGHTS):
     """The trained model.
 
     Returns:
@@ -107,7 +107,7 @@ def load(path: Path = WEIGHTS):
 
 
 def held_out(look: Look) -> bool:
-    """Whether a look is kept from training: every kind lacks one colour there, in pictures and in captions."""
+    """Whether a look is left out of training: each kind lacks one colour there, in pictures and in captions."""
     kind = KINDS[look.domain_name].index(look.kind) + 3 * list(KINDS).index(look.domain_name)
     return look.colour == list(COLOURS)[kind % len(COLOURS)]
 
@@ -121,7 +121,7 @@ def train(
 ) -> tuple[CLIP, Words]:
     """Draw pictures with captions and train contrastively; the same arguments and thread count give the same model.
 
-    Every batch holds distinct looks, so that no caption but a picture's own fits it.
+    The looks in a batch are distinct, so that a picture is described by its own caption only.
 
     Args:
         seed: of pictures, captions, initialisation and batches.
@@ -164,7 +164,7 @@ def train(
 
 
 def _pairs(pictures: int, rng: np.random.Generator, progress: bool) -> tuple[np.ndarray, torch.Tensor, list[str]]:
-    """Number of the look (P,), picture (P, 3, 64, 64) and caption of each training pair, every look as often."""
+    """Number of the look (P,), picture (P, 3, 64, 64) and caption of each training pair; looks are equally frequent."""
     looks = [look for domain in KINDS for look in all_looks(domain) if not held_out(look)]
     which = np.arange(pictures) % len(looks)
     images = torch.stack([_pixels(looks[i], rng) for i in tqdm(which, "draw", disable=not progress)])
@@ -177,13 +177,13 @@ def _pixels(look: Look, rng: np.random.Generator) -> torch.Tensor:
 
 
 def _normalised(images: torch.Tensor) -> torch.Tensor:
-    """What ``preprocess`` does to a picture of the right size, for a batch of bytes (B, 3, 64, 64)."""
+    """What ``preprocess`` does to a picture of 64 x 64 pixels, for a batch of bytes (B, 3, 64, 64)."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (PREPROCESS.mean, PREPROCESS.std))
     return (images.float() / 255 - mean) / std
 
 
 def _shifted(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Each picture moved by up to three pixels, so that one drawing serves as many: (B, 3, 64, 64)."""
+    """Each picture moved by up to three pixels, so that each drawing gives many: (B, 3, 64, 64)."""
     padded = F.pad(images, (3, 3, 3, 3), mode="replicate")
     return torch.stack(
         [
@@ -249,7 +249,7 @@ _PROMPT = {
 }
 
 
-def save(model: CLIP, tokenizer: Words, recipe: dict, path: Path = WEIGHTS) -> dict:
+def save(model: CLIP, tokenizer: Words, recipe: dict, path: Path = SMALL_CLIP_WEIGHTS) -> dict:
     """Write weights (half precision) and their record, with the accuracies of the weights as written; return it."""
     state = {
         name: value.half().contiguous() if value.is_floating_point() else value
@@ -282,7 +282,7 @@ def main() -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        default=WEIGHTS,
+        default=SMALL_CLIP_WEIGHTS,
         help="weights file, .safetensors; its record (.json) goes beside it (default: the shipped one)",
     )
     options = parser.parse_args()

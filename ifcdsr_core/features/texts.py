@@ -1,24 +1,24 @@
 """Frozen features of a scenario's item texts: which text an item has, and the encoders that make a vector of it.
 
-LLM-EMF (https://arxiv.org/abs/2506.17966) embeds what an LLM says of an item's title by CLIP's text encoder; the plain
-title and an encoder that knows words only by where they occur are there to compare with.
+LLM-EMF (https://arxiv.org/abs/2506.17966) embeds what an LLM says of an item's title by CLIP's text encoder. To compare
+it with, there are the plain title, and an encoder that knows of a word only which texts it occurs in.
 
 An item without a text, or without a word that the encoder knows, gets the mean of its domain's other features, as an
-item without a picture does; both share one cache (``features``). Finding cached features takes only numpy and
-safetensors: torch, open_clip and sklearn are imported where they compute.
+item without a picture does; both share one cache (``cache``). Finding cached features needs only numpy and safetensors:
+torch, open_clip and sklearn are imported where they compute.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ifcdsr_core.errors import InputError, usable_device
+from ifcdsr_core.errors import InputError, require, usable_device
+from ifcdsr_core.features import enhanced_titles
 from ifcdsr_core.features.cache import (
     Features,
     contents_sha256,
@@ -28,11 +28,8 @@ from ifcdsr_core.features.cache import (
     tower_record,
 )
 from ifcdsr_core.features.clip import TextTower, text_tower
+from ifcdsr_core.features.enhanced_titles import Enhancement, Key, item_keys
 from ifcdsr_core.scenario import DOMAINS, Scenario
-
-if TYPE_CHECKING:
-    from ifcdsr_core.features.enhanced_titles import Enhancement
-
 
 LEXICAL = "lexical"
 DIMENSIONS = 512  # as many as CLIP's, where the words allow it
@@ -56,9 +53,10 @@ def item_texts(scenario: Scenario, text: str = "title") -> list[str | None]:
     Raises:
         InputError: unknown text, ``rules`` for another source than the demo, no item that the model has enhanced.
     """
+    keys = item_keys(scenario)
     return [
-        enhancement.text(title) if title and enhancement else title
-        for title, enhancement in zip(_titles(scenario), _enhancements(scenario, text), strict=True)
+        said.text(key[1]) if key and said else key and key[1]
+        for key, said in zip(keys, _enhancements(scenario, text, keys), strict=True)
     ]
 
 
@@ -68,8 +66,9 @@ def text_counts(scenario: Scenario, text: str = "title") -> pd.DataFrame:
     Raises:
         InputError: as ``item_texts``.
     """
-    titled = np.array([title is not None for title in _titles(scenario)])
-    enhanced = titled & np.array([enhancement is not None for enhancement in _enhancements(scenario, text)])
+    keys = item_keys(scenario)
+    titled = np.array([key is not None for key in keys])
+    enhanced = titled & np.array([said is not None for said in _enhancements(scenario, text, keys)])
     rows = []
     for domain, name in zip(DOMAINS, scenario.domain_names, strict=True):
         here = (scenario.items["domain"] == domain).to_numpy()
@@ -77,28 +76,17 @@ def text_counts(scenario: Scenario, text: str = "title") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["Domain", "Items", "Enhanced", "Plain title", "None"])
 
 
-def _titles(scenario: Scenario) -> list[str | None]:
-    return [title if isinstance(title, str) and title.strip() else None for title in scenario.items["title"]]
-
-
-def _enhancements(scenario: Scenario, text: str) -> list[Enhancement | None]:
+def _enhancements(scenario: Scenario, text: str, keys: list[Key | None]) -> list[Enhancement | None]:
     """What is known of each item beyond its title, in id order."""
     if text == "title":
-        return [None] * scenario.num_items
+        return [None] * len(keys)
     if text == "rules":
-        from ifcdsr_core.features.enhanced_titles import by_rules
-
-        return by_rules(scenario.items, scenario.domain_names)
+        return enhanced_titles.by_rules(scenario.items, scenario.domain_names)
     kind, _, model = text.partition(":")
     if kind != "llm" or not model:
         raise InputError(f"unknown text {text!r}: choose title, rules, or llm:<model>")
-    from ifcdsr_core.features.enhanced_titles import stored
-
-    known, names = stored(model), dict(zip(DOMAINS, scenario.domain_names, strict=True))
-    found = [
-        known.get((names[domain], title))
-        for domain, title in zip(scenario.items["domain"], _titles(scenario), strict=True)
-    ]
+    known = enhanced_titles.stored(model)
+    found = [known.get(key) for key in keys]
     if not any(found):
         raise InputError(
             f"{model} has enhanced no title of {scenario.source}/{scenario.name} yet: ask it with "
@@ -109,29 +97,22 @@ def _enhancements(scenario: Scenario, text: str) -> list[Enhancement | None]:
 
 
 def embed_texts(
-    scenario: Scenario,
-    text: str = "title",
-    encoder: str = LEXICAL,
-    device: str = "cpu",
-    batch_size: int = 256,
-    progress: bool = True,
+    scenario: Scenario, text: str = "title", encoder: str = LEXICAL, device: str = "cpu", batch_size: int = 256
 ) -> Features:
-    """Features of the texts of a scenario's items: those in ``data/features`` if made of the same, else new ones.
+    """Features of a scenario's item texts: those in ``data/features`` if they were made of the same, else new ones.
 
     Args:
         text: as of ``item_texts``.
         encoder: ``lexical``: TF-IDF of words, reduced by a truncated SVD; or a CLIP, named as for pictures:
             ``small_clip``, or ``<open_clip model>/<tag or path of the weights>``.
         device: ``cpu`` or ``cuda``, for a CLIP.
-        batch_size: texts, or parts of long ones, at a time; does not change the features but for rounding.
-        progress: show a bar in a terminal.
+        batch_size: texts, or parts of long ones, at a time; it changes the features by rounding only.
 
     Raises:
-        InputError: unknown text or encoder, weights that can't be had or read, a tokenizer that is not CLIP's, no item
-            with a text or with a known word, a damaged cache file.
+        InputError: unknown text or encoder, weights that are not available or not readable, a tokenizer that is not
+            CLIP's, no item with a text or with a known word, a damaged cache file.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}: it must be at least 1")
+    require(batch_size >= 1, "batch_size", batch_size, "at least 1")
     made_of = _lexical_record() if encoder == LEXICAL else encoder_record(encoder, (LEXICAL,))
     texts = item_texts(scenario, text)
     if not any(texts):
@@ -145,14 +126,14 @@ def embed_texts(
         raw, missing = lexical(texts)
         return save_features(scenario, raw, missing, made_of | {"sklearn": sklearn.__version__})
     tower = text_tower(encoder, usable_device(device))
-    raw, missing, long, unknown = by_clip(texts, tower, batch_size, progress)
+    raw, missing, long, unknown = by_clip(texts, tower, batch_size)
     return save_features(scenario, raw, missing, made_of | tower_record(tower, device), long, unknown)
 
 
 def lexical(texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
     """Latent semantic analysis (Deerwester et al., JASIS 1990): TF-IDF of words, reduced by a truncated SVD.
 
-    It knows nothing but these texts, so it tells what plain words are worth where no language model is at hand.
+    It knows nothing but these texts, so it shows what plain words are worth without a language model.
 
     Returns:
         Raw features (number of texts, at most DIMENSIONS) float32, rows of length one, zero where there is no known
@@ -166,7 +147,7 @@ def lexical(texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
         counts = TfidfVectorizer(**_LEXICAL).fit_transform([text or "" for text in texts])  # (V, words)
     except ValueError as error:  # raised where no word occurs twice
         raise InputError("the items' texts have no word in common: use text_fusion=false") from error
-    if counts.shape[1] < 2:  # the SVD takes no less
+    if counts.shape[1] < 2:  # the SVD needs two
         raise InputError("the items' texts have fewer than two words in common: use text_fusion=false")
     missing = counts.getnnz(axis=1) == 0
     size = min(DIMENSIONS, counts.shape[1], len(texts) - 1)
@@ -185,9 +166,7 @@ def _lexical_record() -> dict[str, str]:
     }
 
 
-def by_clip(
-    texts: list[str | None], tower: TextTower, batch_size: int, progress: bool
-) -> tuple[np.ndarray, np.ndarray, int, float]:
+def by_clip(texts: list[str | None], tower: TextTower, batch_size: int) -> tuple[np.ndarray, np.ndarray, int, float]:
     """CLIP's text features; a text longer than its context is the mean of its parts, scaled to length one.
 
     Returns:
@@ -201,10 +180,7 @@ def by_clip(
 
     matrix, counts = None, {"long": 0, "words": 0, "unknown": 0}
     # disable=None: a bar in a terminal only, nothing in a notebook or a log
-    with (
-        torch.inference_mode(),
-        tqdm(total=len(texts), desc="embedding texts", unit="text", disable=None if progress else True) as bar,
-    ):
+    with torch.inference_mode(), tqdm(total=len(texts), desc="embedding texts", unit="text", disable=None) as bar:
         for rows, parts in _batches(texts, tower, batch_size, bar, counts):
             features = tower.encode(tower.framed(parts)).float().cpu().numpy()  # (B, e)
             if matrix is None:
@@ -243,7 +219,7 @@ def _batches(
 
 
 def even_chunks(ids: list[int], size: int) -> list[list[int]]:
-    """As few parts of at most ``size`` as there can be, as even as can be: a last part of one token would weigh in the
-    mean as much as a full one."""
+    """The fewest parts of at most ``size`` ids, of even lengths: in the mean, a last part of one token would weigh as
+    much as a full one."""
     number = -(-len(ids) // size)
     return [part.tolist() for part in np.array_split(np.array(ids), number)]
