@@ -46,16 +46,16 @@ title = f"{markup.data_title('amazon', scenario)}, release {release}"
 # %% [markdown]
 # ## The files
 #
-# A scenario takes four: the reviews of two categories, and the metadata of their items. A review is a user, an item and
-# a day, or in the 2023 release a millisecond. Metadata of 2014 look like JSON and are Python literals, which invites to
-# `eval` them, and with them whatever anybody has written into a product's description. Here nothing of a file is ever
-# executed.
+# A scenario needs four: the reviews of two categories, and the metadata of their items. A review is a user, an item and
+# a day, or in the 2023 release a millisecond. Metadata of 2014 look like JSON but are Python literals. It is tempting
+# to `eval` them, and with them whatever anybody has written into a product's description. Here nothing in a file is
+# ever executed.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(raw_files.lines(world), f"{title}: what was read.", "tab-raw-lines")
 
 # %% [markdown]
-# A line that can't be used does not stop anything, and is not lost silently: it is counted under what is wrong with it.
+# A line that can't be used stops nothing, and is not lost silently: it is counted by what is wrong with it.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(raw_files.bad_lines(world), "Lines that could not be used.", "tab-bad-lines")
@@ -63,17 +63,17 @@ markup.show(raw_files.bad_lines(world), "Lines that could not be used.", "tab-ba
 # %% [markdown]
 # ## The rules
 #
-# The papers name some of the rules, and for few of them in which order or how they count. Each is a parameter here
-# (`--source-option windows=pieces`), and the defaults are those that the released files of C2DSR {cite:p}`c2dsr` bear
-# out: their sequences, for instance, are *sliding* windows, which overlap. `ifcdsr_core/sources/partition.py` explains
+# The papers name some of the rules, but rarely their order or how they count. Each is a parameter here
+# (`--source-option windows=pieces`), with the defaults that the released files of C2DSR {cite:p}`c2dsr` support: their
+# sequences, for instance, are *sliding* windows, which overlap. `ifcdsr_core/sources/amazon/partition.py` explains
 # each rule and what was seen in those files.
 
 # %% mystnb={"markdown_format": "myst"} tags=["hide-output"]
 markup.show(raw_files.rules(world), "The rules of the re-partition.", "tab-rules")
 
 # %% [markdown]
-# How is it known that the windows slide? For Food-Kitchen users all of whose several sequences are in released files,
-# the rule is applied to what these hold together, and should give the same sequences back:
+# How is it known that the windows slide? Some Food-Kitchen users have several sequences, all of them in released files.
+# The rule is applied to the interactions that these hold together, and should give the same sequences back:
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(
@@ -85,7 +85,7 @@ markup.show(
 )
 
 # %% [markdown]
-# The table is shipped, and made anew from the published files by `raw_data.save_rebuilt()`.
+# The table is shipped; `raw_files.save_rebuilt()` makes it anew from the published files.
 #
 # What is left after each step, from the first line to the last sequence:
 
@@ -100,9 +100,8 @@ figures.save_figure(raw_files.funnel_figure(funnel), f"01b_{release}_{scenario}"
 # ## Does training know the answers?
 #
 # A user's latest sequence is held out, and its last item is the target. Sequences overlap, so the items *before* the
-# target can well be in a training sequence of the same user. What may not be there is the target itself, or anything
-# the user did later. As long as it is the latest sequence that is held out there can be no such thing; it is counted
-# all the same.
+# target may be in a training sequence of the same user. What must not be there is the target itself, or anything the
+# user did later. As long as the latest sequence is held out, this cannot happen; it is counted all the same.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(raw_files.leaks(world), f"{title}: what training knows of what is held out.", "tab-leaks")
@@ -118,7 +117,7 @@ of_raw_files = {markup.data_title("amazon", scenario): numbers}
 markup.show(data_statistics.data_table(of_raw_files, "table1"), f"{title}: items and sequences.", "tab-raw-table1")
 
 # %% [markdown]
-# How much of it is owed to choices that a paper need not even mention? One rule changed at a time:
+# How much of it is due to choices that a paper may not even mention? One rule changed at a time:
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(
@@ -132,7 +131,7 @@ markup.show(
 #
 # The metadata tell where each picture is. The sample's shop is opened for this page, on this machine, and answers as
 # shops do: with pictures, with "not found", with a web page that calls itself a picture. Every item ends with a picture
-# or with a named reason, and what was once asked is not asked again.
+# or with a named reason, and no address is asked twice.
 
 # %% mystnb={"markdown_format": "myst"}
 world, outcomes = raw_files.fetch_pictures(world)
@@ -179,7 +178,7 @@ markup.show(
 # %% [markdown]
 # ## The real thing
 #
-# The same by the command line, on the files of 2014 (here for Food-Kitchen; with `movie_book` Movie-Book):
+# The same on the command line, with the files of 2014 (here for Food-Kitchen; `movie_book` gives Movie-Book):
 #
 # ```bash
 # python -m ifcdsr_core download --source amazon --scenario food_kitchen
@@ -194,7 +193,7 @@ markup.show(
 # Each can be killed and continues where it stopped; `embed` and `train` also run under `torchrun`, on several GPUs. The
 # last table says what they have to move, from the published numbers of ratings, the recorded sizes of files and the
 # paper's numbers of items; and how long that takes at the speeds of `benchmarks/`, measured on two processors, without
-# a GPU. **The real files could not be had where this book was made**, so that these times were never seen as a whole.
+# a GPU. **The real files were not available where this book was made**, so these times were never measured as a whole.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(
@@ -204,9 +203,9 @@ markup.show(
 )
 
 # %% [markdown]
-# The re-partition streams, so that its memory does not grow with the files as that of a plain version does. Of the time
-# of the large CLIP most is the model's own (on two processors, without a GPU), so that little is to be gained around
-# it; decoding alone is many times as fast (`data/results/benchmarks/embedding.json`), and a GPU is what it waits for.
+# The re-partition streams, so its memory does not grow with the files as that of a plain version does. The large CLIP
+# spends most of its time in the model itself (on two processors, without a GPU), so there is little to gain around it;
+# decoding alone is many times as fast (`data/results/benchmarks/embedding.json`). A GPU is what would help.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # Pictures as vectors
 #
-# IFCDSR never sees a picture. It sees what CLIP {cite:p}`clip` makes of it: a vector of length one, such that pictures
-# of similar things point in similar directions. CLIP learned this from pairs of a picture and a caption, and is
+# IFCDSR never sees a picture. It sees what CLIP {cite:p}`clip` makes of it: a vector of length one. Pictures of similar
+# things point in similar directions. CLIP learned this from pairs of a picture and a caption, and is
 # *frozen*: recommending does not change it. This page embeds the pictures of a scenario and looks at what the vectors
 # know.
 
@@ -50,7 +50,7 @@ markup.show(
     "tab-pictures",
 )
 
-# %% mystnb={"figure": {"caption": "Randomly chosen items with their titles, a row a domain.", "name": "fig-gallery"}}
+# %% mystnb={"figure": {"caption": "Randomly chosen items with their titles, one row per domain.", "name": "fig-gallery"}}
 figures.save_figure(clip_embedding.gallery(world), "02_gallery")
 
 # %% [markdown]
@@ -59,7 +59,7 @@ figures.save_figure(clip_embedding.gallery(world), "02_gallery")
 # The demo's pictures are embedded by a small CLIP of our own, trained on pictures and captions drawn from other random
 # numbers than the demo's. It is tested as CLIP was: given a new picture and a list of descriptions, which one fits
 # best? Nothing is trained for this test, hence *zero-shot*. *Held out combinations* are pairs of a kind and a colour
-# that training never showed or named together, so that they can't be known by heart.
+# that training never showed or named together, so the model cannot have memorised them.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(

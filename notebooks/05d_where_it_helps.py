@@ -22,14 +22,14 @@
 # is not heard. A reason is a prediction. It says not only that there is a gain, but for which test cases it is large.
 # This page sorts the test cases by what is known about them without any model, and looks.
 #
-# The first part takes the demo, where there are pictures. The second takes the paper's own test sets, and asks there
-# where the models get their scores from, and why counting is so hard to beat.
+# The first part is about the demo, where there are pictures. The second is about the paper's own test sets: where do
+# the models get their scores from, and why is counting so hard to beat?
 
 # %% tags=["parameters"]
 source = "demo"  # of the runs made on this page; it needs pictures
 scenarios = "food_kitchen,movie_book"  # one or both
 seeds = "0,1,2"
-epochs = 0  # at most so many; 0: the book's number
+epochs = 0  # the most epochs to train; 0: the book's number
 
 # %%
 from IPython.display import Markdown, display
@@ -54,18 +54,18 @@ changes = {"epochs": epochs} if epochs else {}
 # percentage points.
 
 # %%
-lists = {name: lists.parts(name, seed_list, source, **changes) for name in names}
-results = {name: sweep.run_all(arms) for name, arms in lists.items()}
-cases = {name: subgroups.properties(arms[lists.FULL][0]) for name, arms in lists.items()}
+planned = {name: lists.parts(name, seed_list, source, **changes) for name in names}
+results = {name: sweep.run_all(arms) for name, arms in planned.items()}
+cases = {name: subgroups.properties(arms[lists.FULL][0]) for name, arms in planned.items()}
 
 # %% [markdown]
 # ## Pictures, where IDs know little
 #
 # If the reason is right, the gain of images should *fall* with the number of times the target occurs in the training
 # sequences, and be largest for targets that occur nowhere. And it should *rise* with how much the target's picture
-# looks like the pictures of the history: a picture can only point to something that resembles what was taken before.
-# As resemblance counts the largest cosine between the target's image vector and those of the history. A curve that is
-# level, or goes the other way, would speak against the reason, however large the gain is on average.
+# looks like the pictures of the history: a picture can only point to something that resembles what was bought before.
+# Resemblance is the largest cosine between the target's image vector and those of the history. A curve that is level,
+# or goes the other way, would speak against the reason, however large the gain is on average.
 #
 # In the figures each group of cases has its range and its size below it, and whiskers show 95 % intervals over cases.
 
@@ -109,8 +109,9 @@ figures.save_figure(figures.gains_by_group(panels), "05d_attention_gain")
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
     trends = subgroups.trends(cases[name], runs)
-    caption = f"{markup.data_title(source, name)}: whether the gain in MRR against 999 negatives rises or falls along a property."
-    display(markup.show(trends.drop(columns=["Seeds", "Verdict"]), caption, f"tab-trends-{name}"))
+    caption = "whether the gain in MRR against 999 negatives rises or falls along a property."
+    shown = trends.drop(columns=["Seeds", "Verdict"])
+    display(markup.show(shown, f"{markup.data_title(source, name)}: {caption}", f"tab-trends-{name}"))
     display(Markdown(where_it_helps.trends_verdict(trends)))
 
 # %% [markdown]
@@ -120,12 +121,12 @@ for name, runs in results.items():
 #
 # ## The paper's test sets: where scores come from
 #
-# On the paper's data there are no pictures here, and the data may not be passed on. What can be shown are the shipped
-# runs, one row of numbers a test case, beside properties of the cases that name no user and no item. The models were
+# For the paper's data there are no pictures here, and the data may not be passed on. What can be shown are the shipped
+# runs, one row of numbers per test case, beside properties of the cases that name no user and no item. The models were
 # trained on the validation sequences (see {doc}`04_comparison`), and popularity is counted in the same ones.
 #
 # Two things to know before reading {numref}`fig-where-popularity`. The order by popularity is the very score of
-# *Popularity*: that it climbs from the bottom to the top here is no finding but how it is made. And the axis is
+# *Popularity*: that it climbs from the bottom to the top here is not a finding but how it is made. And the axis is
 # logarithmic, since between an unseen item and a bestseller lies a factor of hundreds.
 
 # %%
@@ -152,7 +153,7 @@ for name, runs in real.items():
 
 # %% [markdown]
 # How can a model be worse than a random order? A model that learned from IDs alone puts items it has never seen below
-# those it has, and with reason: most of them stay unsold. But where such an item is the target, it stands behind
+# those it has, and for a good reason: most of them stay unsold. But where such an item is the target, it stands behind
 # nearly all negatives that were seen. The share of unseen targets is therefore a share of the cases that no model with
 # IDs alone can win, and the race is decided on the rest. For an item that occurs once or twice, one purchase together
 # with an item of the history is enough to be counted; a learned vector would need more of them, or more epochs. The

@@ -28,7 +28,7 @@ scenario = "food_kitchen"  # or movie_book
 source = "demo"  # no other source has pictures
 seed = 0
 users = 1  # examples of each domain at each place
-epochs = 0  # at most so many; 0: the book's number
+epochs = 0  # the most epochs to train; 0: the book's number
 
 # %%
 import pandas as pd

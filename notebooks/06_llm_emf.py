@@ -27,15 +27,15 @@
 # image and text. {doc}`05b_ledger` tells what other weights do. In code it is IFCDSR with one more entry in its list of
 # modalities (`ifcdsr_core/models/llm_emf.py`), and any of them can be left out.
 #
-# **No language model wrote anything on this page.** Asking one takes an endpoint and a key. What is measured here is
-# what plain titles do, and on the demo what texts made of titles by rules do; how to have them written by a language
-# model, and what that costs, is told below.
+# **No language model wrote anything on this page.** Asking one needs an endpoint and a key. This page measures what
+# plain titles do, and on the demo what texts do that rules make of titles. How to have a language model write them, and
+# what that costs, is told below.
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
 curves = "food_kitchen"  # scenario of the demo's experiments
 seeds = "0,1,2"
-epochs = 0  # at most so many; 0: the book's number
+epochs = 0  # the most epochs to train; 0: the book's number
 
 # %%
 from IPython.display import Markdown, display
@@ -56,8 +56,8 @@ names = DOMAIN_NAMES[scenario]
 # %% [markdown]
 # ## What a language model is asked
 #
-# One item a call. The rules stand in the system message; title and domain come as data, in a JSON string that no title
-# can break out of, whatever it says. The prompt has a version, which is recorded with every answer.
+# One item per call. The rules stand in the system message; title and domain come as data, in a JSON string that no
+# title can break out of, whatever it says. The prompt has a version, which is recorded with every answer.
 
 # %%
 markup.code(enhanced_titles.SYSTEM_PROMPT, width=76)
@@ -68,8 +68,8 @@ sent = enhanced_titles.messages(names[0], example["title"])[1]["content"]
 markup.code(sent, "json")
 
 # %% [markdown]
-# An answer that is no such object is asked for again, then recorded as a failure; the item keeps its plain title. Every
-# answer is kept the moment it arrives, so that a run that was killed does not pay twice.
+# If an answer is not such an object, the item is asked for again, then recorded as a failure; it keeps its plain title.
+# Every answer is kept the moment it arrives, so a run that was killed does not pay twice.
 #
 # ## What such texts look like
 #
@@ -94,7 +94,7 @@ markup.show(
 markup.show(
     llm_emf.enhancement_costs(),
     "Asking DeepSeek-R1 about every title once: what the dry run says, "
-    "at 0.55 and 2.19 USD a million tokens of prompts and of answers.",
+    "at 0.55 and 2.19 USD per million tokens of prompts and of answers.",
     "tab-cost",
 )
 
