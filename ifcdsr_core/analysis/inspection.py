@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ifcdsr_core.analysis.paired import LEVEL, Difference
-from ifcdsr_core.analysis.significance import bootstrap_interval, holm, permutation_p
+from ifcdsr_core.analysis.paired import Difference
+from ifcdsr_core.analysis.significance import bootstrap_interval, holm, permutation_p, ratio_interval
 from ifcdsr_core.batches import Batch
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, choose, require
 from ifcdsr_core.metrics import reciprocal_rank
-from ifcdsr_core.models.base import SequenceModel, last
+from ifcdsr_core.models.base import SequenceModel
 from ifcdsr_core.models.ifcdsr import IFCDSR, XY, X, Y
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.scenario import PAD_ID
@@ -49,14 +49,14 @@ def pictured(source: str) -> str:
 
 
 def examples(ranks: pd.DataFrame, users: int = 1, seed: int = 0) -> pd.DataFrame:
-    """Test cases to look at, drawn by a rule and not chosen: for each domain, so many at each of three places.
+    """Test cases to look at, drawn by a rule and not chosen: ``users`` of each domain at each of three places.
 
     The cases of a domain are ordered by the target's rank among all items. ``ranked first`` draws from those of rank 1
     (from the best, where these are too few), ``in the middle`` from the middle fifth, ``far down`` from the last fifth.
 
     Args:
-        ranks: of a run: ``target_domain`` ('x', 'y') and ``full``, one row a test case.
-        users: cases a domain and place.
+        ranks: of a run: ``target_domain`` ('x', 'y') and ``full``, one row per test case.
+        users: cases per domain and place.
 
     Returns:
         ``place``, ``target_domain``, ``case`` (row number in ``ranks``) and ``rank``, by place, domain and case.
@@ -64,8 +64,7 @@ def examples(ranks: pd.DataFrame, users: int = 1, seed: int = 0) -> pd.DataFrame
     Raises:
         InputError: ``users`` is below 1.
     """
-    if users < 1:
-        raise InputError(f"users is {users}: it must be at least 1")
+    require(users >= 1, "users", users, "at least 1")
     rank, rows = ranks["full"].to_numpy(), []
     for number, place in enumerate(PLACES):
         for domain, code in enumerate("xy"):
@@ -161,7 +160,7 @@ def sharing(table: pd.DataFrame, items: pd.DataFrame, target: np.ndarray, refere
             one, which is then left out itself.
 
     Returns:
-        One row an encoder and attribute: ``reference``, ``encoder``, ``attribute``, ``shown`` (by pictures), ``share``
+        One row per encoder and attribute: ``reference``, ``encoder``, ``attribute``, ``shown`` (by pictures), ``share``
         (of the items read that share it), the ratios ``even`` and ``usual`` with 95 % bootstrap intervals over cases
         ``even_low``, ``even_high``, ``usual_low``, ``usual_high``, and ``p`` of a paired permutation test of ``usual``.
         NaN where no item shares the attribute.
@@ -172,8 +171,7 @@ def sharing(table: pd.DataFrame, items: pd.DataFrame, target: np.ndarray, refere
     missing = [name for name in (*SHOWN, *HIDDEN) if name not in items]
     if missing:
         raise InputError(f"items have no column {missing[0]!r}: only those of the demo have planted attributes")
-    if reference not in ("target", "newest"):
-        raise InputError(f"unknown reference {reference!r}: choose one of target, newest")
+    choose("reference", reference, ("target", "newest"))
     table = table.assign(usual=table.groupby(["encoder", "length", "lag"])["weight"].transform("mean"))
     if reference == "target":
         other = np.asarray(target)[table["case"].to_numpy()]
@@ -208,21 +206,6 @@ def sharing(table: pd.DataFrame, items: pd.DataFrame, target: np.ndarray, refere
     return pd.DataFrame(rows)
 
 
-def ratio_interval(
-    top: np.ndarray, bottom: np.ndarray, level: float = 0.95, samples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of sum(top) / sum(bottom), (cases,) each, resampled together; NaN for 0 / 0."""
-    if not np.any(bottom):
-        return float("nan"), float("nan")
-    both, random = np.column_stack([top, bottom]), np.random.default_rng(seed)
-    sums = np.concatenate(
-        [both[random.integers(len(both), size=(100, len(both)))].sum(axis=1) for _ in range(samples // 100)]
-    )  # (samples, 2)
-    sums = sums[sums[:, 1] > 0]  # a resample may have no case that shares anything
-    low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 # --- scorers ----------------------------------------------------------------------------------------------------------
 
 
@@ -239,25 +222,8 @@ class Part(SequenceModel):
 
     def score(self, batch: Batch, domain: int) -> Tensor:
         """log P(x_i|S) up to a constant, for all items of the target domain, (B, N)."""
-        model = self.model
-        sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
-        matrices = model.item_matrices()
-        unit = [F.normalize(matrix, dim=-1) for matrix in matrices]
-        first, count = model.inputs.item_range(domain)
-        mixed = []
-        for branch, weight in model.score_weights(domain).items():
-            if not any((_role(branch, domain), modality) in self.parts for modality in model.modalities):
-                continue
-            item_seq = sequences[branch]
-            queries = model.queries([last(h, item_seq) for h in model.encode(item_seq, branch, matrices)])
-            start, size = (1, model.inputs.num_items) if branch == XY else (first, count)
-            for modality, q, u, log_mixing in zip(model.modalities, queries, unit, model.log_mixing, strict=True):
-                if (_role(branch, domain), modality) in self.parts:
-                    log_p = (q @ u[start : start + size].T).log_softmax(dim=-1)[
-                        :, first - start : first - start + count
-                    ]
-                    mixed.append(log_p + log_mixing + np.log(weight))
-        return torch.stack(mixed).logsumexp(dim=0)
+        branches = {_role(branch, domain): branch for branch in self.model.branches}
+        return self.model.score(batch, domain, {(branches[role], modality) for role, modality in self.parts})
 
 
 def _role(branch: str, domain: int) -> str:
@@ -295,7 +261,7 @@ def scorer_ranks(model: IFCDSR, cases: Batch, seed: int, protocol: str = "sample
         seed: of the sampled negatives, the run's ``candidate_seed``.
 
     Returns:
-        ``target_domain`` and a column of ranks for each scorer, with the levels (group, scorer), one row a case.
+        ``target_domain`` and a column of ranks for each scorer, with the levels (group, scorer), one row per case.
     """
     columns = {
         (group, label): rank_cases(Part(model, parts), cases, seed)[protocol].to_numpy()
@@ -313,7 +279,7 @@ def scorer_table(ranks: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
         ranks: of ``scorer_ranks``.
 
     Returns:
-        One row a domain and scorer: ``domain`` (its name), ``group``, ``scorer``, ``MRR``, ``low`` and ``high`` (95 %
+        One row per domain and scorer: ``domain`` (its name), ``group``, ``scorer``, ``MRR``, ``low`` and ``high`` (95 %
         bootstrap interval over cases), ``difference`` (scorer minus all, a ``Difference``; None for all) and ``holm``
         (p of its paired permutation test, with Holm's correction for all rows; NaN for all).
     """
@@ -336,17 +302,10 @@ def scorer_table(ranks: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
             }
             if label != ALL:
                 change = value - whole
-                row |= {
-                    "difference": Difference(float(change.mean()), *bootstrap_interval(change)),
-                    "holm": permutation_p(change),
-                }
+                row |= {"difference": Difference.of(change), "holm": permutation_p(change)}
             rows.append(row)
     table = pd.DataFrame(rows)
     return table.assign(holm=holm(table["holm"]))
-
-
-def _chance(p: float) -> str:
-    return "" if p < LEVEL else " (not beyond chance)"
 
 
 @torch.no_grad()
