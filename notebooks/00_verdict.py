@@ -17,17 +17,17 @@
 # # The verdict
 #
 # What the papers claim, claim by claim, and what the runs of this book say of it. No verdict is written by hand: each
-# is made from run files by a stated rule (`ifcdsr_core/book/pages/verdict.py`), with its number beside it.
+# follows from run files by a stated rule (`ifcdsr_core/book/pages/verdict.py`), with its numbers beside it.
 #
-# *Reproduced on the demo* means that the mechanism works where it was planted, and does not where it was not: the idea
-# and this implementation are sound. It does not mean that it works on Amazon's data. *Cannot be checked here* says what
-# it would take. The numbers are MRRs against 999 negatives in percent, differences of them in percentage points; what
-# follows a ± is twice the root of the squared standard errors over seeds and over test cases.
+# *Reproduced on the demo* means that the mechanism works where it was planted, and does not work where it was not: the
+# idea and this implementation are sound. It does not mean that it works on Amazon's data. *Cannot be checked here* says
+# what a check would need. The numbers are MRRs against 999 negatives in percent, differences of them in percentage
+# points. What follows a ± is twice the root of the sum of the squared standard errors over seeds and over test cases.
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # of the demo's runs; or movie_book
 seeds = "0,1,2"
-epochs = 0  # at most so many; 0: the book's number
+epochs = 0  # at most this many; 0: the book's number
 
 # %% tags=["hide-input"]
 import pandas as pd
@@ -80,7 +80,7 @@ verdict.report(judgements)
 # %% [markdown]
 # ## What the papers leave out
 #
-# A model that learns has to beat one that only counts. The papers print no such row. On their own test sets:
+# A model that learns should beat one that only counts. The papers print no such row. On their own test sets:
 
 # %%
 for name, runs in real.items():
@@ -88,7 +88,7 @@ for name, runs in real.items():
     display(Markdown(evidence.baselines_verdict(runs, printed)))
 
 # %% [markdown]
-# Which of the paper's silent choices matter, and how much, is the subject of {doc}`05b_ledger`.
+# Which of the choices that the paper does not state matter, and how much, is the subject of {doc}`05b_ledger`.
 
 # %%
 evidence.origin(

@@ -197,7 +197,8 @@ for name, runs in shipped.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    caption = f"{markup.data_title('c2dsr', name)}: epochs until training stopped, the one whose weights were tested, and minutes."
+    title = markup.data_title("c2dsr", name)
+    caption = f"{title}: epochs until training stopped, the one whose weights were tested, and minutes."
     display(markup.show(evidence.training_course(runs), caption, f"tab-course-{name}"))
 
 # %% [markdown]
@@ -250,7 +251,8 @@ if other:
     display(
         markup.show(
             evidence.training_course(other),
-            f"{markup.data_title('llmcdsr', 'food_kitchen')}: epochs until training stopped, the one tested, and minutes.",
+            f"{markup.data_title('llmcdsr', 'food_kitchen')}: epochs until training stopped, "
+            "the one tested, and minutes.",
             "tab-course-llmcdsr",
         )
     )

@@ -17,14 +17,14 @@
 # # What the protocol does
 #
 # The paper does not say among which candidates it ranks the right item. Two protocols are in use: against 999 random
-# items of the domain (`sampled_999`), and against all of them (`full`). This page takes the very same runs as
+# items of the domain (`sampled_999`), and against all of them (`full`). This page uses the very same runs as
 # {doc}`04_comparison` and changes nothing but that.
 
 # %% tags=["parameters"]
 source = "demo"  # of the runs beside those on the paper's data
 scenarios = "food_kitchen,movie_book"  # one or both
 seeds = "0,1,2"
-epochs = 0  # at most so many; 0: the book's number
+epochs = 0  # at most this many; 0: the book's number
 
 # %%
 from IPython.display import Markdown, display
@@ -53,14 +53,15 @@ for name, runs in shipped.items():
     display(
         markup.show(
             both,
-            f"{markup.data_title('c2dsr', name)}: test MRR in percent and the place of each model under both protocols.",
+            f"{markup.data_title('c2dsr', name)}: test MRR in percent "
+            "and the place of each model under both protocols.",
             f"tab-protocols-c2dsr-{name}",
         )
     )
     display(Markdown(protocol.protocol_verdict(both)))
 
 # %% [markdown]
-# Whether the places are more than luck, for the ranking among all items too:
+# Are the places more than luck? The same runs, ranked among all items:
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
@@ -69,10 +70,9 @@ for name, runs in shipped.items():
 # %% [markdown]
 # ### From ten candidates to all
 #
-# From the rank among all items follows what a case's reciprocal rank would be on average over all draws of so many
-# negatives, without drawing any (the number of better items in a draw is hypergeometric). So the whole way from one
-# protocol to the other can be seen. Curves that cross are models that a different number of negatives would put in
-# another order.
+# The rank among all items determines the mean reciprocal rank of a case over all draws of a number of negatives,
+# without drawing any (the number of better items in a draw is hypergeometric). So the whole way from one protocol to
+# the other can be seen. Where two curves cross, a different number of negatives puts the two models in another order.
 
 # %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives, from ten candidates to all items of the domain, on the paper's test sets, as a multiple of the geometric mean of the models. The dotted line marks 999.", "name": "fig-candidates-c2dsr"}}
 values = {
@@ -86,8 +86,8 @@ figures.save_figure(protocol.candidates(values), "04b_candidates_c2dsr")
 # %% [markdown]
 # ## The demo
 #
-# Its domains have some thousand items, so that 999 negatives are most of them: the two protocols are close to one
-# another, and a reader of the demo's numbers should not take them for those of a catalogue of tens of thousands.
+# Its domains have some thousand items, so 999 negatives are a large part of them. The two protocols are close to each
+# other, and the demo's numbers should not be taken for those of a catalogue of tens of thousands of items.
 
 # %%
 results = {}

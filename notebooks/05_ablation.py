@@ -26,17 +26,21 @@ source = "demo"  # of the ablation; it needs pictures
 scenarios = "food_kitchen,movie_book"  # of the ablation: one or both
 curves = "food_kitchen"  # of the control curves, on the demo: one or both
 seeds = "0,1,2"
-epochs = 0  # at most so many; 0: the book's number
+epochs = 0  # at most this many; 0: the book's number
 
 # %%
 import pandas as pd
+import torch
 from IPython.display import Markdown, display
+from torch.nn.functional import normalize
 
 from ifcdsr_core.analysis import paired, paper
 from ifcdsr_core.book import evidence, figures, markup, parameters
 from ifcdsr_core.book.pages import ablation
 from ifcdsr_core.metrics import PROTOCOLS
+from ifcdsr_core.models.base import last
 from ifcdsr_core.runs import lists, store, sweep
+from ifcdsr_core.runs.run import assemble, build_model
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 names = parameters.parse_scenarios(scenarios)
@@ -47,10 +51,46 @@ changes = {"epochs": epochs} if epochs else {}
 # %% [markdown]
 # ## In the paper
 #
-# The paper reports one number a column, for one domain, without repeats.
+# The paper reports one number per column, for one domain, without repeats.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(paper.PAPER_TABLE4, "Printed in the paper (its Table 4): ablation, MRR in percent.", "tab-paper-4")
+
+# %% [markdown]
+# ## What is mixed
+#
+# All three columns score items by the mixture {eq}`eq-mixture`; the first two leave some of its six parts out. Here the
+# whole mixture is computed by hand, for one test case with a target in X. The model is untrained: the equation holds
+# for any weights. Its six encoders read the histories; their last states $h$ and the item vectors $E$ are scaled to
+# unit length:
+
+# %%
+config = lists.ablation(names[0], seed_list, source, **changes)["+ multiple attention"][0]
+_, inputs, cases, _ = assemble(config)
+torch.manual_seed(0)
+model = build_model(config, inputs).eval()
+case = cases["test"][cases["test"].target_domain == 0][:1]
+histories = {"x": case.item_seq_x, "y": case.item_seq_y, "xy": case.item_seq}
+with torch.no_grad():
+    matrices = model.item_matrices()
+    E_id, E_image = (normalize(matrix[1:], dim=-1) for matrix in matrices)  # (V, D); row 0 is padding
+    states = {s: [normalize(last(h, seq)) for h in model.encode(seq, s, matrices)] for s, seq in histories.items()}
+    scored = model.score(case, 0)  # log P, (1, V of X)
+
+# %% [markdown]
+# Six softmaxes of cosines follow: those of $S^X$ and $S^Y$ over the items of X, those of $S^{X+Y}$ over all items. They
+# are mixed with $\alpha$ over the modalities, and then, for the items of X, with $\lambda_1$ and $\lambda_2$ over the
+# histories:
+
+# %%
+option, n = model.config, inputs.num_items_x
+size = {"x": n, "y": n, "xy": inputs.num_items}
+P_id = {s: (h @ E_id[: size[s]].T / option.temperature).softmax(dim=-1) for s, (h, _) in states.items()}
+P_image = {s: (h @ E_image[: size[s]].T / option.temperature).softmax(dim=-1) for s, (_, h) in states.items()}
+P = {s: (option.alpha * P_id[s] + (1 - option.alpha) * P_image[s])[:, :n] for s in histories}
+by_hand = P["x"] + option.lambda_1 * P["y"] + option.lambda_2 * P["xy"]
+print("equal:", torch.allclose(by_hand, scored.exp(), atol=0))
+pd.DataFrame({"by hand": by_hand[0], "model.score": scored[0].exp()}, index=range(1, n + 1)).rename_axis("item").head(3)
 
 # %% [markdown]
 # ## Here
@@ -78,8 +118,8 @@ figures.save_figure(ablation.steps(values), "05_ablation")
 # %% [markdown]
 # Each step is compared with the one before it, seed by seed and case by case. Two things make such a difference
 # uncertain: another seed would train another model, and other test cases would be easier or harder. *Noise* is twice
-# the root of the sum of both squared standard errors; a smaller difference is called within noise.
-# Where there is no difference at all, about one comparison in twenty still looks like one.
+# the root of the sum of both squared standard errors; a smaller difference is called within noise. Where there is no
+# difference at all, about one comparison in twenty still looks like one.
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
@@ -87,7 +127,8 @@ for name, runs in results.items():
     display(
         markup.show(
             steps,
-            f"{markup.data_title(source, name)}: what each step adds to the MRR against 999 negatives, in percentage points.",
+            f"{markup.data_title(source, name)}: what each step adds "
+            "to the MRR against 999 negatives, in percentage points.",
             f"tab-steps-{name}",
         )
     )
@@ -95,8 +136,9 @@ for name, runs in results.items():
 # %% [markdown]
 # ## On the paper's data
 #
-# There are no pictures of these items, so that the column with images alone cannot be had; what separate attention
-# brings without them can. Trained as in {doc}`04_comparison`: on the validation file, tested on the paper's test set.
+# There are no pictures of these items, so the columns with images are not available; what separate attention brings
+# without them can be measured. Trained as in {doc}`04_comparison`: on the validation file, tested on the paper's test
+# set.
 
 # %% mystnb={"markdown_format": "myst"}
 for name in names:
@@ -116,18 +158,18 @@ for name in names:
 # %% [markdown]
 # ## Is the gain owed to pictures?
 #
-# That a score rises when images are added is no proof that the images did it: the model has also become larger, and has
-# a second opinion of every item. The demo can tell, in two ways.
+# If a score rises when images are added, that does not prove that the images did it: the model has also become larger,
+# and has a second opinion of every item. The demo can tell, in two ways.
 #
 # - *The dial.* `visual_signal` sets how much of behaviour pictures explain. At 1 users choose by colour and pattern:
 #   image fusion should help. At 0 behaviour does not depend on anything a picture shows, while pictures and model stay
 #   the same: image fusion must not help.
-# - *The placebo.* Each item gets the picture of another item of its domain, drawn at random. The model is as large, the
-#   vectors are as many and as different, but they say nothing about their item. What is gained all the same is not owed
-#   to pictures, but to a second opinion of every item.
+# - *The placebo.* Each item gets the picture of another item of its domain, drawn at random. The model is as large, and
+#   the vectors are as many and as different, but they say nothing about their item. What is gained all the same is not
+#   owed to pictures, but to a second opinion of every item.
 #
-# An implementation in which an item's own picture beats that of another item at 0, or does not at 1, is broken: these
-# curves test the software as much as they are a result.
+# If an item's own picture beats that of another item at 0, or does not at 1, the implementation is broken: these curves
+# test the software as much as they are a result.
 
 # %%
 visual = {
@@ -157,11 +199,11 @@ for name, gains in visual_gains.items():
 # reasons: because it *keeps the domains apart*, so that a domain with more behaviour does not drown the other; or
 # because it *carries over* what one domain says about the other. The dial `cross_domain_signal` tells them apart. At 0
 # a user's taste in Y is drawn anew and has nothing to do with that in X: there is nothing to carry over, and what is
-# gained over the merged sequence alone is owed to keeping apart. The second curve compares with an encoder for each
-# domain alone (λ1 = λ2 = 0): what the other domain and the merged sequence add to it.
+# gained over the merged sequence alone is owed to keeping the domains apart. The second curve compares with an encoder
+# for each domain alone (λ1 = λ2 = 0): what the other domain and the merged sequence add to it.
 #
-# Strictly, then, a gain over the merged sequence at 0 is no sign of a broken implementation; a gain that does not grow
-# with the dial would be a sign that nothing is carried over.
+# So a gain over the merged sequence at 0 is not a sign of a broken implementation; a gain that does not grow with the
+# dial would be a sign that nothing is carried over.
 
 # %%
 crossing = {

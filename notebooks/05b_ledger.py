@@ -16,21 +16,21 @@
 # %% [markdown]
 # # The ledger of gaps
 #
-# Rebuilding a model from a short paper takes decisions that the paper leaves open. This page keeps account of them: for
-# each gap, what the papers say, what else it could mean, what is done here, and the measured price of choosing
+# Whoever rebuilds a model from a short paper has to decide what the paper leaves open. This page lists these decisions:
+# for each gap, what the papers say, what else it could mean, what is done here, and the measured price of choosing
 # otherwise. An *effect* is the MRR against 999 negatives under the other reading minus that under ours, in percentage
-# points, for the same seeds and the same test cases. In brackets: what seeds and test cases leave open, twice the root
-# of both squared standard errors; where only one seed was run, what test cases leave open. Where zero lies within the
-# brackets, the choice cannot be told from noise.
+# points, for the same seeds and the same test cases. The brackets hold the effect plus and minus twice the root of the
+# sum of the squared standard errors over seeds and over test cases; where only one seed was run, over test cases alone.
+# Where zero lies within the brackets, the effect cannot be told from noise.
 #
-# Most effects are measured on the demo. Some are measured on the paper's own data as well, where it has no pictures and
-# a training set that is not the paper's (see {doc}`04_comparison`). Numbers of the demo say what matters to *this model
-# on data of its kind*; how much they would be on Amazon's is another question.
+# Most effects are measured on the demo. Some are measured on the paper's own data as well, without pictures and with a
+# training set that is not the paper's (see {doc}`04_comparison`). Numbers of the demo say what matters to *this model
+# on data of its kind*; how large the effects would be on Amazon's data is another question.
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
 seeds = "0,1,2"  # of the runs on the demo
-epochs = 0  # at most so many; 0: the book's number
+epochs = 0  # at most this many; 0: the book's number
 
 # %%
 import pandas as pd
@@ -61,9 +61,8 @@ effects = pd.concat(parts, ignore_index=True)
 # %% mystnb={"markdown_format": "myst"}
 markup.show(
     ledger.summary(effects),
-    "The gaps, and the reading of each that changes the MRR "
-    "most, in points, with what seeds and cases leave open; of "
-    "those beyond noise, if there are any.",
+    "The gaps, and for each the reading with the largest effect on the MRR, "
+    "in points, with its interval; of those beyond noise, if there are any.",
     "tab-ledger",
 )
 

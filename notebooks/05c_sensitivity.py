@@ -16,10 +16,10 @@
 # %% [markdown]
 # # Sensitivity
 #
-# The paper gives one value for each hyperparameter, and two grids. How much hangs on them? Each curve changes one
+# The paper gives one value for each hyperparameter, and two grids. How much depends on them? Each curve changes one
 # hyperparameter and leaves the others at this book's values for the demo. The paper's value is marked where it gives
-# one. A flat curve is good news: whoever builds on this model need not tune it. A curve that rises to one end says that
-# the range tried was too narrow.
+# one. A flat curve is good news: whoever builds on this model need not tune it. A curve that rises towards one end says
+# that the range tried was too narrow.
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
@@ -47,13 +47,13 @@ figures.save_figure(
 )
 
 # %% [markdown]
-# The learning rate stands apart: the demo has a hundredth of the paper's training steps, so that its learning rates are
-# ten times the paper's, and the marked values are not its. At `α = 0` the model ranks by pictures alone, at `α = 1` by
-# IDs alone although the image encoders are still trained; at `λ1 = 0` the source domain's branch has no vote, at
-# `λ2 = 0` the merged sequence has none.
+# The learning rate is a special case: the demo has a hundredth of the paper's training steps, so its learning rates are
+# ten times the paper's, and no value is marked. At `α = 0` the model ranks by pictures alone, at `α = 1` by IDs alone
+# although the image encoders are still there; at `λ1 = 0` the source domain's branch has no vote, at `λ2 = 0` the
+# merged sequence has none.
 #
 # The next table names the best value that was tried. It is chosen by the very test cases that it is then measured on: a
-# bound on what tuning could bring, and no result.
+# bound on what tuning could bring, not a result.
 
 # %% mystnb={"markdown_format": "myst"}
 used = sensitivity.used_values(lists.readings(scenario, [0])[lists.OURS][0])
