@@ -47,6 +47,8 @@ def make_toy_checkout(root: Path) -> Path:
     for name in ("introduction", "reproduce", "add_your_own_model", "references"):
         (root / "jupyter_book" / f"{name}.md").write_text(f"# {name.title()}\n\n$$P = \\alpha P_1$$\n")
     (root / "jupyter_book" / "references.bib").write_text("")
+    # an optional part of jsonschema that takes seconds to start; nothing here needs it
+    (root / "rfc3987_syntax.py").write_text("raise ImportError\n")
     (root / "notebooks").mkdir()
     for stem in {page.notebook for page in PAGES}:
         nbformat.write(toy_notebook(stem), root / "notebooks" / f"{stem}.ipynb")

@@ -1,4 +1,4 @@
-"""The book, made of toy notebooks: what is executed again, what stops it, and that it opens offline."""
+"""The book, built from toy notebooks: what is executed again, what stops it, and that it opens offline."""
 
 from __future__ import annotations
 
@@ -11,17 +11,32 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from conftest import make_toy_checkout, run_in
 
 from ifcdsr_core.book import build
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
 
-STEMS = [page.output for page in build.PAGES]
+slow = pytest.mark.slow
+STEMS = ["03_train_food_kitchen", "03_train_movie_book", "04_comparison"]  # the pages of the toy book
+MAKE = f"""
+from ifcdsr_core.book import build
+build.PAGES = [page for page in build.PAGES if page.output in {STEMS}]
+raise SystemExit(build.main(["--jobs", "2"]))
+"""
 
 
 def make(root: Path) -> subprocess.CompletedProcess:
-    return run_in(root, [sys.executable, "-m", "ifcdsr_core.book", "--jobs", "2"])
+    return run_in(root, [sys.executable, "-c", MAKE])
+
+
+def keep_pages(toc: Path) -> None:
+    """Leave the notebooks of the toy book alone in a table of contents."""
+    contents = yaml.safe_load(toc.read_text())
+    pages = [entry["file"] for entry in contents["chapters"]]
+    kept = [{"file": page} for page in pages if page.startswith("jupyter_book/") or Path(page).name in STEMS]
+    toc.write_text(yaml.safe_dump({**contents, "chapters": kept}))
 
 
 def edit_last_cell(root: Path, name: str, source: str) -> None:
@@ -39,6 +54,7 @@ def snapshot(folder: Path) -> dict[str, int]:
 def built(tmp_path_factory) -> tuple[Path, str]:
     """A toy checkout with its book, and what making it said. Tests leave the book as it was."""
     root = make_toy_checkout(tmp_path_factory.mktemp("book") / "toy checkout")
+    keep_pages(root / "jupyter_book" / "_toc.yml")
     done = make(root)
     assert done.returncode == 0, done.stdout + done.stderr
     return root, done.stdout
@@ -46,10 +62,25 @@ def built(tmp_path_factory) -> tuple[Path, str]:
 
 @pytest.fixture
 def checkout(built, tmp_path) -> Path:
-    """A copy of the built toy checkout, to be spoilt."""
+    """A copy of the built toy checkout, for tests that change it."""
     return Path(shutil.copytree(built[0], tmp_path / "toy checkout"))
 
 
+def test_every_page_has_a_notebook_and_a_place_in_the_table_of_contents(monkeypatch):
+    monkeypatch.setattr(build, "TOC", ROOT / "jupyter_book" / "_toc.yml")
+    pages = [f"notebooks/{page.output}" for page in build.PAGES]
+    assert [name for name in build.toc_files() if name.startswith("notebooks/")] == pages
+    assert all((build.NOTEBOOKS / f"{page.notebook}.ipynb").is_file() for page in build.PAGES)
+
+
+def test_another_folder_is_not_overwritten(tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    command = [sys.executable, "-m", "ifcdsr_core.book.build", "--output", str(tmp_path)]
+    done = run_in(ROOT, command)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {tmp_path} is not a book")
+
+
+@slow
 def test_book_is_complete(built):
     root, said = built
     html = root / "_build" / "html"
@@ -60,6 +91,7 @@ def test_book_is_complete(built):
     assert f"{(html / 'index.html').as_uri()}" in said
 
 
+@slow
 def test_second_call_does_nothing(built):
     root, _ = built
     before = snapshot(root / "_build" / "html")
@@ -71,6 +103,7 @@ def test_second_call_does_nothing(built):
     assert snapshot(root / "_build" / "html") == before
 
 
+@slow
 def test_failing_notebook_leaves_the_book(checkout):
     """Only the changed notebook runs; it, its cell and its last lines are named; the earlier book stays."""
     edit_last_cell(checkout, "04_comparison", "raise KeyError('no such run')")
@@ -83,6 +116,7 @@ def test_failing_notebook_leaves_the_book(checkout):
     assert snapshot(checkout / "_build" / "html") == before
 
 
+@slow
 def test_warning_stops_the_book_every_time(checkout):
     with (checkout / "jupyter_book" / "reproduce.md").open("a") as page:
         page.write("\n{ref}`nowhere`\n")
@@ -94,6 +128,7 @@ def test_warning_stops_the_book_every_time(checkout):
     assert snapshot(checkout / "_build" / "html") == before
 
 
+@slow
 def test_key_follows_everything_a_page_is_made_of(checkout, monkeypatch):
     monkeypatch.setattr(build, "ROOT", checkout)
     monkeypatch.setattr(build, "NOTEBOOKS", checkout / "notebooks")
@@ -115,8 +150,9 @@ def test_key_follows_everything_a_page_is_made_of(checkout, monkeypatch):
         build.page_key(food)
 
 
+@slow
 def test_missing_page_and_remote_asset_stop_the_book(built, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "TOC", ROOT / "jupyter_book" / "_toc.yml")
+    monkeypatch.setattr(build, "TOC", built[0] / "jupyter_book" / "_toc.yml")
     html = shutil.copytree(built[0] / "_build" / "html", tmp_path / "html")
     build.check(html)
     page = html / "notebooks" / "04_comparison.html"
@@ -146,6 +182,7 @@ def test_remote_urls(tmp_path, html, loads):
     assert build.remote_urls(tmp_path / "page.html") == loads
 
 
+@slow
 def test_formulas_are_set_without_a_network(built, tmp_path):
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     if browser is None:

@@ -17,13 +17,14 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from ifcdsr_core.book.papermill_engine import complete, default_name, summary_text
 
+slow = pytest.mark.slow
 COMMAND = "cd notebooks && papermill 03_train.ipynb -p scenario movie_book"
 OUTPUT = Path("notebooks/output/03_train-scenario=movie_book.ipynb")
 SUMMARY = "MRR 1.23 % on movie_book after 3 epochs"
 
 
 def in_terminal(root: Path, command: str) -> subprocess.CompletedProcess:
-    """Run in a pseudo-terminal; stdout holds all that a user sees."""
+    """Run in a pseudo-terminal; stdout is all that a user sees."""
     pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
     ours, theirs = pty.openpty()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -40,7 +41,7 @@ def in_terminal(root: Path, command: str) -> subprocess.CompletedProcess:
     try:
         while chunk := os.read(ours, 65536):
             seen += chunk
-    except OSError:  # how Linux says that the other side is closed
+    except OSError:  # on Linux: the other side is closed
         pass
     os.close(ours)
     return subprocess.CompletedProcess(command, process.wait(), seen.decode(), "")
@@ -58,25 +59,28 @@ def assert_done(root: Path, seen: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def source_stays_as_it_is(toy_checkout):
+def source_is_unchanged(toy_checkout):
     source = toy_checkout / "notebooks" / "03_train.ipynb"
     before = source.read_bytes()
     yield
     assert source.read_bytes() == before
 
 
+@slow
 def test_in_a_terminal(toy_checkout):
     done = in_terminal(toy_checkout, COMMAND)
     assert done.returncode == 0, done.stdout
     assert_done(toy_checkout, done.stdout)
 
 
+@slow
 def test_with_a_pipe_on_stdin(toy_checkout):
     done = shell(toy_checkout, COMMAND.replace("papermill", ": | papermill"))
     assert done.returncode == 0, done.stderr
     assert_done(toy_checkout, done.stderr)
 
 
+@slow
 def test_with_output_redirected(toy_checkout):
     done = shell(toy_checkout, f"{COMMAND} > ../out.txt 2> ../err.txt")
     assert done.returncode == 0
@@ -84,6 +88,7 @@ def test_with_output_redirected(toy_checkout):
     assert_done(toy_checkout, (toy_checkout / "err.txt").read_text())
 
 
+@slow
 def test_unknown_parameter(toy_checkout):
     done = shell(toy_checkout, "papermill notebooks/03_train.ipynb -p scenaro movie_book")
     assert done.returncode == 1
@@ -94,6 +99,7 @@ def test_unknown_parameter(toy_checkout):
     assert not list(toy_checkout.glob("notebooks/output/*"))
 
 
+@slow
 def test_input_error_in_a_cell(toy_checkout):
     done = shell(toy_checkout, "papermill notebooks/03_train.ipynb -p scenario unknown")
     assert done.returncode == 1
@@ -103,18 +109,21 @@ def test_input_error_in_a_cell(toy_checkout):
     assert "An Exception was encountered" in marked
 
 
+@slow
 def test_other_errors_keep_their_traceback(toy_checkout):
     done = shell(toy_checkout, "papermill notebooks/03_train.ipynb -p scenario zero")
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "ZeroDivisionError: division by zero" in done.stderr
 
 
+@slow
 def test_explicit_output_path(toy_checkout):
     done = shell(toy_checkout, "papermill notebooks/03_train.ipynb mine.ipynb -p scenario movie_book")
     assert done.returncode == 0, done.stderr
     assert (toy_checkout / "mine.ipynb").is_file() and not (toy_checkout / "notebooks/output").exists()
 
 
+@slow
 def test_other_notebooks_are_left_alone(toy_checkout):
     other = toy_checkout / "other.ipynb"
     other.write_bytes((toy_checkout / "notebooks/03_train.ipynb").read_bytes())
@@ -124,12 +133,14 @@ def test_other_notebooks_are_left_alone(toy_checkout):
     assert done.returncode == 1 and "Traceback" in done.stderr and "output notebook:" not in done.stderr
 
 
+@slow
 def test_notebook_from_stdin_is_left_alone(toy_checkout):
     done = shell(toy_checkout, "cat notebooks/03_train.ipynb | papermill - - --prepare-only -p epochs 7")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["metadata"]["papermill"]["parameters"] == {"epochs": 7}
 
 
+@slow
 def test_help_and_version_are_left_alone(toy_checkout):
     done = shell(toy_checkout, "cd notebooks && papermill --help-notebook 03_train.ipynb && papermill --version")
     assert done.returncode == 0, done.stderr
@@ -137,6 +148,7 @@ def test_help_and_version_are_left_alone(toy_checkout):
     assert not (toy_checkout / "notebooks/output").exists()
 
 
+@slow
 def test_kernel_is_the_environments_own(toy_checkout):
     """A user's kernel named python3, even one put first in the search path, does not run our notebooks."""
     spec = toy_checkout / "jupyter" / "kernels" / "python3" / "kernel.json"
@@ -152,6 +164,7 @@ def test_complete_leaves_alone(args):
     assert complete(click.Context(papermill.cli.papermill), args) == args
 
 
+@slow
 def test_complete_reports_nonsense_as_papermill_does(toy_checkout):
     done = shell(toy_checkout, "papermill notebooks/03_train.ipynb --nonsense")
     assert done.returncode == 2 and done.stderr.startswith("Usage: papermill [OPTIONS] NOTEBOOK_PATH")

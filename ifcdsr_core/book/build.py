@@ -1,13 +1,13 @@
-"""The book: notebooks executed where something changed, then built, checked and put in its place.
+"""The book: changed notebooks are executed; then it is built, checked and put in its place.
 
-    python -m ifcdsr_core.book [--output _build/html] [--jobs N]
+    python -m ifcdsr_core.book.build [--output _build/html] [--jobs N]
 
-    _build/running/   executed notebooks on their way; a failed one stays there, its error marked
+    _build/running/   notebooks being executed; a failed one stays there, its error marked
     _build/stage/     what Jupyter Book builds: _config.yml, jupyter_book/, and notebooks/ with the executed copies
     _build/html/      the book, replaced only by a complete new one
 
 A page is executed again when its notebook's cells, its parameters, the package, the pinned versions or the shipped
-results changed. (Jupyter Book's own execution cache does not notice a changed package.)
+results have changed. (Jupyter Book's own execution cache does not notice a changed package.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import ROOT, new_folder, results_dir
+from ifcdsr_core.paths import ROOT, file_hash, new_folder, results_dir
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +65,9 @@ MATHJAX = "tex-svg-full.js"  # one file that needs no other, so it works from th
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Make the book and say where it is; 1 and one clear error if it can't be made."""
+    """Make the book and say where it is, or print one clear error and return 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m ifcdsr_core.book", description="Execute the notebooks that changed and build the book."
+        prog="python -m ifcdsr_core.book.build", description="Execute the notebooks that changed and build the book."
     )
     parser.add_argument("--output", type=Path, default=BUILD / "html", help="folder of the finished book (_build/html)")
     parser.add_argument("--jobs", type=int, default=1, help="notebooks executed at the same time (1)")
@@ -84,11 +84,11 @@ def make_book(output: Path, jobs: int = 1) -> None:
     """Execute what changed, build the book and put it at ``output``; an earlier book stays until the new one is whole.
 
     Raises:
-        InputError: ``output`` is a folder of something else; a notebook failed, Jupyter Book warned, a page is missing,
-            or one loads something from the network.
+        InputError: ``output`` is a folder with other content; a notebook failed, Jupyter Book warned, a page is
+            missing, or one loads something from the network.
     """
     if output.is_dir() and any(output.iterdir()) and not (output / ".stage").is_file():
-        raise InputError(f"{output} holds something else than a book: name an empty or a new folder")
+        raise InputError(f"{output} is not a book and not empty: name an empty or a new folder")
     execute_pages(jobs)
     stage_prose()
     state = digest(STAGE)
@@ -126,7 +126,7 @@ def execute_pages(jobs: int) -> None:
             page = running[future]
             try:
                 _say(f"{page.output}: {future.result():.0f} s")
-            except Exception as error:  # whatever a notebook or its kernel died of
+            except Exception as error:  # whatever a notebook or its kernel failed with
                 pool.shutdown(cancel_futures=True)
                 raise InputError(_failure(page, error)) from error
             _key_file(page).write_text(keys[page], encoding="utf-8")
@@ -162,10 +162,10 @@ def execute(page: Page) -> float:
 
 
 def page_key(page: Page) -> str:
-    """SHA-256 of all that a page is made from.
+    """SHA-256 of everything that a page is made from.
 
     Raises:
-        InputError: the notebook is missing or is none.
+        InputError: the notebook is missing or cannot be read.
     """
     path = NOTEBOOKS / f"{page.notebook}.ipynb"
     try:
@@ -175,23 +175,17 @@ def page_key(page: Page) -> str:
         ]
     except (OSError, ValueError, LookupError) as error:
         raise InputError(f"{path} can't be read as a notebook ({type(error).__name__})") from error
-    inputs = [
-        cells,
-        page.parameters,
-        digest(ROOT / "ifcdsr_core"),
-        _read(ROOT / "requirements.lock"),
-        digest(results_dir()),
-    ]
+    package, lock = digest(ROOT / "ifcdsr_core"), _read(ROOT / "requirements.lock")
+    inputs = [cells, page.parameters, package, lock, digest(results_dir())]
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the names and contents of all files below ``folder``, compiled and built ones aside."""
+    """SHA-256 of the names and contents of all files below ``folder``, except compiled and built ones."""
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not {"__pycache__", "_build"} & set(path.relative_to(folder).parts):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+            total.update(f"{path.relative_to(folder).as_posix()}\0{file_hash(path)}\n".encode())
     return total.hexdigest()
 
 
@@ -245,21 +239,10 @@ def build() -> Path:
         InputError: Jupyter Book warned or failed.
     """
     shutil.rmtree(STAGE / "_build", ignore_errors=True)
-    command = [
-        sys.executable,
-        "-c",
-        "from jupyter_book.cli.main import main; main()",
-        "build",
-        str(STAGE),
-        "--toc",
-        str(TOC),
-        "-W",
-        "-n",
-        "--keep-going",
-    ]
-    done = subprocess.run(
-        command, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    options = ["--toc", str(TOC), "-W", "-n", "--keep-going"]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run([*jupyter_book, "build", str(STAGE), *options], text=True, **pipes)
     if done.returncode:
         log = BUILD / "jupyter-book.log"
         log.write_text(done.stdout, encoding="utf-8")
@@ -299,7 +282,7 @@ def toc_files() -> list[str]:
 
 
 def remote_urls(path: Path) -> list[str]:
-    """URLs that a browser would fetch from the network on showing an HTML or CSS file; links to follow are none."""
+    """URLs that a browser fetches from the network to show an HTML or CSS file; mere links do not count."""
     if path.suffix == ".css":
         return _urls_in_css(path.read_text(encoding="utf-8"))
     if path.suffix != ".html":
