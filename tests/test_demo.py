@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,12 +12,16 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.sources.demo import world
 
 
-@pytest.fixture
-def build(tmp_path, monkeypatch):
-    monkeypatch.setattr(world, "_draw_pictures", lambda *a: None)  # drawn in test_pictures; behaviour does not see them
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """``build(scenario, **dials)``: every world is built once."""
+    folder = tmp_path_factory.mktemp("demo")
 
+    @cache
     def make(scenario="food_kitchen", **changes):
-        return world.build(scenario, tmp_path, **{**world.OPTIONS, **changes})
+        with pytest.MonkeyPatch.context() as patch:  # pictures are drawn in test_pictures; behaviour ignores them
+            patch.setattr(world, "_draw_pictures", lambda *_: None)
+            return world.build(scenario, folder, **world.OPTIONS | changes)
 
     return make
 
@@ -31,6 +37,7 @@ def agreement(scenario, attribute, across):
     return np.concatenate(same).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", world.SCENARIOS)
 def test_the_world_has_the_promised_shape(build, name):
     scenario = build(name)
@@ -47,7 +54,8 @@ def test_the_world_has_the_promised_shape(build, name):
     assert abs(len(ends["valid"]) - len(ends["test"])) <= 1
 
 
-def test_no_item_is_taken_before_it_is_out(build):
+@pytest.mark.slow
+def test_no_item_is_bought_before_it_is_out(build):
     scenario = build()
     released = scenario.items["released"].to_numpy()
     assert all(
@@ -56,23 +64,29 @@ def test_no_item_is_taken_before_it_is_out(build):
     )
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_world_and_another_gives_another(build):
-    assert build().fingerprint == build().fingerprint != build(seed=1).fingerprint
+    assert build().fingerprint == build.__wrapped__().fingerprint != build(seed=1).fingerprint
 
 
+@pytest.mark.slow
 def test_pictures_explain_behaviour_only_if_the_dial_says_so(build):
     for attribute, chance in (("colour", 0.1), ("pattern", 1 / 6)):
         for across in (False, True):
-            assert agreement(build(visual_signal=1.0), attribute, across) > 2 * chance
+            assert agreement(build(), attribute, across) > 2 * chance
             assert abs(agreement(build(visual_signal=0.0), attribute, across) - chance) < 0.012
 
 
+@pytest.mark.slow
 def test_titles_explain_behaviour_only_if_the_dial_says_so(build):
-    theme = [
-        agreement(build(visual_signal=0.0, text_signal=signal), "theme", across=False) for signal in (0.0, 0.375, 1.0)
+    worlds = [
+        build(visual_signal=0.0, text_signal=0.0),
+        build(visual_signal=0.0),
+        build(visual_signal=0.0, text_signal=1.0),
     ]
+    theme = [agreement(scenario, "theme", across=False) for scenario in worlds]
     assert abs(theme[0] - 1 / 12) < 0.012 and theme[0] + 0.02 < theme[1] < theme[2] - 0.2
-    assert abs(agreement(build(visual_signal=0.0, text_signal=1.0), "colour", across=False) - 0.1) < 0.012
+    assert abs(agreement(worlds[2], "colour", across=False) - 0.1) < 0.012
     scenario = build()
     assert all(
         theme in title and kind in title
@@ -82,6 +96,7 @@ def test_titles_explain_behaviour_only_if_the_dial_says_so(build):
     )
 
 
+@pytest.mark.slow
 def test_makers_are_named_by_titles_and_preferred_as_the_dial_says_and_change_nothing_else(build):
     plain, made, off = build(), build(makers=24, text_signal=1.0, visual_signal=0.0), build(makers=24, text_signal=0.0)
     assert all(
@@ -96,19 +111,22 @@ def test_makers_are_named_by_titles_and_preferred_as_the_dial_says_and_change_no
         build(makers=25)
 
 
+@pytest.mark.slow
 def test_taste_carries_across_domains_only_if_the_dial_says_so(build):
-    carried, apart = build(cross_domain_signal=1.0), build(cross_domain_signal=0.0)
+    carried, apart = build(), build(cross_domain_signal=0.0)
     for attribute, chance in (("colour", 0.1), ("theme", 1 / 12)):
         assert agreement(carried, attribute, across=True) > chance + 0.015
         assert abs(agreement(apart, attribute, across=True) - chance) < 0.012
         assert agreement(apart, attribute, across=False) > chance + 0.015  # within a domain taste remains
 
 
+@pytest.mark.slow
 def test_the_dials_change_behaviour_but_not_the_catalogue(build):
-    one, other = build(visual_signal=1.0), build(visual_signal=0.0)
+    one, other = build(), build(visual_signal=0.0)
     assert one.items.equals(other.items) and one.fingerprint != other.fingerprint
 
 
+@pytest.mark.slow
 def test_lost_pictures_change_nothing_else(build):
     whole, part = build(), build(missing_pictures=0.4)
     assert part.items.drop(columns="image").equals(whole.items.drop(columns="image"))

@@ -39,6 +39,7 @@ def test_size(size):
     assert picture.size == (size, size) and picture.mode == "RGB"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domain_name", KINDS)
 def test_looks_that_differ_in_one_attribute_differ_visibly(domain_name):
     """The same seed places both alike, so what differs is the attribute alone."""
@@ -90,6 +91,7 @@ def test_preprocess_is_what_training_saw(shipped):
     assert preprocess(draw(look, np.random.default_rng(5), 100)).shape == (3, 64, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unseen", [False, True], ids=["new pictures", "combinations never trained on"])
 def test_zero_shot_accuracy_of_the_shipped_weights(shipped, unseen):
     model, _, tokenizer = shipped
@@ -115,6 +117,7 @@ def test_one_colour_of_every_kind_is_held_out():
         assert len(set(absent)) == len({kind for kind, _ in absent}) == len(kinds)
 
 
+@pytest.mark.slow
 def test_training_is_deterministic_and_the_loss_falls():
     state = torch.random.get_rng_state()
     runs = []

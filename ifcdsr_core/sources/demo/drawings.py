@@ -270,9 +270,9 @@ def _ellipse(x: float, y: float, rx: float, ry: float, start: float = 0, end: fl
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
 
 
-def _ring(x: float, y: float, rx: float, ry: float, width: float, start: float = 0, end: float = 360) -> np.ndarray:
-    inner = _ellipse(x, y, rx - width, ry - width, start, end)[::-1]
-    return np.concatenate([_ellipse(x, y, rx, ry, start, end), inner])
+def _ring(x: float, y: float, rx: float, ry: float, width: float, *arc: float) -> np.ndarray:
+    """A ring, or the arc of it from start to end."""
+    return np.concatenate([_ellipse(x, y, rx, ry, *arc), _ellipse(x, y, rx - width, ry - width, *arc)[::-1]])
 
 
 def _box(x0: float, y0: float, x1: float, y1: float, r: float = 0.0) -> np.ndarray:

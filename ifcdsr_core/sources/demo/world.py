@@ -24,7 +24,7 @@ chance of item j as the next item of its domain, among those out and not yet in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,26 +33,17 @@ import pandas as pd
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import data_dir, link_file, new_folder
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
+from ifcdsr_core.sources import SECONDS_A_DAY
 
 VERSION = 1
-OPTIONS = {
-    "seed": 0,
-    "visual_signal": 1.0,
-    "text_signal": 0.375,
-    "cross_domain_signal": 1.0,
-    "missing_pictures": 0.0,
-    "makers": 0,
-}
 
 POPULARITY, COLOUR, PATTERN, KIND, THEME, MAKER, STAGE = 0.4, 3.5, 3.0, 3.0, 4.0, 3.5, 1.5
 NUM_STAGES = 6
-LATE_ITEMS = (
-    0.9  # share of the items that come out on a random day; many of a test case's items are new, as in Amazon's
-)
+LATE_ITEMS = 0.9  # share of the items that come out on a random day; as in Amazon's data, many test items are new
 MIN_LENGTH, MAX_LENGTH, MIN_PER_DOMAIN = 6, 15, 3
 WINDOWS = 2  # sequences per user
 HELD_OUT = 0.36  # share of the sequences, the latest, halved into validation and test
-DAY, FIRST_DAY, YEARS = 86_400, 1_577_836_800, 4  # seconds; 2020-01-01
+FIRST_DAY, YEARS = 1_577_836_800, 4  # 2020-01-01, in unix seconds
 
 
 @dataclass(frozen=True)
@@ -134,39 +125,48 @@ _MAKERS = (
 )
 
 
-def build(
-    scenario: str,
-    folder: Path,
-    seed: int,
-    visual_signal: float,
-    text_signal: float,
-    cross_domain_signal: float,
-    missing_pictures: float,
-    makers: int,
-) -> Scenario:
-    """Generate the scenario and draw its pictures into ``folder/images``. Same arguments, same files."""
-    for name, value in (
-        ("visual_signal", visual_signal),
-        ("text_signal", text_signal),
-        ("cross_domain_signal", cross_domain_signal),
-        ("missing_pictures", missing_pictures),
-    ):
-        if not 0 <= value <= 1:
-            raise InputError(f"{name} is {value}: it must lie between 0 and 1")
-    if not 0 <= makers <= len(_MAKERS):
-        raise InputError(f"makers is {makers}: it must lie between 0 and {len(_MAKERS)}")
+@dataclass(frozen=True)
+class Dials:
+    """The options of the demo.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    seed: int = 0
+    visual_signal: float = 1.0
+    text_signal: float = 0.375
+    cross_domain_signal: float = 1.0
+    missing_pictures: float = 0.0
+    makers: int = 0
+
+    def __post_init__(self) -> None:
+        shares = ("visual_signal", "text_signal", "cross_domain_signal", "missing_pictures")
+        for name, most in {**dict.fromkeys(shares, 1), "makers": len(_MAKERS)}.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise InputError(f"{name} is {getattr(self, name)}: it must lie between 0 and {most}")
+
+
+OPTIONS = asdict(Dials())
+
+
+def build(scenario: str, folder: Path, **options) -> Scenario:
+    """Generate the scenario and draw its pictures into ``folder/images``. Same arguments, same files.
+
+    Args:
+        options: the fields of ``Dials``.
+    """
+    dials = Dials(**options)
     world = _WORLDS[scenario]
-    stream = [seed, SCENARIOS.index(scenario)]  # names the random streams, which do not depend on the dials
+    stream = [dials.seed, SCENARIOS.index(scenario)]  # names the random streams, which do not depend on the dials
     items = _catalogue(scenario, world, np.random.default_rng([*stream, 0]))
-    if makers:
-        items["maker"] = np.random.default_rng([*stream, 4]).choice(_MAKERS[:makers], len(items))
+    if dials.makers:
+        items["maker"] = np.random.default_rng([*stream, 4]).choice(_MAKERS[: dials.makers], len(items))
         items["title"] = items["maker"] + " " + items["title"]
-    lost = np.random.default_rng([*stream, 3]).random(len(items)) < missing_pictures
+    lost = np.random.default_rng([*stream, 3]).random(len(items)) < dials.missing_pictures
     items.loc[lost, "image"] = None
     _draw_pictures(items, scenario, folder, stream)
-    sequences = _behaviour(
-        items, world, np.random.default_rng([*stream, 2]), visual_signal, text_signal, cross_domain_signal
-    )
+    sequences = _behaviour(items, world, np.random.default_rng([*stream, 2]), dials)
     return Scenario(scenario, "demo", items, sequences, {"generated": True})
 
 
@@ -191,7 +191,7 @@ def _catalogue(scenario: str, world: _World, random: np.random.Generator) -> pd.
                     "theme": theme,
                     "stage": random.integers(NUM_STAGES, size=count),
                     "released": FIRST_DAY
-                    + DAY * (random.integers(YEARS * 365, size=count) * (random.random(count) < LATE_ITEMS)),
+                    + SECONDS_A_DAY * (random.integers(YEARS * 365, size=count) * (random.random(count) < LATE_ITEMS)),
                     "popularity": 1.0 / (1.0 + random.permutation(count)),
                 }
             )
@@ -221,33 +221,30 @@ def _draw_pictures(items: pd.DataFrame, scenario: str, folder: Path, stream: lis
         link_file(store / Path(image).name, folder / image)
 
 
-def _behaviour(
-    items: pd.DataFrame,
-    world: _World,
-    random: np.random.Generator,
-    visual_signal: float,
-    text_signal: float,
-    cross_domain_signal: float,
-) -> pd.DataFrame:
+def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, dials: Dials) -> pd.DataFrame:
     """Sequences, all of them one step at a time: step t draws the t-th item of every sequence at once."""
     user = np.repeat(np.arange(world.num_users), WINDOWS)  # (S,) user of each sequence
     length, in_y = _domains_in_order(len(user), world.share_y, random)
     attributes = {name: items[name].factorize(sort=True)[0] for name in ("colour", "pattern", "theme")}
     likes = {
-        name: _preferences(world.num_users, values.max() + 1, cross_domain_signal, random)
+        name: _preferences(world.num_users, values.max() + 1, dials.cross_domain_signal, random)
         for name, values in attributes.items()
     }  # (U, 2) per attribute
-    weight = {"colour": visual_signal * COLOUR, "pattern": visual_signal * PATTERN, "theme": text_signal * THEME}
+    weight = {
+        "colour": dials.visual_signal * COLOUR,
+        "pattern": dials.visual_signal * PATTERN,
+        "theme": dials.text_signal * THEME,
+    }
     if "maker" in items:  # last, and from a stream of its own, so that nothing else changes
-        attributes["maker"], weight["maker"] = items["maker"].factorize(sort=True)[0], text_signal * MAKER
+        attributes["maker"], weight["maker"] = items["maker"].factorize(sort=True)[0], dials.text_signal * MAKER
         likes["maker"] = _preferences(
             world.num_users,
             attributes["maker"].max() + 1,
-            cross_domain_signal,
+            dials.cross_domain_signal,
             np.random.default_rng([world.num_users, len(items)]),
         )
     base = POPULARITY * np.log(items["popularity"].to_numpy())
-    courses = [(visual_signal * KIND, items["kind"]), (STAGE, items["stage"])]
+    courses = [(dials.visual_signal * KIND, items["kind"]), (STAGE, items["stage"])]
     courses = [
         (strength, values.groupby(items["domain"]).transform(lambda v: v.factorize(sort=True)[0]).to_numpy())
         for strength, values in courses
@@ -318,4 +315,4 @@ def _times(count: int, random: np.random.Generator) -> np.ndarray:
     start = window * period + random.integers(period - 90, size=count)
     gaps = random.integers(0, 6, size=(count, MAX_LENGTH))
     gaps[:, 0] = 0
-    return FIRST_DAY + DAY * (start[:, None] + gaps.cumsum(axis=1))
+    return FIRST_DAY + SECONDS_A_DAY * (start[:, None] + gaps.cumsum(axis=1))
