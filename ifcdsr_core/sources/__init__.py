@@ -21,6 +21,7 @@ SOURCES = {
     "llmcdsr": "ifcdsr_core.sources.llmcdsr",
     "amazon": "ifcdsr_core.sources.amazon.source",
 }
+SECONDS_A_DAY = 86_400  # that of ``batches`` would import torch, which no source needs
 
 
 def prepare(source: str = "demo", scenario: str = "food_kitchen", *, force: bool = False, **options) -> Scenario:
@@ -33,7 +34,7 @@ def prepare(source: str = "demo", scenario: str = "food_kitchen", *, force: bool
         options: the source's own options (see its ``OPTIONS`` for names and defaults).
 
     Raises:
-        InputError: unknown source, scenario or option; a file that can't be had or is damaged.
+        InputError: unknown source, scenario or option; a file that is not available or is damaged.
     """
     module = source_module(source)
     choose("scenario", scenario, module.SCENARIOS)

@@ -7,7 +7,7 @@ The target. A line is not in order of time: it is the merged history, then the l
 Sorted by unix time, stably, its last item is the target, and each domain has as many targets as Table 1 says. Taken as
 they stand, all lines would end in Y, so that can't be the paper's reading. Where the last X and the last Y fall on the
 same day, the stable sort leaves Y behind X: such a target's domain is a convention of the file, not something seen.
-``statistics.order_ties`` counts them.
+``counts.order_ties`` counts them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ FOLDERS = {"food_kitchen": "Food-Kitchen", "movie_book": "Movie-Book"}
 SCENARIOS = tuple(FOLDERS)
 OPTIONS = {
     "train_file": True,  # False: do without the training file; then there is no train split
-    "titles": False,
-}  # True: titles of LLMCDSR's files, joined by ASIN; about half of the items have one there
+    "titles": False,  # True: titles of LLMCDSR's files, joined by ASIN; about half of the items have one there
+}
 EARLIER_FILE = "val.txt"  # replaced since by val_new.txt: it held sequences of users whose later ones were trained on
 SPLIT_FILES = {"train": "train_new.txt", "valid": "val_new.txt", "test": "test_new.txt"}
 
@@ -46,11 +46,11 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Sce
     Args:
         scenario: ``food_kitchen`` or ``movie_book``.
         folder: not used, the files hold no pictures.
-        train_file: False builds a scenario without a train split, for who can't have the training file.
+        train_file: False builds a scenario without a train split, for those who do not have the training file.
         titles: give each item the title that ``llmcdsr`` has for its ASIN, None where it has none.
 
     Raises:
-        InputError: a file can't be had, is damaged, or has a malformed line (named by file and number).
+        InputError: a file is not available, is damaged, or has a malformed line (named by file and number).
     """
     wanted = {split: name for split, name in SPLIT_FILES.items() if train_file or split != "train"}
     names = {
@@ -89,20 +89,18 @@ def several_sequences(scenario: str = "food_kitchen") -> pd.DataFrame:
     """All sequences of the users who have several and none out of sight: ``user``, ``items``, ``timestamps``.
 
     The files number the sequences user by user, and the validation and test files have the last one of each user, so
-    that it is known how many there are. Earlier ones are in the training file, which can't always be had, and some in
-    an earlier validation file.
+    that it is known how many there are. Earlier ones are in the training file, which is not always available, and some
+    in an earlier validation file.
 
     Raises:
-        InputError: a file can't be had, or is malformed.
+        InputError: a file is not available, or is malformed.
     """
     paths = {
         file: _fetch(f"{REPOSITORY}/data/raw/{FOLDERS[scenario]}/{file}")
         for file in ("items_x.txt", "items_y.txt", "userlist.txt", "val_new.txt", "test_new.txt", EARLIER_FILE)
     }
-    num_users, (num_x, num_y) = (
-        read_users(paths["userlist.txt"]),
-        (len(read_items(paths[f"items_{d}.txt"])) for d in "xy"),
-    )
+    num_users = read_users(paths["userlist.txt"])
+    num_x, num_y = (len(read_items(paths[f"items_{domain}.txt"])) for domain in "xy")
     parts = []
     for file in ("val_new.txt", "test_new.txt", EARLIER_FILE):
         table, found = read_sequences(paths[file], file, num_users, num_x, num_x + num_y)
@@ -116,7 +114,7 @@ def several_sequences(scenario: str = "food_kitchen") -> pd.DataFrame:
 
 
 def _fetch(name: str) -> Path:
-    """``files.fetch``, which for the training file knows of one more way out."""
+    """``published.fetch``, which for the training file knows of one more way out."""
     try:
         return published.fetch(name)
     except InputError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, first_line
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources.download import published
 
@@ -45,7 +45,7 @@ def build(scenario: str, folder: Path) -> Scenario:
         folder: not used, the files hold no pictures.
 
     Raises:
-        InputError: a file can't be had, is damaged, or has a malformed line (named by file and number).
+        InputError: a file is not available, is damaged, or has a malformed line (named by file and number).
     """
     names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in (*ITEM_FILES, *SEQUENCE_FILES)}
     paths = {file: published.fetch(name) for file, name in names.items()}
@@ -102,7 +102,7 @@ def titles(scenario: str) -> tuple[dict[str, str], dict[str, dict]]:
     """All titles of a scenario's two domains, by ASIN; and the files they are from, described by name.
 
     Raises:
-        InputError: a file can't be had, or is damaged.
+        InputError: a file is not available, or is damaged.
     """
     names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in TITLE_FILES}
     paths = {file: published.fetch(name) for file, name in names.items()}
@@ -153,7 +153,7 @@ def read_plain_pickle(path: Path):
         with path.open("rb") as file:
             return _PlainUnpickler(file).load()
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise InputError(f"{path} is not a pickle of plain values: {str(error) or type(error).__name__}") from error
+        raise InputError(f"{path} is not a pickle of plain values: {first_line(error)}") from error
 
 
 def _is_dict(value, of: type) -> bool:

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.errors import InputError, choose, require
 from ifcdsr_core.scenario import SPLITS
+from ifcdsr_core.settings import check_ranges, setting
+from ifcdsr_core.sources import SECONDS_A_DAY
 
 if TYPE_CHECKING:  # where nobody partitions, Polars need not be there
     import polars as pl
 
 
-DAY = 86_400  # seconds
 CHOICES = {
     "count_in": ("both", "each"),
     "filter_rounds": ("once", "stable"),
@@ -54,7 +55,7 @@ class Rules:
         count_in: a user needs min_user interactions in ``both`` domains together, or in ``each``.
         filter_first: count before the overlap rule instead of after it. IFCDSR's text names the overlap first.
         filter_rounds: count ``once``, or again until the table is ``stable``. The overlap rule applies once.
-        window_days: a sequence spans at most so many days; in the released files 365 (Food-Kitchen), 30 (Movie-Book).
+        window_days: the days that a sequence spans at most; in the released files 365 (Food-Kitchen), 30 (Movie-Book).
         max_length, min_length, min_per_domain: interactions of a sequence at most, at least, at least in each domain.
         windows: which sequences a history gives. ``sliding``: every run of interactions that keeps to window_days and
             max_length and can't be made longer at either end, so that they overlap. ``pieces``: the first such run, the
@@ -68,51 +69,41 @@ class Rules:
         halves: which half of the held-out sequences is the test: drawn at ``random`` (in the released files both
             halves are of the same age) or the later one in ``time``.
         seed: of that draw.
-        per_user: ``several`` training sequences a user, or only the latest ``one``.
+        per_user: ``several`` training sequences per user, or only the latest ``one``.
         leaks: what to do with training sequences that leak (see ``leakage``): ``drop`` them; be ``strict`` and drop
             those that merely share history with a held-out sequence, too; ``refuse`` to go on; ``keep`` them.
 
     Raises:
-        InputError: a value that can't be.
+        InputError: a value out of its range.
     """
 
     shared_items: str = "drop"
     overlap: bool = True
     repeats: str = "first"
-    min_user: int = 10
-    min_item: int = 10
+    min_user: int = setting(10, minimum=1)
+    min_item: int = setting(10, minimum=1)
     count_in: str = "both"
     filter_first: bool = False
     filter_rounds: str = "once"
-    window_days: int = 365
+    window_days: int = setting(365, minimum=0)
     max_length: int = 15
-    min_length: int = 6
-    min_per_domain: int = 3
+    min_length: int = setting(6, minimum=2)
+    min_per_domain: int = setting(3, minimum=0)
     windows: str = "sliding"
     held_out: str = "latest"
     held_out_share: float = 0.33
     halves: str = "random"
-    seed: int = 0
+    seed: int = setting(0, minimum=0)
     per_user: str = "several"
     leaks: str = "drop"
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
             choose(name, getattr(self, name), known)
-        least = {
-            "min_user": 1,
-            "min_item": 1,
-            "window_days": 0,
-            "min_length": 2,
-            "min_per_domain": 0,
-            "seed": 0,
-            "max_length": max(self.min_length, 2 * self.min_per_domain),
-        }
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least {minimum}")
-        if not 0 < self.held_out_share < 1:
-            raise InputError(f"held_out_share is {self.held_out_share}: it must lie between 0 and 1")
+        check_ranges(self)
+        shortest = max(self.min_length, 2 * self.min_per_domain)
+        require(self.max_length >= shortest, "max_length", self.max_length, f"at least {shortest}")
+        require(0 < self.held_out_share < 1, "held_out_share", self.held_out_share, "between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -287,7 +278,7 @@ def windows(log: Log, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
     time = log.time - log.time.min()
     far = int(time.max()) + 1
     key = log.user.astype(np.int64) * far + time
-    row, span = np.arange(len(log)), rules.window_days * DAY
+    row, span = np.arange(len(log)), rules.window_days * SECONDS_A_DAY
     if rules.windows == "sliding":
         earliest = np.searchsorted(key, key - np.minimum(time, span))
         start = np.maximum(earliest, row - rules.max_length + 1)

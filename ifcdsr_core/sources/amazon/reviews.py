@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import ast
 import gzip
-import hashlib
 import html
 import json
 import os
@@ -33,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import new_file
+from ifcdsr_core.paths import file_hash, new_file
 
 VERSION = 1
 MAX_LINE = 1 << 20  # bytes; the longest of the published metadata lines are some 100 kB
@@ -150,8 +149,7 @@ def _sweep(final: Path) -> None:
 
 def _fingerprint(raw: Path) -> dict:
     try:
-        with raw.open("rb") as file:
-            return {"bytes": raw.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {"bytes": raw.stat().st_size, "sha256": file_hash(raw)}
     except OSError as error:
         raise InputError(f"{raw} can't be read: {error.strerror}") from error
 

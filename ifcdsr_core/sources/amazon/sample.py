@@ -1,9 +1,9 @@
 """A small sample of raw files as the 2014 release has them, made up, and a shop for its pictures.
 
-It is the demo's world, logged as Amazon logged: a rating a line, items by name, days; metadata that are Python
+It is the demo's world, logged as Amazon logged: one rating per line, items by name, days; metadata that are Python
 literals. With it comes what makes raw files raw: users of one domain only, second ratings of the same item, items that
-stand in both categories, items without a title or picture, and lines that are damaged. So the way from raw files to a
-trained model can be gone, and looked at, without a download.
+stand in both categories, items without a title or picture, and lines that are damaged. So all steps from raw files to a
+trained model can be run, and looked at, without a download.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pandas as pd
 
 from ifcdsr_core.paths import new_file
 from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.sources import SECONDS_A_DAY, prepare
 
 SHOP = "http://pictures.example/"  # leads nowhere (RFC 2606): see ``shop``
 ONE_DOMAIN, AGAIN = 0.4, 0.04  # users of one domain for each user of both; second ratings for each rating
@@ -51,8 +52,6 @@ def write(paths: Sequence[Path], scenario: str) -> None:
     Args:
         paths: ratings of X, ratings of Y, metadata of X, metadata of Y.
     """
-    from ifcdsr_core.sources import prepare
-
     world, random = prepare("demo", scenario), np.random.default_rng(0)
     log = _log(world, random)
     both = random.permutation(np.flatnonzero(world.items["domain"] == "x"))[:IN_BOTH] + 1
@@ -74,8 +73,6 @@ def shop(items: pd.DataFrame, scenario: str) -> Iterator[pd.DataFrame]:
 
     It has the demo's pictures; for some it answers as shops do, with a "not found" or a web page.
     """
-    from ifcdsr_core.sources import prepare
-
     world = prepare("demo", scenario)
     files = {
         f"/{_asin(scenario, item)}.png": world.folder / image
@@ -125,7 +122,7 @@ def _log(world: Scenario, random: np.random.Generator) -> pd.DataFrame:
     alike = log[log["user"].isin(likes_of)]
     alike = alike[alike["user"].map(stays_in_y) == (alike["item"] > world.num_items_x)]
     again = log.sample(frac=AGAIN, random_state=0)
-    again = again.assign(time=again["time"] + 86_400 * random.integers(1, 30, len(again)))
+    again = again.assign(time=again["time"] + SECONDS_A_DAY * random.integers(1, 30, len(again)))
     return pd.concat(
         [
             log.assign(user="A" + log["user"].str.upper()),

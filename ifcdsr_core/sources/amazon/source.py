@@ -42,8 +42,8 @@ OPTIONS = {
     "release": "2014",
     "reviews": "ratings",  # 5core: the 2014 release's subset of users and items with five reviews each
     **asdict(Rules()),
-    "window_days": 0,
-}  # 0: the papers' own, WINDOW_DAYS
+    "window_days": 0,  # the papers' own, WINDOW_DAYS
+}
 
 _ADDRESS_2014 = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
 _ADDRESS_2023 = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/"
@@ -98,7 +98,7 @@ def raw_files(
 def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -> Scenario:
     """Build one scenario from raw files.
 
-    Pictures are not fetched: an item has the one that the release's store has of it (see ``image_download``), else
+    Pictures are not fetched: an item has the one that the release's store has of it (see ``download.pictures``), else
     ``image`` is None. A further column ``image_urls`` has their addresses, the preferred one first.
 
     Args:
@@ -109,7 +109,8 @@ def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -
         rules: the fields of ``partition.Rules``; window_days 0 is the papers' own.
 
     Raises:
-        InputError: a raw file is not there or is damaged, a rule can't be, no sequence is left, a leak is refused.
+        InputError: a raw file is not there or is damaged, a rule is out of its range, no sequence is left, or a leak is
+            refused.
     """
     rules = rules_of({**rules, "window_days": rules["window_days"] or WINDOW_DAYS[scenario]})
     parquet, files = converted(scenario, release, reviews)

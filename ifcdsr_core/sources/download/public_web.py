@@ -1,8 +1,16 @@
-"""Requests to addresses nobody vouches for: only http and https, only the public internet, never too long or too much.
+"""Requests to addresses that nobody vouches for: http and https only, the public internet only, limits on everything.
 
-Whether a host is of the public internet is checked on its resolved address, which then is the one connected to, for
-every request; redirects are not followed but handed back. There are no cookies, passwords, or proxies of the
-environment (a proxy would resolve names by itself, and the check would check nothing).
+Names are resolved here, once for every connection, and the address that was checked is the one connected to. Redirects
+are not followed but handed back. There are no cookies, passwords, or proxies of the environment (a proxy would resolve
+names by itself, and the check would check nothing). The addresses come from metadata and may name any host, so there is
+no list of allowed hosts. Three attacks would pass a check that comes only after the connection has been made:
+
+- ``http://10.0.0.1:9100/`` as the address of a picture: the connection is what the attacker wants, from inside a
+  private network, to thousands of ports. So the check comes before (``_Checked._new_conn``).
+- A name with a thousand addresses where nothing answers: each costs the whole time to connect, and urllib3 tries them
+  all. So there are at most three (``_ADDRESSES``).
+- A public server that sends one byte of its header every few seconds: no time-out between bytes ever fires, and
+  http.client returns to nobody before the header ends. So another thread breaks off what is too long (``_Watch``).
 """
 
 from __future__ import annotations
