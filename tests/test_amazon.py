@@ -440,14 +440,15 @@ def test_a_conversion_is_kept_until_the_raw_file_or_the_reader_changes(tmp_path,
     assert reviews.interactions(raw, own_data)[1]["rows"] == 1 == len(table(path))
 
 
+@pytest.mark.slow
 def test_a_killed_conversion_leaves_nothing_half_written(tmp_path, own_data):
     random = np.random.default_rng(0)
     raw = write(
         tmp_path / "ratings_Books.csv",
-        [b"A%d,B%d,5.0,%d" % tuple(row) for row in random.integers(1, 10**9, (600_000, 3))],
+        [b"A%d,B%d,5.0,%d" % tuple(row) for row in random.integers(1, 10**9, (150_000, 3))],
     )
     code = (
-        "import sys, pathlib; from ifcdsr_core.sources.amazon import reviews; reviews._CHUNK = 1 << 18; "
+        "import sys, pathlib; from ifcdsr_core.sources.amazon import reviews; reviews._CHUNK = 1 << 16; "
         "reviews.interactions(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))"
     )
     final = own_data / "ratings_Books.csv.parquet"

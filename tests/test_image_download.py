@@ -197,6 +197,7 @@ def bad_pictures() -> dict[str, tuple[str, bytes, str]]:
     }
 
 
+@pytest.mark.slow
 def test_every_bad_picture_is_counted_and_named(web, tmp_path):
     bad = bad_pictures()
     expected = {name: kind for name, (kind, _, _) in bad.items()}
@@ -285,6 +286,7 @@ def test_every_cut_of_a_picture_is_named():
         assert kinds <= {"empty", "damaged", "other_type"}, (form, kinds)
 
 
+@pytest.mark.slow
 def test_a_bomb_costs_no_memory(tmp_path):
     (tmp_path / "bomb.png").write_bytes(bomb())
     code = f"""
@@ -450,6 +452,7 @@ def test_no_cookies_no_proxies_no_passwords(web, tmp_path, monkeypatch):
         assert entry["headers"]["User-Agent"].startswith("ifcdsr_core/")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
 def test_https(tmp_path, monkeypatch):
     """A certificate that is trusted and one that is not; and the total time also holds for a trickle through TLS."""
@@ -549,6 +552,7 @@ def test_limit(web, tmp_path):
     assert len(web.log) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after_quiets_the_whole_host(web, tmp_path, status):
     """By the server's clock: nothing is asked of it for a second once it has said so."""
@@ -568,6 +572,7 @@ def test_retry_after_has_a_limit(web, tmp_path):
     assert 0.3 <= web.log[1]["at"] - web.log[0]["at"] < 4.0
 
 
+@pytest.mark.slow
 def test_limits_per_host_as_the_servers_see_them(tmp_path):
     with WebServer("127.0.0.1") as one, WebServer("127.0.0.2") as two:
         one.delay = two.delay = 0.03
@@ -586,6 +591,7 @@ def test_limits_per_host_as_the_servers_see_them(tmp_path):
                 assert sum(begin <= moment < begin + 0.1 for moment in moments) <= 5 + 9
 
 
+@pytest.mark.slow
 def test_a_slow_host_does_not_hold_up_the_others(tmp_path):
     with WebServer("127.0.0.1") as slow, WebServer("127.0.0.2") as fast:
         slow.delay = 0.2
@@ -616,6 +622,7 @@ def test_the_total_time_of_a_request(web, tmp_path):
     assert set(found["kind"]) == {"timeout"} and time.monotonic() - begin < 4
 
 
+@pytest.mark.slow
 def test_an_answer_after_which_the_server_closes_is_broken_off_too(web):
     """http.client gives such a connection away before the content is read."""
     address = web.put("/a", bytes(1000), "trickle:100", Connection="close")
@@ -649,6 +656,7 @@ def test_only_a_picture_is_unpacked(web):
 # -- whatever happens --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(web, tmp_path):
     web.delay = 0.01
     contents = [picture("JPEG", seed=n) if n % 3 else PNG for n in range(60)]
@@ -732,6 +740,7 @@ def test_wrong_input(tmp_path):
     assert not set(TEMPORARY) & set(PERMANENT)
 
 
+@pytest.mark.slow
 def test_the_command(web, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
     scenario = tiny(80)
@@ -912,6 +921,7 @@ def test_a_picture_that_has_changed_or_is_lost_in_the_store(web, tmp_path):
     assert shown(fetch(scenario, store)) == [other] + 29 * [JPEG] and len(web.log) == 33
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("survived", [0, 17])
 def test_a_kill_between_links_leaves_a_scenario(web, tmp_path, links, survived):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from raw_amazon import DAY, Planted, write_sized
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
+from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.sources import prepare
 from ifcdsr_core.sources.amazon.partition import Rules, leakage, partition
 
 pl = pytest.importorskip("polars")
@@ -251,6 +254,7 @@ EVERY_VALUE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", EVERY_VALUE, ids=str)
 def test_each_rule_against_the_naive_version(rule, tmp_path):
     rules = replace(Rules(), **rule)
@@ -299,7 +303,7 @@ def random_case(seed: int) -> tuple[list, list, Rules]:
     return logs["x"], logs["y"], rules
 
 
-@pytest.mark.parametrize("block", range(8))
+@pytest.mark.parametrize("block", [0, *(pytest.param(block, marks=pytest.mark.slow) for block in range(1, 8))])
 def test_random_worlds_against_the_naive_version(block, tmp_path):
     not_empty = 0
     for seed in range(25 * block, 25 * block + 25):
@@ -335,16 +339,17 @@ print(json.dumps([Scenario("food_kitchen", "amazon", items, sequences).fingerpri
 """
 
 
+@pytest.mark.slow
 def test_row_order_and_threads_make_no_difference(tmp_path):
     random, outcomes = np.random.default_rng(5), set()
     world = [
         [
             (f"u{random.integers(2000)}", f"{d}{random.integers(300)}", int(random.integers(1, 900)) * DAY)
-            for _ in range(30_000)
+            for _ in range(20_000)
         ]
         for d in "xy"
     ]
-    for threads in ("1", "4", "4"):
+    for threads in ("1", "4"):
         for rows in world:
             random.shuffle(rows)
         parquet(tmp_path, *world)
@@ -427,7 +432,7 @@ def test_what_leaks_is_dropped_refused_or_kept(tmp_path):
         ({"max_length": 5}, "max_length is 5: it must be at least 6"),
         ({"min_per_domain": 8}, "max_length is 15: it must be at least 16"),
         ({"window_days": -1}, "window_days is -1"),
-        ({"held_out_share": 1.0}, "held_out_share is 1.0: it must lie between 0 and 1"),
+        ({"held_out_share": 1.0}, "held_out_share is 1.0: it must be between 0 and 1"),
     ],
 )
 def test_a_rule_that_cannot_be(wrong, says):
@@ -460,16 +465,17 @@ def test_a_large_world_has_long_tails_and_a_third_of_the_users_in_both_domains(t
     assert not set(x["item"]) & set(y["item"])
 
 
+@pytest.mark.slow
 def test_the_benchmark_compares_what_agrees(tmp_path):
     done = subprocess.run(
         [
             sys.executable,
             ROOT / "benchmarks" / "partition.py",
             "--sizes",
+            "15000",
             "30000",
-            "60000",
             "--pandas-up-to",
-            "30000",
+            "15000",
             "--out",
             tmp_path / "found.json",
         ],
@@ -487,16 +493,28 @@ def test_the_benchmark_compares_what_agrees(tmp_path):
 # ---------------------------------------------------------------------------- the released files
 
 
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    """``released(scenario)``: that of C2DSR, read once."""
+    folder = tmp_path_factory.mktemp("released")
+
+    @cache
+    def read(name: str) -> Scenario:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("IFCDSR_MIRROR", str(MIRROR))
+            patch.setenv("IFCDSR_DATA", str(folder))
+            return prepare("c2dsr", name, train_file=False)
+
+    return read
+
+
 @needs_mirror
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", ["sliding", "pieces", "latest"])
 @pytest.mark.parametrize("name, days", [("food_kitchen", 365), ("movie_book", 30)])
-def test_the_released_sequences_satisfy_the_rules(name, days, windows, tmp_path, monkeypatch):
+def test_the_released_sequences_satisfy_the_rules(released, name, days, windows, tmp_path):
     """Each validation and test sequence of C2DSR, taken for a user's whole history, comes back as it is."""
-    from ifcdsr_core.sources import prepare
-
-    monkeypatch.setenv("IFCDSR_MIRROR", str(MIRROR))
-    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "data"))
-    released = prepare("c2dsr", name, train_file=False)
+    released = released(name)
     asin, domain = released.items["source_id"].to_numpy(), released.items["domain"].to_numpy()
     assert len(set(asin)) == len(asin)  # no item in both domains
     assert released.sequences["user"].is_unique

@@ -453,6 +453,7 @@ def mirror(monkeypatch):
     monkeypatch.setenv("IFCDSR_MIRROR", str(MIRROR))
 
 
+@pytest.mark.slow
 @needs_mirror
 @pytest.mark.parametrize(
     "name, printed, days",
@@ -488,6 +489,7 @@ def test_real_c2dsr_is_that_of_table_1(mirror, name, printed, days):
     assert (times[:, 2] >= 0).all() and (times[:, 1] - times[:, 0]).max() <= days * DAY
 
 
+@pytest.mark.slow
 @needs_mirror
 def test_real_llmcdsr_has_titles(mirror):
     scenario = prepare("llmcdsr", "food_kitchen")
