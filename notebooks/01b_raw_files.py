@@ -30,6 +30,7 @@ release = "sample"  # or 2014, 2023, once they are downloaded
 encoder = "small_clip"  # or such as ViT-B-32-quickgelu/openai
 epochs = 8
 learning_rate = 0.01
+precision = "bfloat16"  # or float32: much faster on a processor without bfloat16 products
 
 # %%
 from ifcdsr_core.analysis import counts
@@ -163,6 +164,7 @@ markup.show(
     encoder=encoder,
     source_options={"release": release},
     epochs=epochs,
+    precision=precision,
     learning_rate=learning_rate,
 )
 finished = run(config)

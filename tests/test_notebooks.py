@@ -26,7 +26,7 @@ SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
 SMALL = {
     "00_verdict": {"seeds": "0"},
     "01_data_statistics": {},
-    "01b_raw_files": {"epochs": 1},
+    "01b_raw_files": {"epochs": 1, "precision": "float32"},
     "02_clip_embedding": {},
     "03_train": {"epochs": 1},
     "04_comparison": {"scenarios": "food_kitchen", "seeds": "0"},
