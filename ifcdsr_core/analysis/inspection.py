@@ -289,22 +289,10 @@ def scorer_table(ranks: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
         values = {column: 100 * reciprocal_rank(cases[column].to_numpy(dtype=float)) for column in cases}
         whole = next(value for (_, label), value in values.items() if label == ALL)
         for (group, label), value in values.items():
-            low, high = bootstrap_interval(value)
-            row = {
-                "domain": name,
-                "group": group,
-                "scorer": label,
-                "MRR": float(value.mean()),
-                "low": low,
-                "high": high,
-                "difference": None,
-                "holm": np.nan,
-            }
-            if label != ALL:
-                change = value - whole
-                row |= {"difference": Difference.of(change), "holm": permutation_p(change)}
-            rows.append(row)
-    table = pd.DataFrame(rows)
+            change = value - whole
+            against = (None, np.nan) if label == ALL else (Difference.of(change), permutation_p(change))
+            rows.append((name, group, label, float(value.mean()), *bootstrap_interval(value), *against))
+    table = pd.DataFrame(rows, columns=["domain", "group", "scorer", "MRR", "low", "high", "difference", "holm"])
     return table.assign(holm=holm(table["holm"]))
 
 

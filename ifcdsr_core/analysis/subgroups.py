@@ -130,13 +130,8 @@ def case_properties(scenario: Scenario, config: RunConfig, features: Features | 
             "titled": titled,
         }
     )
-    table.attrs = {
-        "source": scenario.source,
-        "scenario": scenario.name,
-        "scenario_fingerprint": scenario.fingerprint,
-        "train_on": config.train_on,
-        "holdout": config.holdout,
-    }
+    of = (scenario.source, scenario.name, scenario.fingerprint, config.train_on, config.holdout)
+    table.attrs = dict(zip(_RECORDED, of, strict=True))
     return table
 
 
@@ -350,22 +345,7 @@ def mrr_by_group(
         InputError: the runs do not fit the properties, or there is no such property.
     """
     chosen, group = _grouped(table, [run for runs in experiment.values() for run in runs], name, domain)
-    values = {label: case_means(runs, protocol, "MRR")[chosen] for label, runs in experiment.items()}
-    return pd.DataFrame(
-        [
-            (
-                category,
-                int(inside.sum()),
-                100 * float(inside.sum()) / (group.codes >= 0).sum(),
-                label,
-                *_mean(of_cases[inside]),
-            )
-            for category in group.categories
-            for inside in [np.asarray(group == category)]
-            for label, of_cases in values.items()
-        ],
-        columns=["group", "cases", "share", "label", "MRR", "low", "high"],
-    )
+    return _means(group, {label: case_means(runs, protocol, "MRR")[chosen] for label, runs in experiment.items()})
 
 
 def gain_by_group(
@@ -382,14 +362,7 @@ def gain_by_group(
     """
     chosen, group = _grouped(table, [*after, *before], name, domain)
     gain = (case_means(after, protocol, "MRR") - case_means(before, protocol, "MRR"))[chosen]
-    return pd.DataFrame(
-        [
-            (category, int(inside.sum()), 100 * float(inside.sum()) / (group.codes >= 0).sum(), *_mean(gain[inside]))
-            for category in group.categories
-            for inside in [np.asarray(group == category)]
-        ],
-        columns=["group", "cases", "share", "gain", "low", "high"],
-    )
+    return _means(group, {"gain": gain}).drop(columns="label").rename(columns={"MRR": "gain"})
 
 
 def _grouped(
@@ -402,9 +375,16 @@ def _grouped(
     return chosen, groups(table[name].iloc[chosen], STARTS[name])
 
 
-def _mean(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and the ends of its interval."""
-    return (float(values.mean()), *bootstrap_interval(values))
+def _means(group: pd.Categorical, values: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Mean of some values, (cases,) each, with the ends of its interval, per group and label."""
+    rows = []
+    for category in group.categories:
+        inside = np.asarray(group == category)
+        cases, share = int(inside.sum()), 100 * float(inside.sum()) / (group.codes >= 0).sum()
+        for label, of_cases in values.items():
+            chosen = of_cases[inside]
+            rows.append((category, cases, share, label, float(chosen.mean()), *bootstrap_interval(chosen)))
+    return pd.DataFrame(rows, columns=["group", "cases", "share", "label", "MRR", "low", "high"])
 
 
 def contributions(
@@ -517,9 +497,8 @@ def trends(
             for a, b in zip(after, before, strict=True)
         ]
         same = sum(bool(one * rho > 0) for one in of_seed)
-        rows.append(
-            (claim.part, PROPERTY_NAMES[claim.along], WORDS[claim.expected], rho, apart, f"{same} of {len(of_seed)}")
-        )
+        seeds = f"{same} of {len(of_seed)}"
+        rows.append((claim.part, PROPERTY_NAMES[claim.along], WORDS[claim.expected], rho, apart, seeds))
         raw.append(p)
     result = pd.DataFrame(rows, columns=["Gain of", "Along", "Claimed", "ρ", "Ends apart", "Seeds"])
     corrected = holm(raw)

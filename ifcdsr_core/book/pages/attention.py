@@ -261,6 +261,12 @@ def _scorer_words(label: str, names: tuple[str, str], domain: int) -> str:
 
 
 SLATE, VIOLET = "#4A5A74", "#6F5BC4"  # by ID and by image, as in the drawings of the introduction
+OF_TARGET = {"edgecolor": BLACK, "linewidth": 2.2}  # frames of pictures
+OF_HISTORY = {"edgecolor": GREY, "linewidth": 1.2, "linestyle": ":"}
+
+
+def _colour(scorer: str) -> str:
+    return VIOLET if "image" in scorer else SLATE if "ID" in scorer else BLACK
 
 
 def attention_views(scenario: Scenario, views: Sequence[View]) -> Figure:
@@ -287,37 +293,15 @@ def attention_views(scenario: Scenario, views: Sequence[View]) -> Figure:
             ax.text(at, under - 0.1, text, fontsize=7, color="#4B5563", ha="center", va="center")
         for number, (encoder, weights) in enumerate(view.attention.iterrows()):
             y = under + row * number + 0.04 * (number // 2)  # a little apart, pair by pair
-            ax.text(
-                label - 0.08,
-                y + row / 2,
-                encoder,
-                fontsize=8,
-                ha="right",
-                va="center",
-                color=VIOLET if "image" in encoder else SLATE,
-            )
+            colour, middle = _colour(encoder), y + row / 2
+            ax.text(label - 0.08, middle, encoder, fontsize=8, ha="right", va="center", color=colour)
             for place, weight in enumerate(weights):
                 if not np.isnan(weight):
-                    colour = VIOLET if "image" in encoder else SLATE
-                    ax.add_patch(
-                        plt.Rectangle(
-                            (start + place * side, y),
-                            side,
-                            row,
-                            facecolor=colour,
-                            linewidth=0,
-                            alpha=min(1.0, 0.04 + weight),
-                        )
-                    )
-                    ax.text(
-                        start + (place + 0.5) * side,
-                        y + row / 2,
-                        f"{100 * weight:.0f}",
-                        fontsize=7,
-                        ha="center",
-                        va="center",
-                        color="white" if weight > 0.75 else BLACK,
-                    )
+                    x, shade = start + place * side, {"alpha": min(1.0, 0.04 + weight), "linewidth": 0}
+                    ax.add_patch(plt.Rectangle((x, y), side, row, facecolor=colour, **shade))
+                    ink = "white" if weight > 0.75 else BLACK
+                    text = f"{100 * weight:.0f}"
+                    ax.text(x + side / 2, middle, text, fontsize=7, ha="center", va="center", color=ink)
         top += height
     return ax.figure
 
@@ -341,28 +325,14 @@ def top_views(scenario: Scenario, views: Sequence[View]) -> Figure:
         ax.text(0, top + line / 2, view.title, fontsize=9.5, fontweight="bold", va="center")
         for number, (scorer, items) in enumerate(view.top.iterrows()):
             y = top + line + side * number
-            colour = VIOLET if "image" in scorer else SLATE if "ID" in scorer else BLACK
-            ax.text(label - 1.05, y + side / 2, scorer, fontsize=8, ha="right", va="center", color=colour)
-            ax.text(
-                label - 0.08,
-                y + side / 2,
-                f"{view.ranks[scorer]:,g} of {view.num_items:,}",
-                fontsize=7.5,
-                ha="right",
-                va="center",
-                color="#4B5563",
-            )
+            middle, rank = y + side / 2, rank_text(view.ranks[scorer], view.num_items)
+            ax.text(label - 1.05, middle, scorer, fontsize=8, ha="right", va="center", color=_colour(scorer))
+            ax.text(label - 0.08, middle, rank, fontsize=7.5, ha="right", va="center", color="#4B5563")
             for place, item in enumerate(items[items > 0]):
-                frame = (
-                    {"edgecolor": BLACK, "linewidth": 2.2}
-                    if item == view.target
-                    else {"edgecolor": GREY, "linewidth": 1.2, "linestyle": ":"}
-                    if item in view.items
-                    else None
-                )
-                _thumbnail(ax, scenario, item - 1, (label + place * side, y), side, frame or {"linewidth": 0})
+                frame = OF_TARGET if item == view.target else OF_HISTORY if item in view.items else {"linewidth": 0}
+                _thumbnail(ax, scenario, item - 1, (label + place * side, y), side, frame)
         x = label + count * side + gap
-        _thumbnail(ax, scenario, view.target - 1, (x, top + line), side, {"edgecolor": BLACK, "linewidth": 2.2})
+        _thumbnail(ax, scenario, view.target - 1, (x, top + line), side, OF_TARGET)
         ax.text(x + side / 2, top + line + side + 0.08, "target", fontsize=7, color="#4B5563", ha="center", va="center")
         top += height
     return ax.figure
@@ -421,31 +391,18 @@ def attention_sharing(table: pd.DataFrame, words: Mapping[str, str]) -> Figure:
     """
     references, attributes = list(table["reference"].unique()), list(table["attribute"].unique())
     encoders = list(table["encoder"].unique())
-    fig, axes = plt.subplots(
-        len(references),
-        len(attributes),
-        figsize=(WIDTH, 2.2 * len(references) + 0.4),
-        sharey=True,
-        sharex="row",
-        squeeze=False,
-    )
+    size, shared = (WIDTH, 2.2 * len(references) + 0.4), {"sharey": True, "sharex": "row"}
+    fig, axes = plt.subplots(len(references), len(attributes), figsize=size, squeeze=False, **shared)
     for row, reference in zip(axes, references, strict=True):
         for ax, attribute in zip(row, attributes, strict=True):
             part = table[(table["reference"] == reference) & (table["attribute"] == attribute)].set_index("encoder")
             for y, encoder in enumerate(encoders):
                 cell, colour = part.loc[encoder], VIOLET if encoder.endswith("image") else SLATE
-                for name, offset, style in (
-                    ("even", -0.16, {"markerfacecolor": "white", "alpha": 0.55}),
-                    ("usual", 0.16, {}),
-                ):
-                    ax.plot(
-                        [cell[f"{name}_low"], cell[f"{name}_high"]],
-                        [y + offset] * 2,
-                        color=colour,
-                        linewidth=1.4,
-                        alpha=style.get("alpha"),
-                    )
-                    ax.plot(cell[name], y + offset, marker="o", color=colour, markersize=4, linestyle="", **style)
+                hollow = {"markerfacecolor": "white", "alpha": 0.55}
+                for name, at, style in (("even", y - 0.16, hollow), ("usual", y + 0.16, {})):
+                    ends = [cell[f"{name}_low"], cell[f"{name}_high"]]
+                    ax.plot(ends, [at] * 2, color=colour, linewidth=1.4, alpha=style.get("alpha"))
+                    ax.plot(cell[name], at, marker="o", color=colour, markersize=4, linestyle="", **style)
             ax.axvline(1, color=BLACK, linewidth=1, zorder=1)
             ax.set(
                 yticks=range(len(encoders)),
@@ -488,16 +445,8 @@ def scorers_figure(table: pd.DataFrame) -> Figure:
         group = part["group"].ne(part["group"].shift()).cumsum() - 1
         at = part.index + 0.6 * group  # groups apart
         for y, row in zip(at, part.itertuples(), strict=True):
-            colour = VIOLET if row.scorer.endswith("by image") else SLATE if row.scorer.endswith("by ID") else BLACK
-            ax.errorbar(
-                row.MRR,
-                y,
-                xerr=[[row.MRR - row.low], [row.high - row.MRR]],
-                fmt="o",
-                color=colour,
-                capsize=2,
-                linewidth=1.3,
-            )
+            whiskers = [[row.MRR - row.low], [row.high - row.MRR]]
+            ax.errorbar(row.MRR, y, xerr=whiskers, fmt="o", color=_colour(row.scorer), capsize=2, linewidth=1.3)
         ax.axvline(part["MRR"].iloc[-1], color=BLACK, linewidth=1, linestyle=":", zorder=1)
         ax.set(
             title=f"target in {domain}",

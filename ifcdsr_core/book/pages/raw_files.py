@@ -89,6 +89,23 @@ def funnel(scenario: Scenario) -> pd.DataFrame:
     return table.rename(columns=str.capitalize)
 
 
+def funnel_figure(table: pd.DataFrame) -> Figure:
+    """What each step of a re-partition leaves: interactions, then sequences; ``table`` as ``funnel`` gives it."""
+    parts = [table.dropna(subset=[what]) for what in ("Interactions", "Sequences")]
+    fig, axes = plt.subplots(
+        2, 1, figsize=(WIDTH, 0.9 + 0.32 * sum(map(len, parts))), height_ratios=[max(2, len(part)) for part in parts]
+    )
+    for ax, part, what, colour in zip(axes, parts, ("Interactions", "Sequences"), (GREY, PLUM), strict=True):
+        counts = part[what].astype(int).to_numpy()
+        bars = ax.barh(part["After"], counts, color=colour, height=0.66)
+        ax.bar_label(bars, [f"{count:,}" for count in counts], padding=4, fontsize=8.5)
+        ax.invert_yaxis()
+        ax.set(title=what, xlim=(0, 1.14 * counts.max()))
+        ax.grid(axis="y", visible=False)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    return fig
+
+
 def leaks(scenario: Scenario) -> pd.DataFrame:
     """What training knows of a user's held-out sequences, before the rule ``leaks`` and after it."""
     words = {
@@ -206,15 +223,8 @@ def rebuilt_from(released: pd.DataFrame, num_items_x: int) -> pd.DataFrame:
             names = items["source_id"].astype(int).to_numpy()
             found = of_users(sequences.assign(items=[names[row - 1] for row in sequences["items"]]))
             same = {user: found.get(user, set()) & known for user, known in expected.items()}
-            rows.append(
-                (
-                    windows,
-                    len(expected),
-                    sum(found.get(user) == known for user, known in expected.items()),
-                    sum(map(len, expected.values())),
-                    sum(map(len, same.values())),
-                )
-            )
+            whole = sum(found.get(user) == known for user, known in expected.items())
+            rows.append((windows, len(expected), whole, *(sum(map(len, each.values())) for each in (expected, same))))
     return pd.DataFrame(rows, columns=["windows", "users", "users_rebuilt", "sequences", "sequences_rebuilt"])
 
 
@@ -279,48 +289,24 @@ def costs() -> pd.DataFrame:
 
 def speeds() -> pd.DataFrame:
     """The shipped benchmarks: ours beside the plain version."""
-    rows = []
-    for row in (runs := _measured("partition")["results"]):
-        if row["version"] == "ours":
-            plain = next((r for r in runs if (r["version"], r["ratings"]) == ("pandas", row["ratings"])), {})
-            rows.append(
-                (
-                    "re-partition",
-                    f"{row['ratings']:,} ratings",
-                    f"{row['rows_per_second']:,} a second",
-                    row["peak_bytes"] / 1e9,
-                    plain.get("seconds", math.nan) / row["seconds"],
-                    plain.get("peak_bytes", math.nan) / row["peak_bytes"],
-                )
-            )
+    runs, rows, nan = _measured("partition")["results"], [], math.nan
+    for row in (run for run in runs if run["version"] == "ours"):
+        plain = next((run for run in runs if (run["version"], run["ratings"]) == ("pandas", row["ratings"])), {})
+        times, memory = (plain.get(name, nan) / row[name] for name in ("seconds", "peak_bytes"))
+        speed = f"{row['rows_per_second']:,} a second"
+        rows.append(("re-partition", f"{row['ratings']:,} ratings", speed, row["peak_bytes"] / 1e9, times, memory))
     images = _measured("images")
     pool, rate = max(images["pictures_per_second"].items(), key=lambda item: item[1])
-    rows.append(
-        (
-            "download",
-            f"{images['pictures']:,} pictures, {pool}",
-            f"{rate:,.0f} a second",
-            math.nan,
-            images["times_the_loop"][pool],
-            math.nan,
-        )
-    )
+    what, times = f"{images['pictures']:,} pictures, {pool}", images["times_the_loop"][pool]
+    rows.append(("download", what, f"{rate:,.0f} a second", nan, times, nan))
     embedding = _measured("embedding")["results"]
     for encoder in dict.fromkeys(row["encoder"] for row in embedding):
         best = max(
             (row for row in embedding if row["encoder"] == encoder and row["way"] == "shards"),
             key=lambda row: row["pictures_per_second"],
         )
-        rows.append(
-            (
-                "embedding",
-                f"{best['pictures']:,} pictures, {encoder}",
-                f"{best['pictures_per_second']:,.0f} a second",
-                math.nan,
-                best["times_the_loop"],
-                math.nan,
-            )
-        )
+        what, speed = f"{best['pictures']:,} pictures, {encoder}", f"{best['pictures_per_second']:,.0f} a second"
+        rows.append(("embedding", what, speed, nan, best["times_the_loop"], nan))
     return pd.DataFrame(
         rows,
         columns=["Step", "Of", "Speed", "Peak memory (GB)", "Times as fast as plain", "Plain takes times the memory"],
@@ -344,20 +330,3 @@ def _account(scenario: Scenario) -> dict:
     if scenario.source != "amazon":
         raise InputError(f"source {scenario.source!r} has no raw files here: choose amazon")
     return scenario.provenance
-
-
-def funnel_figure(table: pd.DataFrame) -> Figure:
-    """What each step of a re-partition leaves: interactions, then sequences; ``table`` as ``funnel`` gives it."""
-    parts = [table.dropna(subset=[what]) for what in ("Interactions", "Sequences")]
-    fig, axes = plt.subplots(
-        2, 1, figsize=(WIDTH, 0.9 + 0.32 * sum(map(len, parts))), height_ratios=[max(2, len(part)) for part in parts]
-    )
-    for ax, part, what, colour in zip(axes, parts, ("Interactions", "Sequences"), (GREY, PLUM), strict=True):
-        counts = part[what].astype(int).to_numpy()
-        bars = ax.barh(part["After"], counts, color=colour, height=0.66)
-        ax.bar_label(bars, [f"{count:,}" for count in counts], padding=4, fontsize=8.5)
-        ax.invert_yaxis()
-        ax.set(title=what, xlim=(0, 1.14 * counts.max()))
-        ax.grid(axis="y", visible=False)
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    return fig

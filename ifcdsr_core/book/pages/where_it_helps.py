@@ -17,6 +17,9 @@ from ifcdsr_core.runs.lists import FULL
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
+Panels = dict[tuple[str, str], pd.DataFrame]  # by the title of a panel and what its axis shows
+Results = Mapping[str, Mapping[str, Sequence[Run]]]  # runs by scenario and label
+
 
 def mrr_figure(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
     """MRR of a few labels by group of a property, with intervals, and the cases of each group below its name.
@@ -123,15 +126,7 @@ def _compared(p: PValue) -> str:
     return str(p) if str(p).startswith("<") else f"= {p}"
 
 
-Panels = dict[tuple[str, str], pd.DataFrame]  # by the title of a panel and what its axis shows
-
-
-def gain_panels(
-    cases: Mapping[str, pd.DataFrame],
-    results: Mapping[str, Mapping[str, Sequence[Run]]],
-    before: str,
-    along: Sequence[str],
-) -> Panels:
+def gain_panels(cases: Mapping[str, pd.DataFrame], results: Results, before: str, along: Sequence[str]) -> Panels:
     """``gain_by_group`` of IFCDSR over ``before``, both target domains together, by property and data set.
 
     Args:
@@ -147,10 +142,7 @@ def gain_panels(
 
 
 def mrr_panels(
-    cases: Mapping[str, pd.DataFrame],
-    results: Mapping[str, Mapping[str, Sequence[Run]]],
-    labels: Sequence[str],
-    along: Sequence[str],
+    cases: Mapping[str, pd.DataFrame], results: Results, labels: Sequence[str], along: Sequence[str]
 ) -> Panels:
     """``mrr_by_group`` of some labels, as ``gain_panels``."""
     return {
@@ -162,9 +154,7 @@ def mrr_panels(
     }
 
 
-def domain_panels(
-    cases: Mapping[str, pd.DataFrame], results: Mapping[str, Mapping[str, Sequence[Run]]], along: str
-) -> Panels:
+def domain_panels(cases: Mapping[str, pd.DataFrame], results: Results, along: str) -> Panels:
     """``mrr_by_group`` of all models, by target domain."""
     return {
         (f"{domain} {_data_set(cases[name]).partition(' ')[2]}", PROPERTY_NAMES[along]): mrr_by_group(
@@ -203,20 +193,8 @@ def against_best(
         )
         part = contributions(table, experiment[ours], experiment[rival], name, code)
         parts.append(part.assign(Target=domain, Rival=rival))
-    result = (
-        pd.concat(parts, ignore_index=True)
-        .astype({"group": str})
-        .rename(
-            columns={
-                "group": "Group",
-                "cases": "Cases",
-                "share": "Share",
-                "ours": "MRR",
-                "other": "Its MRR",
-                "part": "Part",
-            }
-        )
-    )
+    result = pd.concat(parts, ignore_index=True).astype({"group": str}).rename(columns=str.capitalize)
+    result = result.rename(columns={"Ours": "MRR", "Other": "Its MRR"})
     return result[["Target", "Group", "Cases", "Share", "MRR", "Rival", "Its MRR", "Part"]]
 
 
