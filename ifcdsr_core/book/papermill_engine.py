@@ -1,13 +1,13 @@
 """Lets ``papermill 03_train.ipynb -p scenario movie_book`` work as typed, without an output path.
 
-Stock papermill (2.7) wants one: in a terminal it stops with "Missing argument 'OUTPUT_PATH'"; with a pipe on stdin, as
-in CI, it reads a notebook from the pipe and would write over the named one. papermill imports every module
-registered under the entry point ``papermill.engine`` before it reads its command line, and this module uses that: where
-the notebook is one of ours (it lies in this checkout's ``notebooks/``), it puts in an output path under
-``notebooks/output/`` and names itself as the engine. Every other command line stays as it is.
+Stock papermill (2.7) needs one: in a terminal it stops with "Missing argument 'OUTPUT_PATH'"; with a pipe on stdin, as
+in CI, it reads a notebook from the pipe and would overwrite the named one. papermill imports every module registered
+under the entry point ``papermill.engine`` before it reads its command line. This module uses that: if the notebook is
+one of ours (in this checkout's ``notebooks/``), it adds an output path under ``notebooks/output/`` and names itself as
+the engine. Every other command line stays as it is.
 
-The module is the engine: papermill's own, which first refuses parameters the notebook does not have and closes with a
-summary on stderr. An InputError, in a cell or here, ends as the one line that it is.
+The engine is papermill's own, but it first refuses parameters that the notebook does not have, and it ends with a
+summary on stderr. An InputError, in a cell or here, is shown as one line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from ifcdsr_core.paths import ROOT
 ENGINE = "ifcdsr"  # our name under the entry point papermill.engine, see pyproject.toml
 NOTEBOOKS = ROOT / "notebooks"
 QUIET_KERNEL = {"extra_arguments": ["--log-level=CRITICAL"]}  # else its start and end put log lines among ours
-
 
 nb_kernel_name, nb_language = NBClientEngine.nb_kernel_name, NBClientEngine.nb_language
 
@@ -57,14 +56,14 @@ def summary_text(nb) -> str:
 
 
 def prefer_own_kernel() -> None:
-    """Let kernels be looked for in this Python's own environment first: a user's "python3" may be another Python."""
+    """Look for kernels in this Python's own environment first: a user's "python3" may be another Python."""
     own = str(Path(sys.prefix) / "share" / "jupyter")
     others = [path for path in os.environ.get("JUPYTER_PATH", "").split(os.pathsep) if path and path != own]
     os.environ["JUPYTER_PATH"] = os.pathsep.join([own, *others])
 
 
 def complete(context: click.Context, args: list[str]) -> list[str]:
-    """The arguments of papermill's command, completed where the notebook is one of ours; else as they were."""
+    """The arguments of papermill's command, completed if the notebook is one of ours; else as they were."""
     given, _, _ = context.command.make_parser(context).parse_args(args=list(args))
     notebook = given.get("notebook_path")
     if not isinstance(notebook, str) or given.get("help_notebook") or not _is_ours(Path(notebook)):
@@ -89,11 +88,11 @@ def _is_ours(notebook: Path) -> bool:
 
 
 def _check_parameters(nb, name: str) -> None:
-    from papermill.inspection import _infer_parameters  # its public form reads the file, and logs, once more
+    from papermill.inspection import _infer_parameters  # its public form reads the file and logs again
 
     known = [parameter.name for parameter in _infer_parameters(nb)]
     for given in nb.metadata.papermill.parameters:
-        if given not in known and not given.startswith("PAPERMILL_"):  # those are what --inject-paths passes
+        if given not in known and not given.startswith("PAPERMILL_"):  # --inject-paths passes these
             raise InputError(f"unknown parameter {given!r} of {name}: it has {', '.join(known) or 'none'}")
 
 
