@@ -646,7 +646,7 @@ def test_three_addresses_of_a_host_are_tried(web, monkeypatch):
 
 
 def test_only_a_picture_is_unpacked(web):
-    """A bomb may come with any status; what is no gzip tells whether somebody tried."""
+    """A bomb may come with any status; content that is not gzip tells whether somebody tried."""
     asking = public_web.PublicWeb(allow_private=True)
     reply = asking.get(web.put("/a", b"no gzip", "as:404", Content_Encoding="gzip"), 1 << 20)
     assert (reply.status, reply.failure, reply.content) == (404, "", b"")

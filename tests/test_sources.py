@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import http.server
 import os
 import pickle
 import re
 import socket
-import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from web_server import WebServer
 
 from ifcdsr_core import sources
 from ifcdsr_core.errors import InputError
@@ -60,33 +59,15 @@ CONTENT = b"what was published\n" * 100
 
 
 @pytest.fixture
-def server(monkeypatch):
-    """A real HTTP server on loopback; ``respond(status, body, length)`` sets its answer."""
-    answer = {}
+def web():
+    with WebServer() as server:
+        yield server
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            answer["asked"] = self.path
-            self.send_response(answer["status"])
-            self.send_header("Content-Length", str(answer["length"]))
-            if "range" in answer:
-                self.send_header("Content-Range", answer["range"])
-            self.end_headers()
-            self.wfile.write(answer["body"])
 
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-
-        def respond(status: int, body: bytes, length: int | None = None) -> dict:
-            answer.update(status=status, body=body, length=len(body) if length is None else length)
-            return answer
-
-        respond.url = f"http://127.0.0.1:{running.server_port}/"
-        yield respond
-        running.shutdown()
+def get(web, content: bytes = CONTENT, behave=None, retries: int = 0) -> Path:
+    """NAME, from a server that has ``content`` there."""
+    web.put(f"/{NAME}", content, behave)
+    return published.fetch(NAME, base_url=web.url("/"), retries=retries)
 
 
 @pytest.fixture(params=["sha256", "git_blob_sha1"])
@@ -119,50 +100,40 @@ def test_registry_names_every_file_the_sources_read():
     assert all(len(facts["git_blob_sha1"]) == 40 for facts in known.values())
 
 
-def test_download_once(server, known_file, own_data):
-    answer = server(200, CONTENT)
-    path = published.fetch(NAME, base_url=server.url, retries=0)
-    assert path.read_bytes() == CONTENT
-    assert answer["asked"] == f"/{NAME}"
-    assert left_behind(own_data) == [path]
-    server(404, b"")
-    assert published.fetch(NAME, base_url=server.url, retries=0) == path  # not asked again
+def test_download_once(web, known_file, own_data):
+    path = get(web)
+    assert path.read_bytes() == CONTENT and left_behind(own_data) == [path]
+    assert get(web, behave="status:404") == path and len(web.log) == 1  # not asked again
 
 
 @pytest.mark.parametrize(
-    "answer, says",
+    "content, behave, says",
     [
-        ((404, b"", 0), "404"),
-        ((500, b"", 0), "500"),
-        ((200, CONTENT[:-1], None), "should be|were published"),  # a short file that looks whole
-        ((200, b"x" * len(CONTENT), None), "should be"),  # right size, other content
-        ((200, b"", None), "sends nothing"),
+        (CONTENT, "status:404", "404"),
+        (CONTENT, "status:500", "500"),
+        (CONTENT, "short:1899", "should be|were published"),  # a short file that looks whole
+        (b"x" * len(CONTENT), "ok", "should be"),  # right size, other content
+        (CONTENT, "short:0", "sends nothing"),
     ],
 )
-def test_a_failed_download_leaves_nothing(server, known_file, own_data, answer, says):
-    server(*answer)
+def test_a_failed_download_leaves_nothing(web, known_file, own_data, content, behave, says):
     with pytest.raises(InputError) as caught:
-        published.fetch(NAME, base_url=server.url, retries=0)
+        get(web, content, behave)
     message = str(caught.value)
-    assert re.search(says, message) and server.url + NAME in message and "IFCDSR_MIRROR" in message
+    assert re.search(says, message) and web.url("/") + NAME in message and "IFCDSR_MIRROR" in message
     assert str(own_data / "downloads" / NAME) in message and "\n" not in message
     assert left_behind(own_data) == []
 
 
-def test_a_failed_download_is_tried_again(server, known_file, own_data):
-    server(500, b"")
-    threading.Timer(0.3, server, (200, CONTENT)).start()  # the second try is at least 0.75 seconds later
-    assert published.fetch(NAME, base_url=server.url, retries=1).read_bytes() == CONTENT
+def test_a_failed_download_is_tried_again(web, known_file):
+    assert get(web, behave=lambda nth: "status:500" if nth == 1 else "ok", retries=1).read_bytes() == CONTENT
 
 
-def test_a_download_that_breaks_off_is_continued(server, known_file, own_data):
-    answer = server(200, CONTENT[:-1], len(CONTENT))
-    with pytest.raises(InputError, match="broken off after 1899 bytes"):
-        published.fetch(NAME, base_url=server.url, retries=0)
+def test_a_download_that_breaks_off_is_continued(web, known_file, own_data):
+    with pytest.raises(InputError, match="broken off after 1000 bytes"):
+        get(web, behave="cut:1000")
     assert not (own_data / "downloads" / NAME).exists()
-    server(206, CONTENT[-1:])
-    answer["range"] = "bytes 1899-1899/1900"
-    assert published.fetch(NAME, base_url=server.url, retries=0).read_bytes() == CONTENT
+    assert get(web).read_bytes() == CONTENT and web.log[-1]["headers"]["Range"] == "bytes=1000-"
 
 
 def test_two_processes_that_need_the_same_file(known_file, own_data):
@@ -192,14 +163,12 @@ def test_mirror_is_read_in_place(known_file, tmp_path, own_data, monkeypatch):
     assert left_behind(own_data) == []
 
 
-def test_a_file_the_mirror_lacks_is_downloaded(server, known_file, tmp_path, monkeypatch):
+def test_a_file_the_mirror_lacks_is_downloaded(web, known_file, tmp_path, monkeypatch):
     (tmp_path / "mirror").mkdir()
     monkeypatch.setenv("IFCDSR_MIRROR", str(tmp_path / "mirror"))
-    server(404, b"")
     with pytest.raises(InputError, match="not in the mirror .*404"):
-        published.fetch(NAME, base_url=server.url, retries=0)
-    server(200, CONTENT)
-    assert published.fetch(NAME, base_url=server.url, retries=0).read_bytes() == CONTENT
+        get(web, behave="status:404")
+    assert get(web).read_bytes() == CONTENT
 
 
 def test_damaged_mirror_file(known_file, tmp_path, monkeypatch):

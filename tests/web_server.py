@@ -56,8 +56,8 @@ class WebServer:
     """Use in a ``with``; ``put(path, content, behave, **headers)`` publishes.
 
     Behaviours: ``ok`` (Range and If-Range understood), ``whole`` (ignores Range), ``splice`` (knows Range, not
-    If-Range), ``elsewhere`` (206 that begins elsewhere), ``cut:<bytes>`` (closes after so many of the announced bytes),
-    ``reset:<bytes>`` (as cut, with a reset), ``short:<bytes>`` (announces and sends only so many), ``more:<bytes>``
+    If-Range), ``elsewhere`` (206 that begins elsewhere), ``cut:<bytes>`` (closes after those of the announced ones),
+    ``reset:<bytes>`` (as cut, with a reset), ``short:<bytes>`` (announces and sends those only), ``more:<bytes>``
     (as many zeros too much, without a length), ``no_length``, ``bad_length``, ``chunked``, ``bad_chunks``, ``gzip``
     (compressed and said so), ``trickle:<bytes per second>``, ``slow_head`` (header lines for ever), ``sleep:<seconds>``
     (before the answer), ``garbage`` (no HTTP), ``cut_all`` (no answer), ``status:<code>``,
@@ -65,8 +65,8 @@ class WebServer:
     ``redirect:<address>``, ``page`` (an HTML page with status 200), ``endless``.
 
     Attributes:
-        log: one dict a request: ``path``, ``headers``, ``host`` (as asked for), ``at`` (seconds by the server's clock),
-            ``sent`` (bytes of content), ``port`` (the client's), ``active`` (requests then in progress, it included).
+        log: one dict per request: ``path``, ``headers``, ``host`` (as asked for), ``at`` (seconds by the server's
+            clock), ``sent`` (bytes of content), ``port`` (the client's), ``active`` (requests then in progress, it included).
     """
 
     def __init__(self, host: str = "127.0.0.1", certificate: Path | None = None) -> None:
@@ -155,35 +155,17 @@ class WebServer:
 def make_certificate(folder: Path) -> tuple[Path, Path]:
     """A certificate of localhost alone, signed by itself: with its key for the server, and without."""
     pem, public = folder / "server.pem", folder / "certificate.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-keyout",
-            str(pem),
-            "-out",
-            str(public),
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-        ],
-        check=True,
-        capture_output=True,
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
     )
+    subprocess.run([*command.split(), "-keyout", pem, "-out", public], check=True, capture_output=True)
     pem.write_bytes(pem.read_bytes() + public.read_bytes())
     return pem, public
 
 
 def run_and_kill(web: WebServer, moments: list[float], function, *args, **options) -> int:
-    """Run ``function`` in a process, again and again: killed (-9) so many seconds after its first request for each of
-    ``moments``, at last to its end. Returns how often it was killed before its end."""
+    """Run ``function`` in a process, again and again: killed (-9) after its first request, by as many seconds as
+    each of ``moments`` says, and at last run to its end. Returns how often it was killed before its end."""
     context = multiprocessing.get_context("forkserver")  # a process of its own in milliseconds, nothing shared with it
     context.set_forkserver_preload(
         ["ifcdsr_core.sources.download.pictures", "ifcdsr_core.sources.download.public_web", "PIL.Image", "requests"]

@@ -232,7 +232,7 @@ def _decoded(line: bytes) -> str | None:
         return None
 
 
-# ---------------------------------------------------------------------------- JSON and literals, a line at a time
+# ---------------------------------------------------------------------------- JSON and literals, line by line
 
 
 def _tables(raw: Path, schema: pa.Schema, problems: Problems, read: Callable) -> Iterator[pa.Table]:

@@ -34,6 +34,7 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import data_dir, link_file, new_folder
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 from ifcdsr_core.sources import SECONDS_A_DAY
+from ifcdsr_core.sources.demo.titles import THEMES
 
 VERSION = 1
 
@@ -57,72 +58,14 @@ class _World:
 
 
 _WORLDS = {
-    "food_kitchen": _World(
-        (1_040, 1_420),
-        1_800,
-        0.60,
-        (
-            "Sunday Baking",
-            "Harbour Picnic",
-            "Night Market",
-            "Slow Breakfast",
-            "Alpine Hut",
-            "Garden Party",
-            "Spice Route",
-            "Farmhouse",
-            "Tea Ceremony",
-            "Campfire",
-            "Little Italy",
-            "Winter Feast",
-        ),
-    ),
-    "movie_book": _World(
-        (1_010, 1_480),
-        1_900,
-        0.65,
-        (
-            "Deep Space",
-            "Lost Islands",
-            "Old Detectives",
-            "Paper Moon",
-            "Iron Age",
-            "Ghost House",
-            "Northern Lights",
-            "Circus Days",
-            "Silent City",
-            "Desert Trail",
-            "First Love",
-            "Clockwork",
-        ),
-    ),
+    "food_kitchen": _World((1_040, 1_420), 1_800, 0.60, tuple(THEMES)[:12]),
+    "movie_book": _World((1_010, 1_480), 1_900, 0.65, tuple(THEMES)[12:]),
 }
 SCENARIOS = tuple(_WORLDS)
 _MAKERS = (
-    "Alderby",
-    "Bruntwell",
-    "Calvary",
-    "Dorsten",
-    "Elmroth",
-    "Fenwick",
-    "Gillespie",
-    "Hartnell",
-    "Ibsley",
-    "Jorvik",
-    "Kestrel",
-    "Lindqvist",
-    "Marchetti",
-    "Norwood",
-    "Osterman",
-    "Pemberton",
-    "Quillan",
-    "Rossmore",
-    "Sandoval",
-    "Tremaine",
-    "Ulvaeus",
-    "Vandermeer",
-    "Whitlock",
-    "Yarrow",
-)
+    "Alderby Bruntwell Calvary Dorsten Elmroth Fenwick Gillespie Hartnell Ibsley Jorvik Kestrel Lindqvist "
+    "Marchetti Norwood Osterman Pemberton Quillan Rossmore Sandoval Tremaine Ulvaeus Vandermeer Whitlock Yarrow"
+).split()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Pictures of items by their addresses: every item ends with a file or with a named reason, and nothing is asked twice.
+"""Downloads pictures by their addresses: every item ends with a file or with a named reason; nothing is asked twice.
 
 They are kept by ``source_id``, apart from the scenarios, which are built again and number the same items differently.
 
