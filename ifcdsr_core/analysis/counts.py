@@ -20,6 +20,9 @@ from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import new_file, results_dir
 from ifcdsr_core.scenario import SPLITS, Scenario
 
+TIE_COLUMNS = ["split", "sequences", "tied_pairs", "with_tie", "target_tied", "domain_open", "open_to_y"]
+TIE_COLUMNS += ["targets_x", "targets_x_least", "targets_x_most"]
+
 
 def table1(scenario: Scenario) -> pd.DataFrame:
     """Table 1: one row per domain.
@@ -28,23 +31,16 @@ def table1(scenario: Scenario) -> pd.DataFrame:
     split); ``valid`` and ``test`` sequences whose target is of the domain; ``avg_length`` over all sequences there are,
     target included (both domains together; ``lengths`` has it per split).
     """
-    counts = scenario.sequences.groupby(["split", "target_domain"]).size()
-    num_train = int((scenario.sequences["split"] == "train").sum())
-    rows = [
-        {
-            "scenario": scenario.name,
-            "domain": name,
-            "items": num_items,
-            "train": num_train or np.nan,
-            "valid": int(counts.get(("valid", domain), 0)),
-            "test": int(counts.get(("test", domain), 0)),
-            "avg_length": scenario.flat_items[1].mean(),
-        }
-        for domain, name, num_items in zip(
-            "xy", scenario.domain_names, (scenario.num_items_x, scenario.num_items_y), strict=True
-        )
-    ]
-    return pd.DataFrame(rows)
+    targets = scenario.sequences.groupby(["split", "target_domain"]).size()
+    num_train, length = int((scenario.sequences["split"] == "train").sum()), scenario.flat_items[1].mean()
+    rows = []
+    for code, name, items in zip(
+        "xy", scenario.domain_names, (scenario.num_items_x, scenario.num_items_y), strict=True
+    ):
+        valid, test = (int(targets.get((split, code), 0)) for split in ("valid", "test"))
+        rows.append((scenario.name, name, items, num_train or np.nan, valid, test, length))
+    columns = ["scenario", "domain", "items", "train", "valid", "test", "avg_length"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def table1_against_paper(scenario: Scenario) -> pd.DataFrame:
@@ -137,19 +133,10 @@ def concentration(scenario: Scenario) -> pd.DataFrame:
     rows = []
     for name in scenario.domain_names:
         count = np.sort(interactions[domain == name])[::-1]  # (items of the domain,), most popular first
-        head = count[: round(0.2 * len(count))].sum()
-        rows.append(
-            {
-                "domain": name,
-                "items": len(count),
-                "untouched": (count == 0).mean(),
-                "interactions": count.sum(),
-                "gini": gini(count),
-                "head_share": head / max(count.sum(), 1),
-                "top": count[0],
-            }
-        )
-    return pd.DataFrame(rows)
+        total, head = count.sum(), count[: round(0.2 * len(count))].sum()
+        rows.append((name, len(count), (count == 0).mean(), total, gini(count), head / max(total, 1), count[0]))
+    columns = ["domain", "items", "untouched", "interactions", "gini", "head_share", "top"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def gini(count: np.ndarray) -> float:
@@ -196,20 +183,8 @@ def order_ties(scenario: Scenario) -> pd.DataFrame:
     number could be under another order.
     """
     timed = scenario.sequences["timestamps"].notna().to_numpy()
-    columns = [
-        "split",
-        "sequences",
-        "tied_pairs",
-        "with_tie",
-        "target_tied",
-        "domain_open",
-        "open_to_y",
-        "targets_x",
-        "targets_x_least",
-        "targets_x_most",
-    ]
     if not timed.any():
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=TIE_COLUMNS)
     length = scenario.flat_items[1][timed]  # (timed sequences,)
     in_y = _in_y(scenario)[np.repeat(timed, scenario.flat_items[1])]  # (sum of their lengths,)
     time = np.concatenate(scenario.sequences["timestamps"][timed].tolist())  # (sum of their lengths,)
@@ -243,7 +218,7 @@ def order_ties(scenario: Scenario) -> pd.DataFrame:
     table["targets_x_most"] = table["targets_x"] + table["open_y"]
     for name in ("with_tie", "target_tied", "domain_open"):
         table[name] = shares[name]
-    return _in_split_order(table.reset_index())[columns]
+    return _in_split_order(table.reset_index())[TIE_COLUMNS]
 
 
 def span_days(scenario: Scenario) -> pd.DataFrame:
@@ -290,21 +265,9 @@ def unseen_targets(scenario: Scenario) -> pd.DataFrame:
 # --- kept as JSON -----------------------------------------------------------------------------------------------------
 
 
-TABLES = {
-    function.__name__: function
-    for function in (
-        table1,
-        lengths,
-        length_distribution,
-        items_per_domain,
-        popularity,
-        concentration,
-        user_overlap,
-        order_ties,
-        span_days,
-        unseen_targets,
-    )
-}
+_COUNTS = (table1, lengths, length_distribution, items_per_domain, popularity, concentration)
+_COUNTS += (user_overlap, order_ties, span_days, unseen_targets)
+TABLES = {function.__name__: function for function in _COUNTS}
 
 
 def summary_record(scenario: Scenario) -> dict:

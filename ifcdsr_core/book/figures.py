@@ -119,14 +119,8 @@ def control_curves(table: pd.DataFrame, dial: str) -> Figure:
         for (colour, marker, line), (label, part) in zip(
             styles, table[table["domain"] == domain].groupby("compared", sort=False), strict=False
         ):
-            ax.fill_between(
-                part["signal"],
-                part["gain"] - part["noise"],
-                part["gain"] + part["noise"],
-                color=colour,
-                alpha=0.14,
-                linewidth=0,
-            )
+            ends = part["gain"] - part["noise"], part["gain"] + part["noise"]
+            ax.fill_between(part["signal"], *ends, color=colour, alpha=0.14, linewidth=0)
             ax.plot(part["signal"], part["gain"], color=colour, marker=marker, linestyle=line, label=label)
         ax.set(title=domain, xlabel=dial, xticks=sorted(table["signal"].unique()))
     axes[0].set_ylabel("gain in MRR (points)")
@@ -144,15 +138,9 @@ def gains_by_group(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
     fig, axes = subplots(len(panels), height=2.7, sharey=True)
     for number, (ax, ((title, along), table)) in enumerate(zip(axes, panels.items(), strict=True)):
         ax.axhline(0, color=BLACK, linewidth=1)
-        ax.errorbar(
-            range(len(table)),
-            table["gain"],
-            yerr=[table["gain"] - table["low"], table["high"] - table["gain"]],
-            color=BLUE,
-            marker="o",
-            capsize=3,
-            linewidth=1.4,
-        )
+        whiskers = [table["gain"] - table["low"], table["high"] - table["gain"]]
+        style = {"color": BLUE, "marker": "o", "capsize": 3, "linewidth": 1.4}
+        ax.errorbar(range(len(table)), table["gain"], yerr=whiskers, **style)
         group_axis(ax, table["group"], [f"n = {cases:,}" for cases in table["cases"]], title, along)
         if number % 2 == 0:
             ax.set_ylabel("gain in MRR (points)")

@@ -109,20 +109,9 @@ def by_title(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names
     for arm, runs in experiment.items():
         for name, code in zip(names, "xy", strict=True) if arm != BASE else ():
             part = gain_by_group(table, runs, of_seeds(experiment[BASE], runs), "titled", domain=code)
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "Arm": arm,
-                        "Target": name,
-                        "The target is": part["group"].map(HAS_TITLE).astype(str),
-                        "Cases": part["cases"],
-                        "Gain": part["gain"],
-                        "From": part["low"],
-                        "To": part["high"],
-                    }
-                )
-            )
-    return pd.concat(parts, ignore_index=True)
+            parts.append(part.assign(Arm=arm, Target=name, said=part["group"].map(HAS_TITLE).astype(str)))
+    headings = {"said": "The target is", "cases": "Cases", "gain": "Gain", "low": "From", "high": "To"}
+    return pd.concat(parts, ignore_index=True)[["Arm", "Target", *headings]].rename(columns=headings)
 
 
 def gain_panels(
@@ -163,17 +152,8 @@ def world_gains(table: pd.DataFrame) -> Figure:
         for number, (arm, colour, marker) in enumerate(zip(arms, (BLUE, ORANGE, PLUM), "os^", strict=False)):
             part = table[(table["domain"] == domain) & (table["arm"] == arm)].set_index("world").loc[worlds]
             places = np.arange(len(worlds)) + 0.2 * (number - (len(arms) - 1) / 2)
-            ax.errorbar(
-                places,
-                part["gain"],
-                yerr=part["noise"],
-                color=colour,
-                marker=marker,
-                markersize=6,
-                linestyle="",
-                capsize=2.5,
-                label=arm,
-            )
+            style = {"marker": marker, "markersize": 6, "linestyle": "", "capsize": 2.5}
+            ax.errorbar(places, part["gain"], yerr=part["noise"], color=colour, label=arm, **style)
         ax.set(
             title=domain,
             xticks=range(len(worlds)),
@@ -247,14 +227,9 @@ def enhanced_examples(scenario: Scenario, count: int = 2, seed: int = 0) -> pd.D
     rows = [
         row for code in "xy" for row in np.random.default_rng(seed).permutation(np.flatnonzero(domain == code))[:count]
     ]
-    return pd.DataFrame(
-        [
-            (
-                scenario.domain_names["xy".index(domain[row])],
-                scenario.items["title"].iloc[row],
-                enhanced[row].removeprefix(scenario.items["title"].iloc[row]).lstrip(". "),
-            )
-            for row in rows
-        ],
-        columns=["Domain", "Title", "Added by rules"],
-    )
+    names, titles = scenario.domain_names, scenario.items["title"].to_numpy()
+    shown = [
+        (names["xy".index(domain[row])], titles[row], enhanced[row].removeprefix(titles[row]).lstrip(". "))
+        for row in rows
+    ]
+    return pd.DataFrame(shown, columns=["Domain", "Title", "Added by rules"])
