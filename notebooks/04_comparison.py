@@ -162,7 +162,7 @@ if "food_kitchen" in shipped:
     )
 
 # %% [markdown]
-# Where these differences come from, as far as it can be told from here:
+# Where these differences come from, as far as we can tell:
 #
 # - *Fewer sequences, but fresher ones.* We train on a part of the paper's number of sequences, and many test targets
 #   never occur in them (see {doc}`01_data_statistics`). On the other hand, the paper gives the latest sequences to

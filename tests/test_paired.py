@@ -1,4 +1,4 @@
-"""Runs compared: from hand-made ranks to hand-computed numbers."""
+"""Runs compared, and what pages say of it: from hand-made ranks to numbers computed by hand."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_bold_is_what_beats_all_others_beyond_chance():
     interval = table.at[("Food", "b"), "95 % interval"]
     assert interval.low < table.at[("Food", "b"), "MRR"].mean < interval.high
     second = paired.with_intervals({"a": [same], "b": [better], "twin": [better]}, NAMES, "sampled_999")
-    assert not any(cell.best for cell in second["MRR"])  # a tie for the first place is no first place
+    assert not any(cell.best for cell in second["MRR"])  # nobody is best in a tie for the first place
 
 
 def test_training_data_names_the_share_of_the_papers():
@@ -109,7 +109,7 @@ def test_training_data_names_the_share_of_the_papers():
     assert evidence.training_data(run).endswith("7,356, or 22% of the number that the paper trains on.")
 
 
-def test_beside_paper_takes_only_models_of_the_paper():
+def test_beside_paper_has_only_models_of_the_paper():
     runs = {"SASRec": [made_run([2], [4])], "IFCDSR (no images)": [made_run([1], [1])]}
     table = paired.beside_paper(runs, paper.PAPER_TABLE2)
     assert table["Model"].unique().tolist() == ["SASRec"]
@@ -142,10 +142,8 @@ def test_shipped_runs_are_those_of_the_experiment_and_no_others(tmp_path, monkey
             tmp_path / "runs" / f"c2dsr-food_kitchen-{configured.model}-seed{configured.seed}-{number}", configured
         )
     found = lists.shipped_comparison("c2dsr", "food_kitchen")
-    assert {label: [run.config["seed"] for run in runs] for label, runs in found.items()} == {
-        "GRU4Rec": [0],
-        "IFCDSR (no images)": [0],
-    }  # the seeds that all have
+    seeds = {label: [run.config["seed"] for run in runs] for label, runs in found.items()}
+    assert seeds == {"GRU4Rec": [0], "IFCDSR (no images)": [0]}  # those that all models have
     assert list(found) == ["GRU4Rec", "IFCDSR (no images)"]
     assert list(lists.exact_runs("c2dsr", "food_kitchen")) == ["SASRec"]
     assert lists.shipped_comparison("c2dsr", "movie_book") == {}
@@ -178,21 +176,15 @@ def test_against_rivals_by_hand(experiment):
     assert food.value == pytest.approx(25.0)  # cases: 100 - 50 and 75 - 75
     assert (food.low, food.high) == (0.0, 50.0)
     assert kitchen.value == pytest.approx(0.0) and kitchen.low <= 0 <= kitchen.high
-    assert [p.value for p in table["p"]] == [
-        1.0,
-        1.0,
-    ]  # one case that differs, or two that cancel: either sign is as far
+    # one case that differs, or two that cancel: either sign is as far from zero
+    assert [p.value for p in table["p"]] == [1.0, 1.0]
     assert table["Verdict"].tolist() == ["undecided"] * 2
     assert str(Difference(0.001, -1.5, 2)).replace("\u00a0", " ") == "+0.00 (−1.50 to +2.00)"
-    assert [str(PValue(value)).replace("\u00a0", " ") for value in (math.nan, 0.0004, 0.0123, 1.0)] == [
-        "–",
-        "< 0.001",
-        "0.012",
-        "1.000",
-    ]
+    shown = [str(PValue(value)).replace("\u00a0", " ") for value in (math.nan, 0.0004, 0.0123, 1.0)]
+    assert shown == ["–", "< 0.001", "0.012", "1.000"]
 
 
-def test_a_difference_beyond_chance_is_told_with_its_direction_and_corrected_for_the_number_of_tests():
+def test_verdicts_on_rivals_have_a_direction_and_are_corrected_for_the_number_of_tests():
     random = np.random.default_rng(1)
     base = random.integers(2, 50, 400).astype(float)
     runs = {
@@ -300,13 +292,13 @@ def test_gains_of_a_control_by_its_dial():
 
 
 @pytest.mark.parametrize(
-    "ranks, holds", [({}, [2, 2]), ({"nothing": 1}, [0, 2]), ({"other": 1}, [2, 0]), ({"own": 4}, [2, 0])]
+    "ranks, held", [({}, [2, 2]), ({"nothing": 1}, [0, 2]), ({"other": 1}, [2, 0]), ({"own": 4}, [2, 0])]
 )
-def test_the_verdict_on_images_says_which_controls_hold(ranks, holds):
+def test_the_verdict_on_images_says_which_controls_hold(ranks, held):
     table = paired.control_gains(controls(**ranks), paired.IMAGE_STEPS, NAMES)
     text = evidence.modality_verdict(table, paired.IMAGE_STEPS, "pictures")
     found = [2 if words.startswith("**holds**") else int(words.split()[2]) for words in text.split(": this ")[1:]]
-    assert found == holds
+    assert found == held
     assert f"pictures of other items {'+50.00' if 'other' in ranks else '+0.00'} ± 0.00 (Food)" in text
     assert ("a second opinion of every item is enough" in text) == ("other" in ranks)
     assert ("owed to what they tell" in text) == ("other" not in ranks and "own" not in ranks)
@@ -344,12 +336,7 @@ def test_the_verdict_on_domains_says_whether_a_gain_grows():
 
 def test_step_gains_go_from_label_to_label(experiment):
     table = paired.step_gains({"a": experiment["SASRec"], "b": experiment["IFCDSR"], "c": experiment["IFCDSR"]}, NAMES)
-    assert table[["step", "domain"]].to_numpy().tolist() == [
-        ["b", "Food"],
-        ["b", "Kitchen"],
-        ["c", "Food"],
-        ["c", "Kitchen"],
-    ]
+    assert list(zip(table["step"], table["domain"], strict=True)) == list(itertools.product("bc", NAMES))
     assert table["gain"].tolist() == pytest.approx([25, 0, 0, 0])
 
 

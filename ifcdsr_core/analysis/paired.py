@@ -157,7 +157,7 @@ def reference(experiment: Runs) -> str:
     """The label of IFCDSR's runs, with which the others are compared.
 
     Raises:
-        InputError: there are none.
+        InputError: no run is of IFCDSR.
     """
     for label, runs in experiment.items():
         if runs[0].config["model"] == "ifcdsr":

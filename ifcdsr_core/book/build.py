@@ -136,7 +136,7 @@ def execute(page: Page) -> float:
     """Execute one page into the stage, from the folder a reader would run it in.
 
     Returns:
-        Seconds it took.
+        Seconds.
     """
     import papermill
 

@@ -149,7 +149,7 @@ def balance(gains: pd.DataFrame, larger: str) -> Judgement:
 def outperforms(real: Mapping[str, Runs], demo: Runs, scenario: str) -> Judgement:
     """Is IFCDSR significantly better than every rival? By paired tests with Holm's correction, in every domain.
 
-    It cannot be checked by runs of IFCDSR without images, which is another model; what these say is told all the same.
+    Runs of IFCDSR without images cannot check it: that is another model. Their results are reported nevertheless.
 
     Args:
         real: comparisons on the paper's test sets, by scenario; demo: one on the demo's ``scenario``.

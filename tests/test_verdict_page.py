@@ -1,4 +1,4 @@
-"""Verdicts follow from numbers by their rules."""
+"""Page 00: verdicts follow from numbers by their rules."""
 
 from __future__ import annotations
 
@@ -13,15 +13,8 @@ from ifcdsr_core.book.pages import verdict
 def arms(steps, **ranks):
     """Arms with the ranks given as (Food, Kitchen); the others have rank 4."""
     names = dict.fromkeys(label for _, *pair in steps for label in pair)
-    return {
-        name: [
-            made_run(
-                [ranks.get(name.replace(" ", "_").replace("'", ""), (4, 4))[0]] * 4,
-                [ranks.get(name.replace(" ", "_").replace("'", ""), (4, 4))[1]] * 4,
-            )
-        ]
-        for name in names
-    }
+    given = {name: ranks.get(name.replace(" ", "_").replace("'", ""), (4, 4)) for name in names}
+    return {name: [made_run([food] * 4, [kitchen] * 4)] for name, (food, kitchen) in given.items()}
 
 
 def image_gains(at_0=(4, 4), at_1=(2, 2)):
@@ -117,7 +110,7 @@ def judged_texts():
     return verdict.successor(control, {"Food-Kitchen (somewhere)": runs, "nothing": {}})
 
 
-def test_what_titles_do_is_told_and_texts_of_a_language_model_stay_unchecked():
+def test_titles_are_measured_and_texts_of_a_language_model_stay_unchecked():
     judged = judged_texts()
     assert judged.verdict == verdict.UNCHECKED and judged.page == "06_llm_emf"
     assert (
@@ -129,7 +122,7 @@ def test_what_titles_do_is_told_and_texts_of_a_language_model_stay_unchecked():
     )
 
 
-def test_the_successor_is_no_rival_of_ifcdsr():
+def test_the_successor_is_not_a_rival_of_ifcdsr():
     runs = comparison(2) | {"LLM-EMF": [made_run([1] * 30, [1] * 30, model="llm_emf")]}
     assert verdict.outperforms({"food_kitchen": runs}, runs, "food_kitchen").verdict == verdict.REPRODUCED
 

@@ -1,4 +1,4 @@
-"""The ledger: every gap has words and a number or a reason, and effects are computed by hand."""
+"""Pages 05b and 05c: every gap has words and a number or a reason; effects agree with those computed by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def runs_of(ranks_x, ranks_y, **config):
 
 @pytest.fixture
 def demo():
-    """Ours has an MRR of 50 and 25; every other reading 100 and 25, but those with a run for each domain."""
+    """Ours has an MRR of 50 and 25; other readings have 100 and 25, except those with a run for each domain."""
     rows = {label: runs_of([1, 1], [4, 4]) for label in lists.readings("food_kitchen", [0])}
     rows[lists.OURS] = runs_of([2, 2], [4, 4])
     rows[lists.OURS_TEXT] = runs_of([4, 4], [4, 4])
@@ -40,7 +40,7 @@ def rivals():
 
 def test_every_gap_has_a_measured_effect_or_says_why_not(demo):
     table = ledger.effects(demo, (2000, 3000), rivals())
-    measured = set(table["gap"]) | {13}  # 13 takes several seeds
+    measured = set(table["gap"]) | {13}  # 13 needs several seeds
     assert {gap.number for gap in ledger.GAPS} == set(range(1, 16))
     for gap in ledger.GAPS:
         assert gap.silent and gap.choice and (gap.number in measured or gap.unchecked), gap.topic
@@ -70,7 +70,7 @@ def test_effects_by_hand(demo):
         table.loc[f"the target {where} its equals, for Popularity"]["Food"] for where in ("before", "behind")
     )
     assert first.value == pytest.approx(100 / 2 - 100 / 3) and last.value == pytest.approx(100 / 4 - 100 / 3)
-    assert "the target before its equals" not in table.index  # these runs do not tell their ties
+    assert "the target before its equals" not in table.index  # these runs have no count of ties
 
 
 def test_intervals_hold_seeds_and_cases(demo):
