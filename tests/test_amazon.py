@@ -120,20 +120,8 @@ def test_pictures_outlive_a_new_build_and_serve_other_rules(own_data):
 
     def pictures(*options: str) -> int:
         seen = len(web.log)
-        assert (
-            main(
-                [
-                    "pictures",
-                    "--source",
-                    "amazon",
-                    "--allow-private",
-                    "--rate",
-                    "10000",
-                    *(part for option in options for part in ("--source-option", option)),
-                ]
-            )
-            == 0
-        )
+        chosen = [part for option in options for part in ("--source-option", option)]
+        assert main([*"pictures --source amazon --allow-private --rate 10000".split(), *chosen]) == 0
         return len(web.log) - seen
 
     def shown(scenario: Scenario) -> dict[str, bytes | None]:

@@ -66,7 +66,7 @@ class WebServer:
 
     Attributes:
         log: one dict per request: ``path``, ``headers``, ``host`` (as asked for), ``at`` (seconds by the server's
-            clock), ``sent`` (bytes of content), ``port`` (the client's), ``active`` (requests then in progress, it included).
+            clock), ``sent`` (bytes of content), ``port`` (the client's), ``active`` (requests in progress).
     """
 
     def __init__(self, host: str = "127.0.0.1", certificate: Path | None = None) -> None:

@@ -13,7 +13,6 @@ sequences by named rules (``partition``), and everything is accounted for in the
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from ifcdsr_core.sources.amazon import reviews as raw_reviews
 from ifcdsr_core.sources.amazon import sample
 from ifcdsr_core.sources.amazon.partition import Rules, partition, rules_of
 from ifcdsr_core.sources.download.pictures import MANIFEST, link_images
+from ifcdsr_core.sources.download.published import mirror_folder
 
 VERSION = 2
 SCENARIOS = ("food_kitchen", "movie_book")
@@ -152,8 +152,7 @@ def converted(scenario: str, release: str, reviews: str) -> tuple[list[Path], di
 
 def _find(release: str, scenario: str, name: str, url: str) -> Path:
     """The raw file, in the mirror or in the data folder, compressed or not."""
-    mirror = os.environ.get("IFCDSR_MIRROR")
-    folders = [Path(root) / "amazon" / release for root in (mirror, data_dir()) if root]
+    folders = [root / "amazon" / release for root in (mirror_folder(), data_dir()) if root]
     for folder in folders:
         for path in (folder / name, folder / name.removesuffix(".gz")):
             if path.is_file():
