@@ -1,4 +1,4 @@
-"""Features: made once, found again, never of the wrong pictures or items."""
+"""Features: made once, found again, never those of other pictures or items."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
-from safetensors.torch import save_file as save_torch_file
+from tiny_clip import tiny_clip
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.features import cache, clip, images
@@ -59,7 +59,7 @@ def scenario(tmp_path, data):
 
 @pytest.fixture
 def encoder(monkeypatch, tmp_path):
-    """A stand-in for the small CLIP, a fixed projection of the pixels: these tests ask about cache.py alone."""
+    """A stand-in for the small CLIP, a fixed projection of the pixels: these tests are about cache.py alone."""
     projection = torch.randn(3 * 8 * 8, 16, generator=torch.Generator().manual_seed(0))
     calls = []
 
@@ -138,7 +138,7 @@ def test_a_changed_picture_changes_the_fingerprint(scenario, encoder, data):
     assert np.abs(after.matrix - before.matrix).max(axis=1).nonzero()[0].tolist() == [2]
 
 
-def test_other_weights_are_not_taken_from_the_cache(scenario, encoder, monkeypatch):
+def test_features_of_other_weights_are_not_found(scenario, encoder, monkeypatch):
     embed_images(scenario)
     calls = len(encoder)
     monkeypatch.setattr(cache, "file_hash", lambda path: "0" * 64)
@@ -161,6 +161,7 @@ def test_a_failed_embedding_leaves_nothing(scenario, encoder, data, monkeypatch)
     assert [path for path in cached(data) if not path.name.startswith(".")] == []
 
 
+@pytest.mark.slow
 def test_a_cached_matrix_needs_neither_open_clip_nor_pil(scenario, encoder, data):
     embed_images(scenario)
     scenario.save(scenario.folder)
@@ -222,7 +223,7 @@ def test_no_picture_at_all(scenario, encoder, data):
     assert cached(data) == []
 
 
-# -- files that won't do -----------------------------------------------------------------------------------------------
+# -- files that can't be used ------------------------------------------------------------------------------------------
 
 
 def test_features_of_other_items_are_refused(scenario, encoder, data):
@@ -239,7 +240,7 @@ def test_another_number_of_items_is_refused(scenario, encoder, data):
 
 
 def _rewrite(path, change):
-    """Save the file again with its tensors changed but all it says of itself as before."""
+    """Save the file again with changed tensors and the same record."""
     with cache.safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
     tensors = load_file(path)
@@ -248,7 +249,7 @@ def _rewrite(path, change):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_features_that_are_no_numbers_are_refused(scenario, encoder, data, value):
+def test_features_that_are_not_finite_are_refused(scenario, encoder, data, value):
     embed_images(scenario)
     _rewrite(cached(data)[0], lambda tensors: tensors["features"].__setitem__((3, 4), value))
     with pytest.raises(InputError, match="not finite"):
@@ -282,29 +283,16 @@ def test_a_file_without_its_record_is_refused(scenario, data):
 # -- encoders ----------------------------------------------------------------------------------------------------------
 
 
-def _encoder_size(name: str) -> float:
-    """Weights of a plain transformer's blocks, coarser patches first where these are equal."""
-    import open_clip
-
-    config = open_clip.get_model_config(name)
-    vision, text = config["vision_cfg"], config["text_cfg"]
-    if "timm_model_name" in vision or "hf_model_name" in text or not isinstance(vision["layers"], int):
-        return sys.maxsize
-    return vision["layers"] * vision["width"] ** 2 + text["layers"] * text["width"] ** 2 - vision["patch_size"] / 1000
-
-
 def test_a_model_of_open_clip_from_a_file(scenario, data, tmp_path):
     import open_clip
-
-    name = min(open_clip.list_models(), key=_encoder_size)
-    torch.manual_seed(1)
-    model = open_clip.create_model(name).eval()
-    save_torch_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "w.safetensors")
-    made = embed_images(scenario, f"{name}/{tmp_path}/w.safetensors", batch_size=5)
-    assert made.encoder == f"{name}/w.safetensors"  # results name no folder of this machine
-
     from open_clip import image_transform
 
+    with tiny_clip(tmp_path) as (encoder, model):
+        made = embed_images(scenario, encoder, batch_size=5)
+        (tmp_path / "w.safetensors").write_bytes(b"nonsense")
+        with pytest.raises(InputError, match="can't be loaded as weights"):
+            embed_images(scenario, encoder)
+    assert made.encoder == "Tiny-16/w.safetensors"  # results name no folder of this machine
     mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
     preprocess = image_transform(model.visual.image_size, is_train=False, mean=mean, std=std)
     pictures = [preprocess(Image.open(scenario.folder / image)) for image in scenario.items["image"]]
@@ -313,11 +301,7 @@ def test_a_model_of_open_clip_from_a_file(scenario, data, tmp_path):
     torch.testing.assert_close(torch.from_numpy(made.matrix), expected, atol=1e-5, rtol=0)
     with cache.safe_open(cached(data)[0], framework="numpy") as file:
         recorded = json.loads(json.loads(file.metadata()["record"])["preprocessing"])
-    assert recorded["mean"] == list(mean) and recorded["std"] == list(std) and recorded["size"] == [224, 224]
-
-    (tmp_path / "w.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(InputError, match="can't be loaded as weights"):
-        embed_images(scenario, f"{name}/{tmp_path}/w.safetensors")
+    assert recorded["mean"] == list(mean) and recorded["std"] == list(std) and recorded["size"] == [32, 32]
 
 
 def test_a_tag_found_in_the_cache_needs_no_download(scenario, encoder, data, monkeypatch):

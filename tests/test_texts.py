@@ -1,4 +1,4 @@
-"""Texts: which an item has, and the vectors made of them: checked by hand, found again, never of the wrong texts."""
+"""Texts of items and the vectors made of them: checked by hand, found again, never those of other texts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch_file
 from threadpoolctl import threadpool_limits
+from tiny_clip import tiny_clip
 
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
@@ -108,7 +109,7 @@ def test_texts_that_do_not_exist(scenario, text):
 
 
 def test_lexical_cosines_are_those_of_tf_idf(scenario):
-    """TF-IDF worked out here, reduced by an SVD of numpy to the even number of dimensions below that of the words."""
+    """TF-IDF computed here, reduced by numpy's SVD to the next even number of dimensions at or below that of words."""
     words = [title.lower().replace(",", "").split() for title in TITLES_X + TITLES_Y]
     counts = np.array([[title.count(word) for word in KNOWN] for title in words], dtype=float)  # (V, words)
     weight = np.log((1 + len(words)) / (1 + (counts > 0).sum(axis=0))) + 1
@@ -120,10 +121,11 @@ def test_lexical_cosines_are_those_of_tf_idf(scenario):
     assert made.matrix.shape == (10, size) and made.matrix.dtype == np.float32 and not made.missing.any()
     np.testing.assert_allclose(made.matrix @ made.matrix.T, expected @ expected.T, atol=1e-5)
     cosine = made.matrix @ made.matrix.T
-    assert cosine[0, 2] > 1 - 1e-6 and cosine[3, 4] > 1 - 1e-6  # the same words: order, case and numbers are nothing
+    assert cosine[0, 2] > 1 - 1e-6 and cosine[3, 4] > 1 - 1e-6  # the same words: order, case and numbers don't matter
     assert abs(cosine[0, 3]) < 0.2 and 0.1 < cosine[0, 5] < 0.9  # no word and one word in common
 
 
+@pytest.mark.slow
 def test_lexical_is_the_same_bits_with_any_number_of_threads():
     random = np.random.default_rng(0)
     many = [" ".join(f"w{number}" for number in random.zipf(1.3, 12) if number < 5_000) for _ in range(3_000)]
@@ -183,6 +185,7 @@ def test_texts_and_pictures_of_one_encoder_do_not_meet(scenario, data):
         embed_images(scenario)
 
 
+@pytest.mark.slow
 def test_found_again_without_what_made_them(scenario, data):
     scenario = scenario.save(data / "scenario")
     made = [embed_texts(scenario, encoder=encoder) for encoder in ("lexical", "small_clip")]
@@ -202,6 +205,7 @@ def test_found_again_without_what_made_them(scenario, data):
     assert made[1].unknown > 0
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(scenario, data):
     scenario = scenario.save(data / "scenario")
     code = (
@@ -226,7 +230,7 @@ def test_two_processes_at_once(scenario, data):
     assert len(cached(data)) == 1
 
 
-def test_files_that_will_not_do(scenario, data, monkeypatch):
+def test_files_that_can_not_be_used(scenario, data, monkeypatch):
     embed_texts(scenario)
     path = cached(data)[0]
     whole = path.read_bytes()
@@ -260,29 +264,12 @@ def test_files_that_will_not_do(scenario, data, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def tiny_clip(tmp_path_factory):
-    """A CLIP with random weights that reads 16 tokens: its name as an encoder, the model, its tokenizer."""
+def tiny(tmp_path_factory):
+    """A tiny CLIP: its name as an encoder, the model, its tokenizer."""
     import open_clip
-    from open_clip import factory
 
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "Tiny-16.json").write_text(
-        json.dumps(
-            {
-                "embed_dim": 24,
-                "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-                "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
-            }
-        )
-    )
-    known, paths = dict(factory._MODEL_CONFIGS), list(factory._MODEL_CONFIG_PATHS)
-    open_clip.add_model_config(folder / "Tiny-16.json")
-    torch.manual_seed(3)
-    model = open_clip.create_model("Tiny-16").eval()
-    torch.nn.init.normal_(model.token_embedding.weight)  # as created, all texts would lie close together
-    save_torch_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "w.safetensors")
-    yield f"Tiny-16/{folder}/w.safetensors", model, open_clip.get_tokenizer("Tiny-16")
-    factory._MODEL_CONFIGS, factory._MODEL_CONFIG_PATHS[:] = known, paths
+    with tiny_clip(tmp_path_factory.mktemp("tiny")) as (encoder, model):
+        yield encoder, model, open_clip.get_tokenizer("Tiny-16")
 
 
 WORDS = "red mug blue tea tin plate green pan black bowl white cup brown jar pink".split()  # one token each
@@ -294,8 +281,8 @@ def by_hand(model, tokenizer, *parts: str) -> np.ndarray:
         return unit(model.encode_text(tokenizer(list(parts)), normalize=True).mean(dim=0).numpy())
 
 
-def test_texts_that_fit_are_those_of_open_clip(tiny_clip, data):
-    encoder, model, tokenizer = tiny_clip
+def test_texts_that_fit_are_those_of_open_clip(tiny, data):
+    encoder, model, tokenizer = tiny
     fits = " ".join(WORDS[:14])
     assert len(tokenizer.encode(fits)) == 14  # and start and end: 16
     titles = [fits, "Café №½ 日本", "🦊🦊 mug!", "RED &amp; blue\n mug"]
@@ -310,8 +297,8 @@ def test_texts_that_fit_are_those_of_open_clip(tiny_clip, data):
         assert json.loads(json.loads(file.metadata()["record"])["preprocessing"])["context_length"] == 16
 
 
-def test_long_texts_are_the_mean_of_even_parts(tiny_clip):
-    encoder, model, tokenizer = tiny_clip
+def test_long_texts_are_the_mean_of_even_parts(tiny):
+    encoder, model, tokenizer = tiny
     fifteen, forty = WORDS[:15], (WORDS * 3)[:40]
     made = embed_texts(with_titles([" ".join(fifteen), "red mug"], [" ".join(forty)]), encoder=encoder)
     assert made.long == 2
@@ -332,28 +319,27 @@ def test_parts_are_few_even_and_whole():
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_batch_size_does_not_change_features(tiny_clip, data, batch_size):
-    titles = ["red mug dots " * 900, "blue", None, "<end_of_text>", "red<end_of_text> mug", "tea tin " * 9]
+def test_batch_size_does_not_change_features(tiny, data, batch_size):
+    titles = ["red mug dots " * 30, "blue", None, "<end_of_text>", "red<end_of_text> mug", "tea tin " * 9]
     scenario = with_titles(titles, ["red mug"])
-    assert len(titles[0]) > 10_000
-    whole = embed_texts(scenario, encoder=tiny_clip[0])
+    whole = embed_texts(scenario, encoder=tiny[0])
     assert np.flatnonzero(whole.missing).tolist() == [2, 3] and whole.long == 2
-    np.testing.assert_allclose(whole.matrix[4], whole.matrix[6], atol=1e-6)  # a text that names the end goes on
+    np.testing.assert_allclose(whole.matrix[4], whole.matrix[6], atol=1e-6)  # "<end_of_text>" does not end a text
     cached(data)[0].unlink()
-    parted = embed_texts(scenario, encoder=tiny_clip[0], batch_size=batch_size)
+    parted = embed_texts(scenario, encoder=tiny[0], batch_size=batch_size)
     np.testing.assert_allclose(parted.matrix, whole.matrix, atol=1e-5)
     assert parted.fingerprint == whole.fingerprint and parted.long == 2
     np.testing.assert_allclose(np.linalg.norm(parted.matrix, axis=1), 1, atol=1e-6)
 
 
-def test_found_again_by_weights(tiny_clip, monkeypatch, scenario, tmp_path):
-    made = embed_texts(scenario, encoder=tiny_clip[0])
-    other = {key: value.contiguous() + 0.01 for key, value in tiny_clip[1].state_dict().items()}
+def test_found_again_by_weights(tiny, monkeypatch, scenario, tmp_path):
+    made = embed_texts(scenario, encoder=tiny[0])
+    other = {key: value.contiguous() + 0.01 for key, value in tiny[1].state_dict().items()}
     save_torch_file(other, tmp_path / "w.safetensors")
     again = embed_texts(scenario, encoder=f"Tiny-16/{tmp_path}/w.safetensors")
     assert again.encoder == made.encoder and again.fingerprint != made.fingerprint
     monkeypatch.setattr(texts, "text_tower", lambda *_: pytest.fail("loaded"))
-    assert embed_texts(scenario, encoder=tiny_clip[0]).fingerprint == made.fingerprint
+    assert embed_texts(scenario, encoder=tiny[0]).fingerprint == made.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -403,6 +389,7 @@ def test_the_small_clip_reads_the_words_it_knows():
         embed_texts(with_titles(["Zanzibar"], ["17"]), encoder="small_clip")
 
 
+@pytest.mark.slow
 def test_texts_lie_near_the_pictures_they_describe(tmp_path):
     from ifcdsr_core.features.small_clip import _PROMPT
     from ifcdsr_core.sources.demo.drawings import all_looks, draw
