@@ -349,7 +349,7 @@ def test_row_order_and_threads_make_no_difference(tmp_path):
         ]
         for d in "xy"
     ]
-    for threads in ("1", "4"):
+    for threads in ("1", "4", "4"):
         for rows in world:
             random.shuffle(rows)
         parquet(tmp_path, *world)
