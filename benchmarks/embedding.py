@@ -2,10 +2,10 @@
 
     python benchmarks/embedding.py [--pictures 2000] [--encoders small_clip ViT-B-32-quickgelu] [--device cuda]
 
-The pictures are JPEGs as large as a shop's. Of an open_clip model random weights do: they take the same time. Each way
-is taken in a fresh process. ``model_share`` is the share of the time that the model itself works; what is missing to
-1 is time in which it waits for pictures. ``decoding`` is the loader alone, ``model`` the model alone on one batch again
-and again: the loader keeps up where it is the faster of the two.
+The pictures are JPEGs as large as a shop's. An open_clip model gets random weights, which need the same time. Each way
+is measured in a fresh process. ``model_share`` is the share of the time in which the model works; in the rest it waits
+for pictures. ``decoding`` is the loader alone, ``model`` the model alone on one batch again and again: the loader keeps
+up where it is the faster of the two.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LOOP = 200  # pictures of the plain loop, which is slow
 
 
 def put_pictures(folder: Path, count: int, side: int = 500) -> Scenario:
-    """A scenario of so many items; some 30 different JPEGs of 40 KB or so, each linked under many names."""
+    """A scenario of ``count`` items, with 30 different JPEGs of about 40 KB, each linked under many names."""
     (folder / "images").mkdir(parents=True)
     for item in range(1, count + 1):
         name = folder / "images" / f"{item}.jpg"
@@ -122,7 +122,7 @@ WAYS = {"one by one": one_by_one, "shards": shards, "decoding": decoding, "model
 
 
 def child(given: argparse.Namespace) -> None:
-    """Take one way and print what it took."""
+    """Measure one way and print the figures."""
     scenario = Scenario.load(given.folder)
     tower = Timed(clip.image_tower(given.encoder, given.device), given.device)
     tower.reference_sha256()  # warm

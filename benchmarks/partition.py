@@ -76,7 +76,7 @@ def run_pandas(paths: list[Path], work: Path) -> tuple[dict, list]:
 
 
 def child(which: str, work: Path, paths: list[Path]) -> None:
-    """Run one version here and print what it took as JSON; or write the files, with size and seed for paths."""
+    """Run one version here and print its figures as JSON; or write the files, with size and seed for paths."""
     if which == "generate":
         from raw_amazon import write_sized
 
@@ -174,7 +174,7 @@ def ratios(results: list[dict]) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[300_000, 3_000_000, 30_000_000])
-    parser.add_argument("--pandas-up-to", type=int, default=3_000_000, help="skip pandas above so many ratings")
+    parser.add_argument("--pandas-up-to", type=int, default=3_000_000, help="skip pandas above this number of ratings")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write the results there as JSON")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)

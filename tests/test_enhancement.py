@@ -170,7 +170,7 @@ def wait_for_requests(server: ChatServer, number: int, running: subprocess.Popen
     assert len(server.log) >= number, running.communicate()
 
 
-# ---------------------------------------------------------------------------- nothing paid is lost or paid twice
+# ---------------------------------------------------------------------------- no answer is lost or paid for twice
 
 
 @pytest.mark.slow

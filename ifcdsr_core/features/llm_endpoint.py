@@ -175,12 +175,12 @@ class Client:
         self._openai = openai.OpenAI(
             api_key=endpoint.key, base_url=endpoint.url, timeout=limits.timeout, max_retries=limits.retries
         )
-        # Of an account with OpenAI the client takes more from the environment (OPENAI_ORG_ID, OPENAI_PROJECT_ID,
-        # OPENAI_CUSTOM_HEADERS), for any endpoint. The headers can be had out only by this private attribute: what is
-        # given as default_headers joins them.
+        # For any endpoint, the client also sends what the environment says of an OpenAI account (OPENAI_ORG_ID,
+        # OPENAI_PROJECT_ID, OPENAI_CUSTOM_HEADERS). Only this private attribute removes the headers: default_headers
+        # are added to them.
         self._openai.organization = self._openai.project = None
         self._openai._custom_headers = {}
-        # what a server may know nothing of; dropped for good once it has answered without
+        # options that a server may not know; dropped for good once it has answered without them
         self._options = {
             "temperature": 0,
             "response_format": {"type": "json_object"},
@@ -289,14 +289,14 @@ class Pace:
 
 
 class Budget:
-    """What has been spent and what calls under way may still cost; together never more than the caps."""
+    """What has been spent and what calls under way may still cost: together never more than the caps."""
 
     def __init__(self, limits: Limits, spent: Usage) -> None:
         self.limits, self.spent = limits, spent
         self._reserved, self._changed = Usage(), threading.Condition()
 
     def reserve(self, usage: Usage) -> bool:
-        """Set the worst a call may take aside; waits for others to end where there is no room now, False for never."""
+        """Set the most that a call may cost aside, once others have made room for it; False if there never will be."""
         with self._changed:
             while not self.limits.allow(self.spent + self._reserved + usage):
                 if self._reserved == Usage():
@@ -306,7 +306,7 @@ class Budget:
             return True
 
     def settle(self, reserved: Usage, used: Usage) -> None:
-        """Put what a call has really taken in the place of what was set aside for it."""
+        """Replace what was set aside for a call by what it has cost."""
         with self._changed:
             self._reserved -= reserved
             self.spent += used
