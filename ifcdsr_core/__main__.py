@@ -226,20 +226,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
     """An option for every field of a dataclass that has a help text, those of its own class first."""
-    for spec in sorted(dataclasses.fields(settings), key=lambda spec: spec.name not in settings.__annotations__):
-        if spec.metadata.get("help"):
-            parser.add_argument(
-                "--" + spec.name.replace("_", "-"),
-                default=spec.default,
-                type={"int": int, "float": float, "str": str}[spec.type],
-                help=f"{spec.metadata['help']} (default: %(default)s)",
-            )
+    for spec in sorted(_optional(settings), key=lambda spec: spec.name not in settings.__annotations__):
+        parser.add_argument(
+            "--" + spec.name.replace("_", "-"),
+            default=spec.default,
+            type={"int": int, "float": float, "str": str}[spec.type],
+            help=f"{spec.metadata['help']} (default: %(default)s)",
+        )
 
 
 def _settings(options, settings: type, **more):
     """The dataclass with what was given for these fields."""
-    given = {spec.name: getattr(options, spec.name) for spec in dataclasses.fields(settings) if spec.metadata.get("help")}
-    return settings(**given, **more)
+    return settings(**{spec.name: getattr(options, spec.name) for spec in _optional(settings)}, **more)
+
+
+def _optional(settings: type) -> list[dataclasses.Field]:
+    return [spec for spec in dataclasses.fields(settings) if spec.metadata.get("help")]
 
 
 def _prepare(options) -> None:

@@ -15,7 +15,6 @@ BLOCKED = (
     "scipy",
     "sklearn",
     "IPython",
-    "pooch",
     "jinja2",
     "nbformat",
 )
