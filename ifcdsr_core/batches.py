@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.scenario import PAD_ID
+from ifcdsr_core.scenario import PAD_ID, SECONDS_A_DAY
 
-SECONDS_A_DAY = 86_400
 IGNORE = -100  # a position with nothing to predict
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from ifcdsr_core.errors import InputError, first_line
 from ifcdsr_core.paths import new_file
 
+SECONDS_A_DAY = 86_400
 PAD_ID = 0  # items are numbered from 1, all of X before all of Y
 DOMAINS = ("x", "y")
 SPLITS = ("train", "valid", "test")

@@ -1,8 +1,11 @@
-"""A toy checkout: our package, settings and table of contents, with notebooks that take a second each."""
+"""What tests share: the order they run in, one thread, and a toy checkout with notebooks that take a second each."""
 
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers share the processors; read when torch is imported
+
 import shutil
 import subprocess
 import sys
@@ -15,6 +18,15 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from ifcdsr_core.book.build import PAGES
 from ifcdsr_core.book.papermill_engine import prefer_own_kernel
 from ifcdsr_core.paths import ROOT
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file is one unit of work, as its tests share what they build; so is each notebook. The notebooks go first."""
+    for item in items:
+        notebook = item.callspec.id if item.name.startswith("test_same_output_twice") else ""
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {notebook}"))
+    items.sort(key=lambda item: not item.name.startswith("test_same_output_twice"))
+
 
 TOY_CODE = """\
 from ifcdsr_core.errors import InputError

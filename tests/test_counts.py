@@ -12,10 +12,9 @@ import pandas as pd
 import pytest
 
 from ifcdsr_core.analysis import counts
-from ifcdsr_core.batches import SECONDS_A_DAY
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
-from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.scenario import SECONDS_A_DAY, Scenario
 
 MIRROR = Path(os.environ.get("IFCDSR_MIRROR") or ROOT.parent / "shared" / "mirror")
 needs_mirror = pytest.mark.skipif(

@@ -14,7 +14,6 @@ from ifcdsr_core.analysis import subgroups
 from ifcdsr_core.analysis.paired import case_means
 from ifcdsr_core.analysis.significance import trend
 from ifcdsr_core.analysis.subgroups import Prediction
-from ifcdsr_core.batches import SECONDS_A_DAY
 from ifcdsr_core.book import figures
 from ifcdsr_core.book.pages import where_it_helps
 from ifcdsr_core.errors import InputError
@@ -25,7 +24,7 @@ from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.lists import FULL, NEITHER, NO_IMAGES, NO_MULTIPLE
 from ifcdsr_core.runs.run import training_splits
 from ifcdsr_core.runs.store import Run
-from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
+from ifcdsr_core.scenario import DOMAIN_NAMES, SECONDS_A_DAY, Scenario
 
 
 def small() -> Scenario:

@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
-from ifcdsr_core.batches import SECONDS_A_DAY
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import new_file, results_dir
-from ifcdsr_core.scenario import SPLITS, Scenario
+from ifcdsr_core.scenario import SECONDS_A_DAY, SPLITS, Scenario
 
 TIE_COLUMNS = ["split", "sequences", "tied_pairs", "with_tie", "target_tied", "domain_open", "open_to_y"]
 TIE_COLUMNS += ["targets_x", "targets_x_least", "targets_x_most"]

@@ -27,7 +27,6 @@ import pandas as pd
 
 from ifcdsr_core.analysis.paired import LEVEL, Difference, PValue, case_means
 from ifcdsr_core.analysis.significance import bootstrap_interval, centred_ranks, difference_interval, holm, trend
-from ifcdsr_core.batches import SECONDS_A_DAY
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import new_file, results_dir
 from ifcdsr_core.protocol import NUM_NEGATIVES
@@ -35,7 +34,7 @@ from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.lists import FULL, NEITHER, NO_IMAGES, NO_MULTIPLE
 from ifcdsr_core.runs.run import training_splits
 from ifcdsr_core.runs.store import Run
-from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.scenario import SECONDS_A_DAY, Scenario
 
 if TYPE_CHECKING:
     from ifcdsr_core.features.cache import Features

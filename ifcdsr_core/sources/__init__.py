@@ -21,7 +21,6 @@ SOURCES = {
     "llmcdsr": "ifcdsr_core.sources.llmcdsr",
     "amazon": "ifcdsr_core.sources.amazon.source",
 }
-SECONDS_A_DAY = 86_400  # that of ``batches`` would import torch, which no source needs
 
 
 def prepare(source: str = "demo", scenario: str = "food_kitchen", *, force: bool = False, **options) -> Scenario:

@@ -20,9 +20,8 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError, choose, require
-from ifcdsr_core.scenario import SPLITS
+from ifcdsr_core.scenario import SECONDS_A_DAY, SPLITS
 from ifcdsr_core.settings import check_ranges, setting
-from ifcdsr_core.sources import SECONDS_A_DAY
 
 if TYPE_CHECKING:  # where nobody partitions, Polars need not be there
     import polars as pl

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.paths import new_file
-from ifcdsr_core.scenario import Scenario
-from ifcdsr_core.sources import SECONDS_A_DAY, prepare
+from ifcdsr_core.scenario import SECONDS_A_DAY, Scenario
+from ifcdsr_core.sources import prepare
 
 SHOP = "http://pictures.example/"  # leads nowhere (RFC 2606): see ``shop``
 ONE_DOMAIN, AGAIN = 0.4, 0.04  # users of one domain for each user of both; second ratings for each rating

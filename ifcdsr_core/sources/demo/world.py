@@ -32,8 +32,7 @@ import pandas as pd
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import data_dir, link_file, new_folder
-from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
-from ifcdsr_core.sources import SECONDS_A_DAY
+from ifcdsr_core.scenario import DOMAIN_NAMES, SECONDS_A_DAY, Scenario
 from ifcdsr_core.sources.demo.titles import THEMES
 
 VERSION = 1
