@@ -65,7 +65,7 @@ markup.show(paper.PAPER_TABLE4, "Printed in the paper (its Table 4): ablation, M
 # unit length:
 
 # %%
-config = lists.ablation(names[0], seed_list, source, **changes)["+ multiple attention"][0]
+(config,) = lists.configurations("ifcdsr", names[0], seed_list[:1])  # of the demo, which has pictures
 _, inputs, cases, _ = assemble(config)
 torch.manual_seed(0)
 model = build_model(config, inputs).eval()
