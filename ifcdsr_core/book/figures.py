@@ -82,6 +82,13 @@ def subplots(count: int, columns: int = 2, height: float = 2.6, **options) -> tu
     return fig, axes.flat[:count]
 
 
+def by_domain(values: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, pd.DataFrame]]:
+    """Panels by data set and target domain: title of the data set, domain, its rows of ``paired.per_seed``."""
+    return [
+        (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
+    ]
+
+
 def percent(axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
 

@@ -469,7 +469,7 @@ class _OverBudget(Stopped):
     """A cap has no room for the most that one more answer may cost."""
 
 
-_REFUSALS = 20  # items refused (400) before any was answered: so many are not due to their titles
+_REFUSALS = 20  # items refused (400) before any was answered: that many are not due to their titles
 
 
 class _Run:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.analysis.paired import DOMAIN_STEPS
 from ifcdsr_core.book.evidence import course
-from ifcdsr_core.book.figures import BLUE, SKY, percent, subplots
+from ifcdsr_core.book.figures import BLUE, SKY, by_domain, percent, subplots
 from ifcdsr_core.book.markup import escape
 
 
@@ -29,9 +29,7 @@ def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
     Args:
         values: ``paired.per_seed`` under the title of each data set.
     """
-    panels = [
-        (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
-    ]
+    panels = by_domain(values)
     fig, axes = subplots(len(panels), height=2.5)
     for ax, (title, domain, part) in zip(axes, panels, strict=True):
         labels = list(part["label"].unique())

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, nothing, percent, subplots
+from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, nothing, percent, subplots
 from ifcdsr_core.book.markup import escape, model_name
 
 
@@ -66,9 +66,7 @@ def models(
         values: ``paired.per_seed`` under the title of each data set.
         paper: printed values, shown beside them as diamonds: only where data and test cases are the paper's.
     """
-    panels = [
-        (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
-    ]
+    panels = by_domain(values)
     lines = max((part["label"].nunique() for _, _, part in panels), default=1)
     fig, axes = subplots(max(1, len(panels)), height=0.27 * lines + 0.8 if panels else 0.2)
     if not panels:

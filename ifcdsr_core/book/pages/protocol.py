@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ifcdsr_core.book.figures import nothing, subplots
+from ifcdsr_core.book.figures import BLACK, by_domain, nothing, subplots
 from ifcdsr_core.book.markup import escape
 
 
@@ -45,9 +45,7 @@ def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         values: ``paired.over_candidates`` under the title of each data set.
     """
-    panels = [
-        (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
-    ]
+    panels = by_domain(values)
     fig, axes = subplots(max(1, len(panels)), height=3.0 if panels else 0.2)
     if not panels:
         nothing(axes[0])
@@ -65,7 +63,7 @@ def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
                 linestyle="--" if counted else "-",
                 linewidth=2.4 if label.startswith("IFCDSR") else 1.3,
             )
-        ax.axvline(999, color="#111827", linewidth=1, linestyle=":", zorder=1)
+        ax.axvline(999, color=BLACK, linewidth=1, linestyle=":", zorder=1)
         ax.set(
             title=f"{domain} {title.partition(' ')[2]}",
             xscale="log",
