@@ -233,29 +233,16 @@ for name, runs in shipped.items():
 # `config.json`). Where the second epoch is the best, as the last table says, more would have helped.
 
 # %% mystnb={"markdown_format": "myst"}
-other = lists.shipped_comparison("llmcdsr", "food_kitchen")
+other, data = lists.shipped_comparison("llmcdsr", "food_kitchen"), markup.data_title("llmcdsr", "food_kitchen")
 if other:
     reference = paired.reference(other)
     display(evidence.comparison_table(other, "llmcdsr", "food_kitchen", "sampled_999", "tab-shipped-llmcdsr"))
     rivals = paired.against_rivals(other, reference, DOMAIN_NAMES["food_kitchen"], "sampled_999")
-    display(
-        markup.show(
-            rivals,
-            f"{markup.data_title('llmcdsr', 'food_kitchen')}: MRR of "
-            f"{reference} minus that of each rival, in percentage "
-            "points against 999 negatives.",
-            "tab-rivals-llmcdsr",
-        )
-    )
+    caption = f"{data}: MRR of {reference} minus that of each rival, in percentage points against 999 negatives."
+    display(markup.show(rivals, caption, "tab-rivals-llmcdsr"))
     display(Markdown(comparison.rivals_verdict(rivals, reference)))
-    display(
-        markup.show(
-            evidence.training_course(other),
-            f"{markup.data_title('llmcdsr', 'food_kitchen')}: epochs until training stopped, "
-            "the one tested, and minutes.",
-            "tab-course-llmcdsr",
-        )
-    )
+    caption = f"{data}: epochs until training stopped, the one tested, and minutes."
+    display(markup.show(evidence.training_course(other), caption, "tab-course-llmcdsr"))
 else:
     display(Markdown("This version of the book ships no runs on these data."))
 

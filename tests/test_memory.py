@@ -5,16 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 STEP = """
 import resource
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from ifcdsr_core.batches import encode
 from ifcdsr_core.models import MODELS, ModelInputs
-
-import pytest
-
-pytestmark = pytest.mark.slow
 
 X, Y = 29_207, 34_886
 random = np.random.default_rng(0)
@@ -31,6 +29,7 @@ print(loss.item(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
 
+@pytest.mark.slow
 def test_a_step_of_the_papers_size_stays_under_4_gb():
     done = subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True, check=True)
     loss, gigabytes = map(float, done.stdout.split())

@@ -60,12 +60,14 @@ def test_stored_without_outputs(name):
         assert not cell.outputs and cell.execution_count is None, f"clear the outputs of: {cell.source[:80]}"
 
 
-@each_notebook
-def test_pair_says_the_same(name):
-    command = [sys.executable, "-m", "jupytext", "-q", "--to", "py:percent", "--output", "-", f"notebooks/{name}.ipynb"]
-    expected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    stored = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
-    assert stored == expected, f"run: jupytext --to py:percent notebooks/{name}.ipynb"
+def test_pairs_say_the_same(tmp_path):
+    for path in [*(FOLDER / f"{name}.ipynb" for name in NOTEBOOKS), ROOT / "pyproject.toml"]:  # which has the filters
+        shutil.copy2(path, tmp_path)
+    command = [sys.executable, "-m", "jupytext", "-q", "--to", "py:percent", *(f"{name}.ipynb" for name in NOTEBOOKS)]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    for name in NOTEBOOKS:
+        expected, stored = ((folder / f"{name}.py").read_text(encoding="utf-8") for folder in (tmp_path, FOLDER))
+        assert stored == expected, f"run: jupytext --to py:percent notebooks/{name}.ipynb"
 
 
 @each_notebook

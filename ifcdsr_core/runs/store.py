@@ -166,7 +166,10 @@ def shipped(experiment: Experiment) -> dict[str, list[Run]]:
 
     For data that are not at hand, where nothing can be run and fingerprints can't be made.
     """
-    runs = {key(RunConfig(**run.config)): run for run in shipped_runs()}
+    wanted = {
+        f"{config.source}-{config.scenario}-{config.model}-*" for group in experiment.values() for config in group
+    }
+    runs = {key(RunConfig(**run.config)): run for name in wanted for run in shipped_runs(name)}
     found = {
         label: [runs[key(config)] for config in configs if key(config) in runs] for label, configs in experiment.items()
     }

@@ -60,7 +60,7 @@ class Rules:
             max_length and can't be made longer at either end, so that they overlap. ``pieces``: the first such run, the
             next one from where it ended, and so on. ``latest``: as pieces, by window_days alone, and of each the latest
             max_length interactions. For users all of whose several released sequences can be seen, ``sliding`` gives
-            these back from their union in 9 of 10 cases, the others in one of 14 (``raw_data.rebuilt``). Where sliding
+            these back from their union in 9 of 10 cases, the others in one of 14 (``raw_files.rebuilt``). Where sliding
             differs, most items of a user are of one day.
         held_out: the ``latest`` sequence of every user, as in the released files; or, over all users, the ``share``
             of the sequences that ends last.
