@@ -61,13 +61,15 @@ markup.show(
 # %% mystnb={"markdown_format": "myst"}
 world, split = worlds[0], worlds[0].sequences["split"]
 of_x = split[world.sequences["target_domain"] == "x"].value_counts()
-by_hand = {"items": (world.items["domain"] == "x").sum(), "train": (split == "train").sum() or np.nan}
+by_hand = {"items": (world.items["domain"] == "x").sum()}
+by_hand["train"] = (split == "train").sum() or np.nan
 by_hand |= {"valid": of_x.get("valid", 0), "test": of_x.get("test", 0)}
 by_hand["avg_length"] = world.sequences["items"].map(len).mean()
 of_package = counts.table1(world)[list(by_hand)].to_dict("records")[0]
 rows = pd.DataFrame([by_hand, of_package], index=["by hand", "counts.table1"])
 print("The two rows are equal:", rows.iloc[0].equals(rows.iloc[1]))
-markup.show(rows.rename_axis("Counted"), f"{world.domain_names[0]}: its row of Table 1 counted twice.", "tab-by-hand")
+caption = f"{world.domain_names[0]}: its row of Table 1 counted twice."
+markup.show(rows.rename_axis("Counted"), caption, "tab-by-hand")
 
 # %% [markdown]
 # Sequences are short. The next figure shows how their lengths, the target included, are distributed in each split.

@@ -110,14 +110,15 @@ markup.show(
 # %% mystnb={"markdown_format": "myst"}
 ranks = pd.read_parquet(finished.folder / "ranks.parquet")
 rank, keys = ranks["sampled_999"], ["MRR", "NDCG@10"]
-per_case = pd.DataFrame({"MRR": 1 / rank, "NDCG@10": (1 / np.log2(1 + rank)).where(rank <= 10, 0)})
+ndcg = (1 / np.log2(1 + rank)).where(rank <= 10, 0)
+per_case = pd.DataFrame({"MRR": 1 / rank, "NDCG@10": ndcg})
 by_hand = per_case.groupby(ranks["target_domain"]).mean()
-of_run = finished.metrics.query("protocol == 'sampled_999'").set_index("domain")[keys]
+metrics = finished.metrics.query("protocol == 'sampled_999'")
+of_run = metrics.set_index("domain")[keys]
 print("Both are equal:", np.allclose(by_hand, of_run, rtol=1e-12, atol=0))
-both = 100 * pd.concat([by_hand.add_suffix(", by hand"), of_run.add_suffix(", run.metrics")], axis=1)
-markup.show(
-    both.rename_axis("Target"), f"{title}: two metrics in percent, computed twice.", f"tab-by-hand-{source}-{scenario}"
-)
+both = by_hand.add_suffix(", by hand").join(of_run.add_suffix(", run.metrics"))
+caption = f"{title}: two metrics in percent, computed twice."
+markup.show(100 * both.rename_axis("Target"), caption, f"tab-by-hand-{source}-{scenario}")
 
 # %% [markdown]
 # A mean hides how ranks are spread. The next figure shows, for every k, how many targets are among the first k; the

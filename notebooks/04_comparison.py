@@ -115,14 +115,16 @@ for name, runs in shipped.items():
 # %%
 if "food_kitchen" in shipped:
     ours, rival = (
-        np.mean([1 / run.ranks["sampled_999"][run.ranks["target_domain"] == "x"] for run in runs], axis=0)
-        for runs in (shipped["food_kitchen"]["IFCDSR (no images)"], shipped["food_kitchen"]["SASRec"])
+        np.mean([1 / run.ranks.query("target_domain == 'x'")["sampled_999"] for run in runs], axis=0)
+        for runs in (shipped["food_kitchen"][label] for label in ("IFCDSR (no images)", "SASRec"))
     )  # (cases,) each
-    drawn = np.random.default_rng(0).choice(100 * (ours - rival), size=(2000, len(ours)))  # (samples, cases)
-    by_hand = [100 * np.mean(ours - rival), *np.quantile(drawn.mean(axis=1), [0.025, 0.975])]
-    cell = tables["food_kitchen"].query("Target == 'Food' and Rival == 'SASRec'")["Difference"].item()
-    in_table = [cell.value, cell.low, cell.high]
-    display(pd.DataFrame({"by hand": by_hand, "in the table": in_table}, index=["difference", "low", "high"]).T)
+    points = 100 * (ours - rival)  # (cases,)
+    drawn = np.random.default_rng(0).choice(points, size=(2000, len(points)))  # (samples, cases)
+    by_hand = [points.mean(), *np.quantile(drawn.mean(axis=1), [0.025, 0.975])]
+    row = tables["food_kitchen"].query("Target == 'Food' and Rival == 'SASRec'")
+    in_table = [*vars(row["Difference"].item()).values()]
+    both = {"by hand": by_hand, "in the table": in_table}
+    display(pd.DataFrame(both, index=["difference", "low", "high"]).T)
     print("equal:", np.allclose(by_hand, in_table))
 
 # %% [markdown]

@@ -65,7 +65,7 @@ markup.show(paper.PAPER_TABLE4, "Printed in the paper (its Table 4): ablation, M
 # unit length:
 
 # %%
-(config,) = lists.configurations("ifcdsr", names[0], seed_list[:1])  # of the demo, which has pictures
+(config,) = lists.configurations("ifcdsr", names[0], seed_list[:1])  # of the demo
 _, inputs, cases, _ = assemble(config)
 torch.manual_seed(0)
 model = build_model(config, inputs).eval()
@@ -73,8 +73,9 @@ case = cases["test"][cases["test"].target_domain == 0][:1]
 histories = {"x": case.item_seq_x, "y": case.item_seq_y, "xy": case.item_seq}
 with torch.no_grad():
     matrices = model.item_matrices()
-    E_id, E_image = (normalize(matrix[1:], dim=-1) for matrix in matrices)  # (V, D); row 0 is padding
-    states = {s: [normalize(last(h, seq)) for h in model.encode(seq, s, matrices)] for s, seq in histories.items()}
+    E_id, E_img = (normalize(matrix[1:], dim=-1) for matrix in matrices)  # (V, D)
+    states = {s: model.encode(seq, s, matrices) for s, seq in histories.items()}
+    h = {s: [normalize(last(hidden, histories[s])) for hidden in both] for s, both in states.items()}
     scored = model.score(case, 0)  # log P, (1, V of X)
 
 # %% [markdown]
@@ -83,14 +84,15 @@ with torch.no_grad():
 # histories:
 
 # %%
-option, n = model.config, inputs.num_items_x
+c, n = model.config, inputs.num_items_x
 size = {"x": n, "y": n, "xy": inputs.num_items}
-P_id = {s: (h @ E_id[: size[s]].T / option.temperature).softmax(dim=-1) for s, (h, _) in states.items()}
-P_image = {s: (h @ E_image[: size[s]].T / option.temperature).softmax(dim=-1) for s, (_, h) in states.items()}
-P = {s: (option.alpha * P_id[s] + (1 - option.alpha) * P_image[s])[:, :n] for s in histories}
-by_hand = P["x"] + option.lambda_1 * P["y"] + option.lambda_2 * P["xy"]
+P_id = {s: (h[s][0] @ E_id[: size[s]].T / c.temperature).softmax(dim=-1) for s in h}
+P_img = {s: (h[s][1] @ E_img[: size[s]].T / c.temperature).softmax(dim=-1) for s in h}
+P = {s: (c.alpha * P_id[s] + (1 - c.alpha) * P_img[s])[:, :n] for s in h}
+by_hand = P["x"] + c.lambda_1 * P["y"] + c.lambda_2 * P["xy"]
 print("equal:", torch.allclose(by_hand, scored.exp(), atol=0))
-pd.DataFrame({"by hand": by_hand[0], "model.score": scored[0].exp()}, index=range(1, n + 1)).rename_axis("item").head(3)
+both = {"by hand": by_hand[0], "model.score": scored[0].exp()}
+pd.DataFrame(both, index=range(1, n + 1)).rename_axis("item").head(3)
 
 # %% [markdown]
 # ## Here

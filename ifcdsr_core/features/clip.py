@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ifcdsr_core.errors import InputError, first_line
+from ifcdsr_core.features import SMALL_CLIP_WEIGHTS
 from ifcdsr_core.paths import file_hash
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 SMALL_CLIP = "small_clip"
 REAL_PICTURES_ENCODER = "ViT-B-32-quickgelu/openai"  # e = 512, as in the paper [gap 8]
-SMALL_CLIP_WEIGHTS = Path(__file__).with_name("weights") / "small_clip.safetensors"
 
 _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _REFERENCE_TEXT = "a picture of a red mug with white dots"

@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.features.clip import SMALL_CLIP_WEIGHTS
+from ifcdsr_core.features import SMALL_CLIP_WEIGHTS
 from ifcdsr_core.paths import new_file
 from ifcdsr_core.sources.demo.drawings import COLOURS, KINDS, PATTERNS, Look, all_looks, caption, draw
 

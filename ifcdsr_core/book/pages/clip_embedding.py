@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from ifcdsr_core.book.figures import DOMAIN_COLOURS, WIDTH, picture, pixels, subplots
-from ifcdsr_core.features.clip import SMALL_CLIP_WEIGHTS
+from ifcdsr_core.features import SMALL_CLIP_WEIGHTS
 from ifcdsr_core.scenario import Scenario
 
 
