@@ -242,6 +242,8 @@ def test_a_second_writer_is_refused(server):
 
 
 def test_an_interrupt_keeps_the_answers_in_flight(server, own_data):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs in the background without it
+
     def interrupt(title, nth):
         if len(server.log) == 5:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
