@@ -20,7 +20,7 @@ from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.features import cache, clip, enhanced_titles, texts
 from ifcdsr_core.features.images import embed_images
-from ifcdsr_core.features.texts import embed_texts, item_texts, text_counts
+from ifcdsr_core.features.texts import embed_texts, item_texts
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources.demo import titles
@@ -80,7 +80,6 @@ def test_rules_are_for_the_demo(scenario):
     demo = with_titles(["One", None], ["Two"], theme=theme, kind=kind)
     first, _, last = enhanced_titles.by_rules(demo.items, demo.domain_names)
     assert item_texts(demo, "rules") == [first.text("One"), None, last.text("Two")]
-    assert text_counts(demo, "rules").values.tolist() == [["Food", 2, 1, 0, 1], ["Kitchen", 1, 1, 0, 0]]
     with pytest.raises(InputError, match="only the demo's can be enhanced by rules"):
         item_texts(scenario, "rules")
 
@@ -91,10 +90,6 @@ def test_answers_of_an_llm_by_domain_and_title(monkeypatch):
     monkeypatch.setattr(enhanced_titles, "stored", {"r1": known, "never": {}}.get)
     both = with_titles(["Tea tin", "Mug", None], ["Tea tin", "Tea tin"])
     assert item_texts(both, "llm:r1") == [answer.text("Tea tin"), "Mug", None, "Tea tin", "Tea tin"]
-    counts = text_counts(both, "llm:r1")
-    assert counts.columns.tolist() == ["Domain", "Items", "Enhanced", "Plain title", "None"]
-    assert counts.values.tolist() == [["Food", 3, 1, 1, 1], ["Kitchen", 2, 0, 2, 0]]
-    assert text_counts(both).values.tolist() == [["Food", 3, 0, 2, 1], ["Kitchen", 2, 0, 2, 0]]
     with pytest.raises(InputError, match="never has enhanced no title of .* -m ifcdsr_core enhance --source demo"):
         item_texts(both, "llm:never")
 

@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError, require, usable_device
@@ -29,7 +28,7 @@ from ifcdsr_core.features.cache import (
 )
 from ifcdsr_core.features.clip import TextTower, text_tower
 from ifcdsr_core.features.enhanced_titles import Enhancement, Key, item_keys
-from ifcdsr_core.scenario import DOMAINS, Scenario
+from ifcdsr_core.scenario import Scenario
 
 LEXICAL = "lexical"
 DIMENSIONS = 512  # as many as CLIP's, where the words allow it
@@ -58,22 +57,6 @@ def item_texts(scenario: Scenario, text: str = "title") -> list[str | None]:
         said.text(key[1]) if key and said else key and key[1]
         for key, said in zip(keys, _enhancements(scenario, text, keys), strict=True)
     ]
-
-
-def text_counts(scenario: Scenario, text: str = "title") -> pd.DataFrame:
-    """Where the items' texts come from: ``Domain``, ``Items``, ``Enhanced``, ``Plain title``, ``None``.
-
-    Raises:
-        InputError: as ``item_texts``.
-    """
-    keys = item_keys(scenario)
-    titled = np.array([key is not None for key in keys])
-    enhanced = titled & np.array([said is not None for said in _enhancements(scenario, text, keys)])
-    rows = []
-    for domain, name in zip(DOMAINS, scenario.domain_names, strict=True):
-        here = (scenario.items["domain"] == domain).to_numpy()
-        rows.append((name, *(int((here & part).sum()) for part in (here, enhanced, titled & ~enhanced, ~titled))))
-    return pd.DataFrame(rows, columns=["Domain", "Items", "Enhanced", "Plain title", "None"])
 
 
 def _enhancements(scenario: Scenario, text: str, keys: list[Key | None]) -> list[Enhancement | None]:

@@ -389,18 +389,20 @@ def _text(scenario: str, seeds: Iterable[int], **changes) -> list[Experiment]:
     return curves + [planted(scenario, *dials, seeds, **changes) for dials in PLANTED]
 
 
-_ANY, _OWN_OPTIONS, _ONLY_DEMO = ("source", "source_options", "models"), ("source",), ()
+_ONLY_DEMO: tuple[str, ...] = ()
+_OWN_OPTIONS = ("source",)
+_OWN_MODELS = ("source", "source_options")
+_ANY = ("source", "source_options", "models")
 _NAMED = {
     "comparison": _Named(lambda *of, **changes: [comparison(*of, **changes)], _ANY),
-    "ablation": _Named(lambda *of, **changes: [ablation(*of, **changes)], _ANY[:2]),
+    "ablation": _Named(lambda *of, **changes: [ablation(*of, **changes)], _OWN_MODELS),
     "control": _Named(_controls, _ONLY_DEMO),
     "readings": _Named(lambda *of, **changes: [readings(*of, **changes)], _OWN_OPTIONS),
     "sensitivity": _Named(lambda *of, **changes: [*sensitivity(*of, **changes).values()], _OWN_OPTIONS),
-    "modalities": _Named(lambda *of, **changes: [modalities(*of, **changes)], _ANY[:2]),
+    "modalities": _Named(lambda *of, **changes: [modalities(*of, **changes)], _OWN_MODELS),
     "text": _Named(_text, _ONLY_DEMO),
     "grid": _Named(lambda scenario, seeds, **changes: [grid(scenario, seed=seeds[0], **changes)], _ANY),
 }
-NAMED = tuple(_NAMED)
 
 
 def named_list(
