@@ -70,11 +70,12 @@ _, inputs, cases, _ = assemble(config)
 torch.manual_seed(0)
 model = build_model(config, inputs).eval()
 case = cases["test"][cases["test"].target_domain == 0][:1]
-histories = {"x": case.item_seq_x, "y": case.item_seq_y, "xy": case.item_seq}
+histories = model.sequences(case)  # x, y and xy
 with torch.no_grad():
     matrices = model.item_matrices()
     E_id, E_img = (normalize(matrix[1:], dim=-1) for matrix in matrices)  # (V, D)
-    states = {s: model.encode(seq, s, matrices) for s, seq in histories.items()}
+    vectors = model.look_up(case, matrices)  # F_id and F_img of each
+    states = {s: model.encode(vectors[s], s) for s in histories}
     h = {s: [normalize(last(hidden, histories[s])) for hidden in both] for s, both in states.items()}
     scored = model.score(case, 0)  # log P, (1, V of X)
 

@@ -25,7 +25,7 @@ from worlds import NUM_X, NUM_Y, tiny
 
 from ifcdsr_core.batches import encode, shuffle_days
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.loss import mixture_nll, sample
+from ifcdsr_core.loss import Predictions, mixture_nll, sample
 from ifcdsr_core.metrics import METRICS, per_case
 from ifcdsr_core.models import MODELS, SequenceModel
 from ifcdsr_core.paths import new_file
@@ -135,7 +135,7 @@ def _loss() -> Values:
     queries = [torch.randn(5, size, generator=random, requires_grad=True) for size in (3, 4)]
     items = [torch.randn(9, size, generator=random, requires_grad=True) for size in (3, 4)]
     targets, mixing = torch.tensor([0, 8, 3, 3, 1]), torch.tensor([0.3, 0.7]).log().requires_grad_()
-    total = mixture_nll(queries, items, targets, mixing)
+    total = mixture_nll([Predictions(queries, targets, slice(0, 9))], items, mixing)
     total.backward()
     torch.manual_seed(0)
     rows, position, log_weights = sample(targets, 400, 20)

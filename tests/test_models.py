@@ -253,7 +253,7 @@ def test_loss_is_equations_5_to_7_written_out():
         ("y", 0.2, batch.item_seq_y, batch.labels_y, range(NUM_X + 1, NUM_X + NUM_Y + 1)),
         ("xy", 0.5, batch.item_seq, batch.labels, range(1, NUM_X + NUM_Y + 1)),
     ):
-        hidden = model.encode(seq, branch, matrices)
+        hidden = model.encode([F.embedding(seq, matrix) for matrix in matrices], branch)
         for row, position in torch.nonzero(labels != IGNORE).tolist():
             p = 0.0
             for h, matrix, mixing in zip(hidden, matrices, (0.6, 0.4), strict=True):

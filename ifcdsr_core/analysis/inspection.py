@@ -12,7 +12,6 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ifcdsr_core.analysis.paired import Difference
@@ -95,7 +94,7 @@ def attention(model: IFCDSR, cases: Batch, batch_size: int = 256) -> pd.DataFram
     model.eval()
     for index in torch.arange(len(cases)).split(batch_size):
         batch = cases[index.to(cases.item_seq.device)].to(model.device)
-        sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
+        sequences, vectors = model.sequences(batch), model.look_up(batch, matrices)
         members = {
             X: model.in_domain(batch.item_seq, 0),
             Y: model.in_domain(batch.item_seq, 1),
@@ -106,8 +105,8 @@ def attention(model: IFCDSR, cases: Batch, batch_size: int = 256) -> pd.DataFram
             length = (item_seq != PAD_ID).sum(dim=1)  # (B,)
             row, place = torch.nonzero(item_seq != PAD_ID, as_tuple=True)
             _, position = torch.nonzero(members[branch], as_tuple=True)  # the same items in the same order
-            for modality, matrix in zip(model.modalities, matrices, strict=True):
-                weights = model.encoders[f"{branch}_{modality}"].attention(F.embedding(item_seq, matrix)).mean(dim=1)
+            for modality, part in zip(model.modalities, vectors[branch], strict=True):
+                weights = model.encoders[f"{branch}_{modality}"].attention(part).mean(dim=1)
                 newest = weights[torch.arange(len(batch), device=length.device), (length - 1).clamp(min=0)]  # (B, L)
                 columns = {
                     "case": index.to(row.device)[row],

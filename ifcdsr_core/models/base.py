@@ -6,17 +6,19 @@ one line in ``ifcdsr_core/models/__init__.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import Batch
+from ifcdsr_core.blocks import blocks
 from ifcdsr_core.errors import require
-from ifcdsr_core.loss import mixture_nll, sample
+from ifcdsr_core.loss import Predictions, mixture_nll, sample
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,10 @@ class ModelInputs:
     def num_items(self) -> int:
         return self.num_items_x + self.num_items_y
 
-    def item_range(self, domain: int) -> tuple[int, int]:
-        """First item id and number of items of a domain (0 for X, 1 for Y)."""
+    def item_range(self, domain: int | None) -> tuple[int, int]:
+        """First item id and number of items of a domain (0 for X, 1 for Y), or of both together (None)."""
+        if domain is None:
+            return 1, self.num_items
         return (1, self.num_items_x) if domain == 0 else (1 + self.num_items_x, self.num_items_y)
 
 
@@ -103,29 +107,97 @@ class SequenceModel(nn.Module):
     def device(self) -> torch.device:
         return next(chain(self.parameters(), self.buffers())).device
 
-    def nll(self, queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-        """Sum over rows of -log softmax(queries @ items.T)[target]; (R, D), (V, D) and (R,) row numbers of items."""
-        rows, targets, log_weights = self.candidates(targets, 0, len(items))
-        return mixture_nll([queries], [items[rows]], targets, torch.zeros(1, device=queries.device), log_weights)
+    def predictions(
+        self, queries: Sequence[Tensor], labels: Tensor, domain: int | None = None, weight: float = 1.0
+    ) -> Predictions:
+        """R next items to be predicted among those of a domain, or among all; what ``nll`` takes.
 
-    def candidates(self, targets: Tensor, first: int, count: int) -> tuple[slice | Tensor, Tensor, Tensor | None]:
-        """What the targets compete with in training: all rows from ``first`` on, or the configured sample of them.
+        Where the run's loss is sampled, the negatives are drawn here.
 
         Args:
-            targets: (R,) numbers from ``first`` to ``first + count - 1``.
-
-        Returns:
-            Rows; where among them each target is, (R,); their ``log_weights`` for ``mixture_nll``.
+            queries: (R, D) for each item matrix that ``nll`` is given.
+            labels: (R,) ids of the items that came next.
+            weight: of these predictions in the loss.
         """
+        return Predictions(queries, *self.candidates(labels, domain), weight)
+
+    def candidates(self, labels: Tensor, domain: int | None) -> tuple[Tensor, slice | Tensor, Tensor | None]:
+        """``targets``, ``items`` and ``log_weights`` of Predictions: a domain's items, all or the configured sample."""
+        first, count = self.inputs.item_range(domain)
         if not self.inputs.num_negatives:
-            return slice(first, first + count), targets - first, None
-        rows, position, log_weights = sample(targets - first, count, self.inputs.num_negatives)
-        return first + rows, position, log_weights
+            return labels - first, slice(first, first + count), None
+        rows, position, log_weights = sample(labels - first, count, self.inputs.num_negatives)
+        return position, first + rows, log_weights
+
+    def nll(
+        self,
+        predictions: Sequence[Predictions],
+        items: Sequence[Tensor],
+        log_mixing: Tensor | None = None,
+        cosine: bool = False,
+    ) -> Tensor:
+        """Sum over all predictions of -log P(target), P being a softmax of inner products, or a mixture of them.
+
+        All predictions of a step go into one call: each item matrix then gets one gradient.
+
+        Args:
+            items: (V + 1, D) matrices by item id, one per modality.
+            log_mixing: (M,) logarithms of the modalities' weights; None for a single one.
+            cosine: scale the item vectors to length 1.
+        """
+        if self.inputs.num_negatives:
+            rows = [one.items for one in predictions]
+            items = [F.embedding(torch.cat(rows), matrix) for matrix in items]
+            ends = [sum(map(len, rows[: number + 1])) for number in range(len(rows))]
+            predictions = [
+                replace(one, items=slice(end - len(one.items), end)) for one, end in zip(predictions, ends, strict=True)
+            ]
+        if cosine:
+            items = [unit(matrix) for matrix in items]
+        return mixture_nll(predictions, items, torch.zeros(1, device=self.device) if log_mixing is None else log_mixing)
+
+    def of_domain(self, items: Tensor, domain: int) -> Tensor:
+        """Those rows of a matrix by item id that are of a domain, (N, D)."""
+        first, count = self.inputs.item_range(domain)
+        return items[first : first + count]
 
     def in_domain(self, ids: Tensor, domain: int) -> Tensor:
         """Which item ids (or labels) are of a domain, as booleans of the same shape; padding and IGNORE are of none."""
         first, count = self.inputs.item_range(domain)
         return (ids >= first) & (ids < first + count)
+
+
+def look_up(matrix: Tensor, *ids: Tensor) -> list[Tensor]:
+    """Rows of an item matrix for each tensor of ids, with one more dimension, gathered at once.
+
+    Each look-up costs a gradient as large as the matrix: one that serves several sequences saves the others'.
+    """
+    found = F.embedding(torch.cat([one.flatten() for one in ids]), matrix)
+    return [part.view(*one.shape, -1) for part, one in zip(found.split([one.numel() for one in ids]), ids, strict=True)]
+
+
+def unit(matrix: Tensor) -> Tensor:
+    """The rows of a matrix scaled to length 1, as ``F.normalize`` does, with fewer passes over it on the way back."""
+    return _Unit.apply(matrix)
+
+
+class _Unit(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, matrix: Tensor) -> Tensor:
+        length = matrix.norm(dim=1, keepdim=True).clamp_(min=1e-12)
+        scaled = matrix / length
+        ctx.save_for_backward(scaled, length)
+        return scaled
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> Tensor:
+        found = torch.empty_like(grad)
+        for rows in blocks(len(grad), grad.device):
+            part, upstream, scaled, length = (t[rows] for t in (found, grad, *ctx.saved_tensors))
+            along = (upstream * scaled).sum(dim=1, keepdim=True)
+            torch.addcmul(upstream, scaled, along, value=-1, out=part).div_(length)
+        return found
 
 
 def last(hidden: Tensor, item_seq: Tensor) -> Tensor:

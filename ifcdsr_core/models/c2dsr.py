@@ -39,6 +39,7 @@ from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, last
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
+from ifcdsr_core.models.ranking import inner_products
 
 X, Y, XY = "x", "y", "xy"
 
@@ -106,23 +107,23 @@ class C2DSR(SequenceModel):
         if weight > 0:
             sequences += [self.corrupt(batch.item_seq, domain) for domain in (0, 1)]
         merged, *corrupted = self.encode(torch.cat(sequences), XY).split(len(batch))  # (B, L, D) each
-        total, infomax = 0.0, 0.0
+        predictions, infomax = [], 0.0
         for domain, (branch, item_seq, labels) in enumerate(_sub_sequences(batch)):
             hidden = self.encode(item_seq, branch)
             member, other = self.in_domain(batch.item_seq, domain), self.in_domain(batch.item_seq, 1 - domain)
             # row by row, the items of the sub-sequence are those of its domain in the merged sequence
             single, following = hidden[item_seq != 0] + merged[member], labels[item_seq != 0]
             predicted, cross = following != IGNORE, self.in_domain(batch.labels, domain)
-            queries = torch.cat([single[predicted], merged[cross]])  # L_single and L_cross weigh the same
+            query = torch.cat([single[predicted], merged[cross]])  # L_single and L_cross weigh the same
             targets = torch.cat([following[predicted], batch.labels[cross]])
-            first, count = self.inputs.item_range(domain)
             if len(targets):
-                total = total + self.nll(queries, self.item_embedding.weight[first : first + count], targets - first)
+                predictions.append(self.predictions([query], targets, domain))
             both = member.any(dim=1) & other.any(dim=1)
             if weight > 0 and both.any():
                 user = _mean(hidden[both], item_seq[both] != 0)  # (B', D)
                 true, false = (_mean(states[both], other[both]) for states in (merged, corrupted[domain]))
                 infomax = infomax + infomax_loss(self.discriminators[branch], user, true, false)
+        total = self.nll(predictions, [self.item_embedding.weight])
         return (1 - weight) * total / (batch.labels != IGNORE).sum() + weight * infomax
 
     def corrupt(self, item_seq: Tensor, domain: int) -> Tensor:
@@ -136,8 +137,7 @@ class C2DSR(SequenceModel):
         branch, item_seq, _ = _sub_sequences(batch)[domain]
         single = last(self.encode(item_seq, branch), item_seq)
         hidden = single + last(self.encode(batch.item_seq, XY), batch.item_seq)  # (B, D)
-        first, count = self.inputs.item_range(domain)
-        return hidden @ self.item_embedding.weight[first : first + count].T
+        return inner_products(hidden, self.of_domain(self.item_embedding.weight, domain))
 
 
 class SuccessorGraph(nn.Module):

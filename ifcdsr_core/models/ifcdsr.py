@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.errors import require
-from ifcdsr_core.loss import mixture_nll
-from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, last
+from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, last, look_up, unit
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
+from ifcdsr_core.models.ranking import Softmax, mixture_log_p
 
 X, Y, XY = "x", "y", "xy"  # the three branches: S^X, S^Y, S^{X+Y}
+DOMAIN = {X: 0, Y: 1, XY: None}  # whose items a branch's softmax is over
 
 
 class IFCDSR(SequenceModel):
@@ -114,6 +115,17 @@ class IFCDSR(SequenceModel):
     def branches(self) -> tuple[str, ...]:
         return (X, Y, XY) if self.config.multiple_attention else (XY,)
 
+    def sequences(self, batch: Batch) -> dict[str, Tensor]:
+        """Item ids of S^X, S^Y and S^{X+Y}, (B, L) each, by branch."""
+        sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
+        return {branch: sequences[branch] for branch in self.branches}
+
+    def look_up(self, batch: Batch, matrices: list[Tensor]) -> dict[str, list[Tensor]]:
+        """F_m of each sub-sequence: its items' vectors, (B, L, D_m) for each modality, by branch."""
+        sequences = self.sequences(batch)
+        by_modality = [look_up(matrix, *sequences.values()) for matrix in matrices]
+        return dict(zip(sequences, map(list, zip(*by_modality, strict=True)), strict=True))
+
     def item_matrices(self) -> list[Tensor]:
         """E_id and E_img with row 0 for padding, (V+1, D_m) each."""
         frozen = {modality: getattr(self, f"{modality}_features") for modality in self.modalities[1:]}
@@ -125,11 +137,10 @@ class IFCDSR(SequenceModel):
             ),
         ]
 
-    def encode(self, item_seq: Tensor, branch: str, matrices: list[Tensor]) -> list[Tensor]:
-        """(1): H_m = Attention(F_m) for each modality of one sub-sequence, (B, L, D_m) each."""
+    def encode(self, vectors: list[Tensor], branch: str) -> list[Tensor]:
+        """(1): H_m = Attention(F_m) for the item vectors F_m of one sub-sequence, (B, L, D_m) for each modality."""
         return [
-            self.encoders[f"{branch}_{modality}"](F.embedding(item_seq, matrix))
-            for modality, matrix in zip(self.modalities, matrices, strict=True)
+            self.encoders[f"{branch}_{modality}"](part) for modality, part in zip(self.modalities, vectors, strict=True)
         ]
 
     def queries(self, hidden: list[Tensor]) -> list[Tensor]:
@@ -139,23 +150,18 @@ class IFCDSR(SequenceModel):
 
     def loss(self, batch: Batch) -> Tensor:
         """(6) and (7), per predicted position of the merged sequence so that it does not depend on the batch size."""
-        sequences = {
-            X: (batch.item_seq_x, batch.labels_x),
-            Y: (batch.item_seq_y, batch.labels_y),
-            XY: (batch.item_seq, batch.labels),
-        }
         matrices = self.item_matrices()
-        total = batch.item_seq.new_zeros((), dtype=torch.float32)
+        vectors = self.look_up(batch, matrices)
+        labels = {X: batch.labels_x, Y: batch.labels_y, XY: batch.labels}
+        predictions = []
         for branch, weight in self.loss_weights().items():
-            item_seq, labels = sequences[branch]
-            predicted = labels != IGNORE  # (B, L)
+            predicted = labels[branch] != IGNORE  # (B, L)
             if weight == 0 or not predicted.any():
                 continue
-            hidden = [h[predicted] for h in self.encode(item_seq, branch, matrices)]  # (R, D_m)
-            rows, targets, log_weights = self.candidates(labels[predicted], *self.item_range(branch))
-            unit = [F.normalize(matrix[rows], dim=-1) for matrix in matrices]  # (V', D_m)
-            total = total + weight * mixture_nll(self.queries(hidden), unit, targets, self.log_mixing, log_weights)
-        return total / (batch.labels != IGNORE).sum()
+            hidden = [h[predicted] for h in self.encode(vectors[branch], branch)]  # (R, D_m)
+            queries, domain = self.queries(hidden), DOMAIN[branch]
+            predictions.append(self.predictions(queries, labels[branch][predicted], domain, weight))
+        return self.nll(predictions, matrices, self.log_mixing, cosine=True) / (batch.labels != IGNORE).sum()
 
     def loss_weights(self) -> dict[str, float]:
         """Weights of L^X, L^Y and L^{X+Y} in (7), for one target domain or for the mean of both."""
@@ -169,10 +175,6 @@ class IFCDSR(SequenceModel):
             "both": {X: mean, Y: mean, XY: merged},
         }[self.config.target]
 
-    def item_range(self, branch: str) -> tuple[int, int]:
-        """First item id and number of items that a branch's softmax covers."""
-        return (1, self.inputs.num_items) if branch == XY else self.inputs.item_range((X, Y).index(branch))
-
     def score(self, batch: Batch, domain: int, parts: Collection[tuple[str, str]] | None = None) -> Tensor:
         """(8): log P(x_i|S) up to a constant, for all items of the target domain, (B, N).
 
@@ -181,23 +183,19 @@ class IFCDSR(SequenceModel):
         Args:
             parts: pairs of a branch and a modality; all others are left out of (5) and (8).
         """
-        sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
         matrices = self.item_matrices()
-        unit = [F.normalize(matrix, dim=-1) for matrix in matrices]
-        first, count = self.inputs.item_range(domain)
-        mixed = []
+        items = [unit(matrix) for matrix in matrices]
+        vectors, sequences = self.look_up(batch, matrices), self.sequences(batch)
+        target, count = self.inputs.item_range(domain)
+        softmaxes = []
         for branch, weight in self.score_weights(domain).items():
-            kept = [m for m, name in enumerate(self.modalities) if parts is None or (branch, name) in parts]
-            if not kept:
-                continue
-            item_seq = sequences[branch]
-            hidden = [last(h, item_seq) for h in self.encode(item_seq, branch, matrices)]  # (B, D_m)
-            start, size = (1, self.inputs.num_items) if branch == XY else (first, count)  # support of the softmax
-            queries = self.queries(hidden)
-            log_p = torch.stack([(queries[m] @ unit[m][start : start + size].T).log_softmax(dim=-1) for m in kept])
-            log_p = (log_p + self.log_mixing[kept, None, None]).logsumexp(dim=0)  # (5), (M, B, size) to (B, size)
-            mixed.append(log_p[:, first - start : first - start + count] + math.log(weight))
-        return torch.stack(mixed).logsumexp(dim=0)
+            hidden = [last(h, sequences[branch]) for h in self.encode(vectors[branch], branch)]  # (B, D_m)
+            first, size = self.inputs.item_range(None if branch == XY else domain)  # the support of P^Y(x_i), too: X
+            for m, query in enumerate(self.queries(hidden)):
+                if parts is None or (branch, self.modalities[m]) in parts:
+                    log_weight = self.log_mixing[m] + math.log(weight)
+                    softmaxes.append(Softmax(query, items[m][first : first + size], log_weight, target - first))
+        return mixture_log_p(softmaxes, count)
 
     def score_weights(self, domain: int) -> dict[str, float]:
         """Weights of the branches in (8) for a target domain (0 for X, 1 for Y), without those of weight 0."""

@@ -44,13 +44,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.errors import require
-from ifcdsr_core.loss import BUFFER_ELEMENTS, mixture_nll
+from ifcdsr_core.loss import Predictions
 from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise
 from ifcdsr_core.models.psjnet import BOTH, BehaviourFlow
+from ifcdsr_core.models.ranking import inner_products
 
 WINDOW = 8  # newest items of the history whose neighbours make the subgraph
 
@@ -90,25 +90,20 @@ class MIFN(SequenceModel):
         at = [self.in_domain(batch.labels, domain).nonzero(as_tuple=True) for domain in BOTH]  # case and position
         targets = [batch.labels[where] for where in at]  # (R,) each
         nodes = [self.nodes(batch, *where, target) for where, target in zip(at, targets, strict=True)]  # (R, N) each
-        candidates = [self.candidates(target, *self.inputs.item_range(domain)) for domain, target in enumerate(targets)]
-        all_items = torch.arange(self.inputs.num_items + 1, device=self.device)
-        lookup = Lookup(self.item_embedding, batch.item_seq, *nodes, *(all_items[rows] for rows, *_ in candidates))
+        candidates = [self.candidates(target, domain) for domain, target in enumerate(targets)]
+        lookup = Lookup(self.item_embedding, batch.item_seq, *nodes)
         encoded = self.encode(batch, lookup)
-        total = 0.0
-        for domain, (rows, place, log_weights) in enumerate(candidates):
-            if not len(place):
+        predictions, switch = [], 0.0
+        for domain in BOTH:
+            if not len(targets[domain]):
                 continue
             mixture = self.mixture(encoded, at[domain], nodes[domain], domain, lookup)
-            items = lookup(all_items[rows])  # (V', D)
-            hit = nodes[domain] == targets[domain][:, None]  # (R, N), at most one of a row
-            no, yes = (~hit.any(dim=1)).nonzero().squeeze(1), hit.any(dim=1).nonzero().squeeze(1)  # is it a node?
-            total = total - (1 + self.config.switch_weight) * mixture.log_not_p[no].sum()
-            total = total + mixture_nll(
-                [mixture.query[no]], [items], place[no], torch.zeros(1, device=self.device), log_weights
-            )
-            log_sequence = mixture.log_not_p[yes] + log_softmax_at(mixture.query[yes], items, place[yes], log_weights)
-            log_node = mixture.log_p[yes] + mixture.log_graph[hit]
-            total = total - torch.logaddexp(log_sequence, log_node).sum()
+            hit = nodes[domain] == targets[domain][:, None]  # (R, N), at most one of a row: is the target a node?
+            log_node = (mixture.log_p[:, None] + mixture.log_graph).masked_fill(~hit, -torch.inf).amax(dim=1)
+            log_open = mixture.log_not_p
+            switch = switch - log_open[~hit.any(dim=1)].sum()
+            predictions.append(Predictions([mixture.query], *candidates[domain], 1.0, log_open, log_node))
+        total = self.nll(predictions, [self.item_embedding.weight]) + self.config.switch_weight * switch
         return total / (batch.labels != IGNORE).sum()
 
     def score(self, batch: Batch, domain: int) -> Tensor:
@@ -119,7 +114,7 @@ class MIFN(SequenceModel):
         nodes = self.nodes(batch, *at)
         mixture = self.mixture(encoded, at, nodes, domain, self.item_embedding)
         first, count = self.inputs.item_range(domain)
-        scores = mixture.query @ self.item_embedding.weight[first : first + count].T
+        scores = inner_products(mixture.query, self.of_domain(self.item_embedding.weight, domain))
         scores = F.pad(scores.log_softmax(dim=1) + mixture.log_not_p[:, None], (0, 1))  # and a column to cut off
         place = torch.where(self.in_domain(nodes, domain), nodes - first, count)  # (B, N)
         log_node = mixture.log_p[:, None] + mixture.log_graph
@@ -335,23 +330,3 @@ class Lookup:
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax of each row over where ``mask`` holds, 0 elsewhere."""
     return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=1) * mask
-
-
-def log_softmax_at(queries: Tensor, items: Tensor, targets: Tensor, log_weights: Tensor | None) -> Tensor:
-    """log softmax(queries @ items.T)[target] of each row, (R,): a mixture by row needs more than ``mixture_nll``'s sum.
-
-    By chunks of rows that are computed anew in the backward pass, so that no more than one chunk of scores is held.
-    """
-
-    def part(query: Tensor, target: Tensor) -> Tensor:
-        scores = (query @ items.T).float()
-        scores = scores if log_weights is None else scores + log_weights
-        return scores.gather(1, target[:, None]).squeeze(1) - scores.logsumexp(dim=1)
-
-    size = max(1, BUFFER_ELEMENTS // len(items))
-    return torch.cat(
-        [
-            checkpoint(part, query, target, use_reentrant=False, preserve_rng_state=False)
-            for query, target in zip(queries.split(size), targets.split(size), strict=True)
-        ]
-    )

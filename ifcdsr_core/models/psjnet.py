@@ -36,7 +36,8 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.errors import require
-from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise, last
+from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise, last, look_up
+from ifcdsr_core.models.ranking import inner_products
 
 BOTH = 0, 1
 
@@ -68,29 +69,24 @@ class PSJNet(SequenceModel):
 
     def loss(self, batch: Batch) -> Tensor:
         states, flows = self.encode(batch)
-        total = 0.0
+        predictions = []
         for domain in BOTH:
             predicted = self.in_domain(batch.labels, domain)  # (B, L)
-            if not predicted.any():
-                continue
-            query = self.query(states[domain][predicted], flows[domain][predicted], domain)  # (R, D)
-            first, count = self.inputs.item_range(domain)
-            items = self.item_embedding.weight[first : first + count]
-            total = total + self.nll(query, items, batch.labels[predicted] - first)
-        return total / (batch.labels != IGNORE).sum()
+            if predicted.any():
+                query = self.query(states[domain][predicted], flows[domain][predicted], domain)  # (R, D)
+                predictions.append(self.predictions([query], batch.labels[predicted], domain))
+        return self.nll(predictions, [self.item_embedding.weight]) / (batch.labels != IGNORE).sum()
 
     def score(self, batch: Batch, domain: int) -> Tensor:
         states, flows = self.encode(batch)
         query = self.query(last(states[domain], batch.item_seq), last(flows[domain], batch.item_seq), domain)  # (B, D)
-        first, count = self.inputs.item_range(domain)
-        return query @ self.item_embedding.weight[first : first + count].T
+        return inner_products(query, self.of_domain(self.item_embedding.weight, domain))
 
     def encode(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
         """For each domain, at each merged position: its encoder's state and the flow into it, (B, L, D) each."""
         member = [self.in_domain(batch.item_seq, domain) for domain in BOTH]
         sequences = batch.item_seq_x, batch.item_seq_y
-        vectors = self.item_embedding(torch.cat(sequences, dim=1)).split([s.shape[1] for s in sequences], dim=1)
-        states, flows = self.flow(vectors, member)
+        states, flows = self.flow(look_up(self.item_embedding.weight, *sequences), member)
         return (
             [as_of(states[domain], member[domain]) for domain in BOTH],
             [as_of(flows[1 - domain], member[1 - domain]) for domain in BOTH],

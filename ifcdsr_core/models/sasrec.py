@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, initialise, last
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
+from ifcdsr_core.models.ranking import inner_products
 
 
 class MergedSequenceModel(SequenceModel):
@@ -28,13 +29,12 @@ class MergedSequenceModel(SequenceModel):
     def loss(self, batch: Batch) -> Tensor:
         hidden = self.encoder_xy(self.item_embedding(batch.item_seq))  # (B, L, D)
         predicted = batch.labels != IGNORE
-        total = self.nll(hidden[predicted], self.item_embedding.weight[1:], batch.labels[predicted] - 1)
-        return total / predicted.sum()
+        predictions = self.predictions([hidden[predicted]], batch.labels[predicted])
+        return self.nll([predictions], [self.item_embedding.weight]) / predicted.sum()
 
     def score(self, batch: Batch, domain: int) -> Tensor:
         hidden = last(self.encoder_xy(self.item_embedding(batch.item_seq)), batch.item_seq)  # (B, D)
-        first, count = self.inputs.item_range(domain)
-        return hidden @ self.item_embedding.weight[first : first + count].T
+        return inner_products(hidden, self.of_domain(self.item_embedding.weight, domain))
 
 
 class SASRec(MergedSequenceModel):

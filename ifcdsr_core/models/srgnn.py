@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, initialise
+from ifcdsr_core.models.ranking import inner_products
 
 
 class SRGNN(SequenceModel):
@@ -51,14 +52,14 @@ class SRGNN(SequenceModel):
     def loss(self, batch: Batch) -> Tensor:
         row, position = (batch.labels != IGNORE).nonzero(as_tuple=True)
         sessions = self.sessions(batch.item_seq, row, position)
-        return self.nll(sessions, self.item_embedding.weight[1:], batch.labels[row, position] - 1) / len(row)
+        predictions = self.predictions([sessions], batch.labels[row, position])
+        return self.nll([predictions], [self.item_embedding.weight]) / len(row)
 
     def score(self, batch: Batch, domain: int) -> Tensor:
         length = (batch.item_seq != 0).sum(dim=1)
         row = torch.arange(len(batch), device=length.device)
         sessions = self.sessions(batch.item_seq, row, (length - 1).clamp(min=0)) * (length > 0)[:, None]  # (B, D)
-        first, count = self.inputs.item_range(domain)
-        return sessions @ self.item_embedding.weight[first : first + count].T
+        return inner_products(sessions, self.of_domain(self.item_embedding.weight, domain))
 
     def sessions(self, item_seq: Tensor, row: Tensor, position: Tensor) -> Tensor:
         """s_h of (7) for R prefixes of the sequences: sequence ``row`` up to and with ``position``, (R, D)."""

@@ -45,9 +45,9 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.errors import require
-from ifcdsr_core.loss import mixture_nll
-from ifcdsr_core.models.base import ModelInputs, SequenceModel, as_of, initialise
+from ifcdsr_core.models.base import ModelInputs, SequenceModel, as_of, initialise, look_up, unit
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
+from ifcdsr_core.models.ranking import inner_products
 
 X, Y, XY = "x", "y", "xy"
 INNER_SIZES = 80, 40  # of the attention network
@@ -93,21 +93,14 @@ class TriCDR(SequenceModel):
 
     def loss(self, batch: Batch) -> Tensor:
         config, states = self.config, self.encode(batch)
-        total, coarse, fine, users = 0.0, 0.0, 0.0, 0
+        predictions, coarse, fine, users = [], 0.0, 0.0, 0
         for domain, target in enumerate(self.targets):
             case, position = self.in_domain(batch.labels, domain).nonzero(as_tuple=True)  # (R,), by case, then by time
             if not len(case):
                 continue
             summaries, has_both = self.attend(batch, states, case, position, domain)  # (R, 3, D)
-            first, count = self.inputs.item_range(domain)
-            rows, place, log_weights = self.candidates(batch.labels[case, position], first, count)
-            total = total + mixture_nll(
-                [self.query(summaries, domain)],
-                [F.normalize(self.item_embedding.weight[rows], dim=1)],
-                place,
-                torch.zeros(1, device=self.device),
-                log_weights,
-            )
+            query = self.query(summaries, domain)
+            predictions.append(self.predictions([query], batch.labels[case, position], domain))
             newest = F.pad(case[1:] != case[:-1], (0, 1), value=True)  # each case's newest prediction in this domain
             mixed, source, own = target.project(summaries[newest & has_both])  # (N, D) each
             users += len(mixed)
@@ -117,6 +110,7 @@ class TriCDR(SequenceModel):
             if config.triplet_weight > 0 and len(mixed):
                 fine = fine + F.triplet_margin_loss(source, mixed, own, config.triplet_margin, reduction="sum")
         contrast = config.contrastive_weight * coarse + config.triplet_weight * fine
+        total = self.nll(predictions, [self.item_embedding.weight], cosine=True)
         return total / (batch.labels != IGNORE).sum() + contrast / max(1, users)
 
     def score(self, batch: Batch, domain: int) -> Tensor:
@@ -124,13 +118,12 @@ class TriCDR(SequenceModel):
         case = torch.arange(len(batch), device=length.device)
         summaries, _ = self.attend(batch, self.encode(batch), case, (length - 1).clamp(min=0), domain)
         query = self.query(summaries, domain) * (length > 0)[:, None]  # (B, D)
-        first, count = self.inputs.item_range(domain)
-        return query @ F.normalize(self.item_embedding.weight[first : first + count], dim=1).T
+        return inner_products(query, unit(self.of_domain(self.item_embedding.weight, domain)))
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """States of the three sequences, (B, L, D) each; the L of each may differ."""
-        sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
-        return {branch: self.encoders[branch](self.item_embedding(item_seq)) for branch, item_seq in sequences.items()}
+        vectors = look_up(self.item_embedding.weight, batch.item_seq_x, batch.item_seq_y, batch.item_seq)
+        return {branch: self.encoders[branch](part) for branch, part in zip((X, Y, XY), vectors, strict=True)}
 
     def attend(
         self, batch: Batch, states: dict[str, Tensor], case: Tensor, position: Tensor, domain: int

@@ -1,0 +1,129 @@
+"""Sides of a comparison, measured in turns: each is a process of its own that waits until it is told to do a round.
+
+So no side has the machine's quiet minutes for itself, none runs beside another, and each one's peak memory is its own.
+A side reads one number a line, works on so many units, and answers with a line of JSON: ``seconds`` and whatever else
+it has to say. When its input ends, its last line says ``peak_mib``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TODAY = "ab08813"  # the commit that this code is compared with
+
+
+class Side:
+    """A process that does rounds."""
+
+    def __init__(self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it lives as long as the process
+        self.process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
+
+    def round(self, units: int) -> dict:
+        """What the side answers to a round of so many units.
+
+        Raises:
+            RuntimeError: it died.
+        """
+        try:
+            self.process.stdin.write(f"{units}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # what it wrote before it died is read below
+        return self._answer()
+
+    def end(self) -> dict:
+        """Its last word."""
+        self.process.stdin.close()
+        last = self._answer()
+        self.process.wait()
+        return last
+
+    def _answer(self) -> dict:
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        self.errors.seek(0)
+        said = self.errors.read().strip().splitlines() or ["nothing"]
+        raise RuntimeError(f"a side died; its last words: {said[-1]}")
+
+
+def in_turns(sides: Mapping[str, Side], rounds: int, seconds: float) -> dict[str, dict]:
+    """Units a second of each side over ``rounds`` rounds of some ``seconds``: median, lowest, highest, peak memory.
+
+    Two units are not counted: one warms up, the other says how many make a round.
+    """
+    units: dict[str, int] = {}
+    for name, side in sides.items():
+        side.round(1)
+        units[name] = max(1, round(seconds / side.round(1)["seconds"]))
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    said: dict[str, dict] = {}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            said[name] = side.round(units[name])
+            rates[name].append(units[name] / said[name].pop("seconds"))
+    return {
+        name: {
+            "per_second": statistics.median(rates[name]),
+            "lowest": min(rates[name]),
+            "highest": max(rates[name]),
+            **said[name],
+            **side.end(),
+        }
+        for name, side in sides.items()
+    }
+
+
+def worker(side: str, job: dict) -> Side:
+    """``today``, ``ours`` or ``floor`` at work on a job (``worker.py``)."""
+    import sys
+
+    source = today() if side == "today" else ROOT
+    environment = {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    return Side([sys.executable, Path(__file__).with_name("worker.py"), side, json.dumps(job)], environment)
+
+
+def today() -> Path:
+    """A worktree of the commit compared with, made at the first call."""
+    folder = ROOT / "_build" / f"commit_{TODAY}"
+    if not folder.is_dir():
+        subprocess.run(["git", "-C", str(ROOT), "worktree", "prune"], check=True)
+        subprocess.run(
+            ["git", "-C", str(ROOT), "worktree", "add", "--detach", str(folder), TODAY], check=True, capture_output=True
+        )
+    return folder
+
+
+def machine() -> dict:
+    """What the numbers depend on."""
+    import torch
+
+    known = torch.cpu.get_capabilities()
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "processor": model[0].partition(":")[2].strip() if model else platform.processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16_products": any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16")),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "torch": torch.__version__,
+        "commit": subprocess.run(
+            ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True
+        ).stdout.strip(),
+    }
