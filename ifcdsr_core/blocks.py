@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-BLOCK = 2048  # items whose scores a processor computes at a time; a GPU takes all at once
+BLOCK = 1024  # items whose scores a processor computes at a time; a GPU takes all at once
 _areas: dict[tuple, Tensor] = {}
 
 
@@ -25,8 +25,8 @@ def chunks(count: int, size: int) -> list[slice]:
 def blocks(count: int, device: torch.device, *cuts: int) -> list[slice]:
     """``count`` items in slices that are worked on at a time, none of which reaches across a cut.
 
-    >>> blocks(3000, torch.device("cpu"), 500)
-    [slice(0, 500, None), slice(500, 2548, None), slice(2548, 3000, None)]
+    >>> blocks(2000, torch.device("cpu"), 500)
+    [slice(0, 500, None), slice(500, 1524, None), slice(1524, 2000, None)]
     """
     size = BLOCK if device.type == "cpu" else count
     return [

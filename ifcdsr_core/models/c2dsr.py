@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.errors import require
-from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, last
+from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.ranking import inner_products
 
@@ -94,13 +94,17 @@ class C2DSR(SequenceModel):
         vectors = self.dropout(self.propagate(wanted, branch, steps - 1))
         return F.embedding_bag(which, vectors, offsets, mode="mean")  # 0 for an item without successors
 
-    def encode(self, item_seq: Tensor, branch: str) -> Tensor:
-        """States of the attention encoder over item vectors with their neighbourhood, (B, L, D)."""
+    def vectors(self, item_seq: Tensor, branch: str) -> Tensor:
+        """Item vectors with their neighbourhood, (B, L, D): what the attention encoder works on."""
         items, which = item_seq.unique(return_inverse=True)
         layers = [self.propagate(items, branch, steps) for steps in range(self.config.graph_layers + 1)]
         vectors = layers[0] + torch.stack(layers).mean(dim=0)  # (I, D)
         # F.embedding where [which] would do: its gradient is the same to the bit whatever the threads
-        return self.encoders[branch](F.embedding(which, vectors * self.config.hidden_size**0.5))
+        return F.embedding(which, vectors * self.config.hidden_size**0.5)
+
+    def encode(self, item_seq: Tensor, branch: str) -> Tensor:
+        """States of the attention encoder, (B, L, D)."""
+        return self.encoders[branch](self.vectors(item_seq, branch))
 
     def loss(self, batch: Batch) -> Tensor:
         weight, sequences = self.config.infomax_weight, [batch.item_seq]
@@ -135,8 +139,8 @@ class C2DSR(SequenceModel):
 
     def score(self, batch: Batch, domain: int) -> Tensor:
         branch, item_seq, _ = _sub_sequences(batch)[domain]
-        single = last(self.encode(item_seq, branch), item_seq)
-        hidden = single + last(self.encode(batch.item_seq, XY), batch.item_seq)  # (B, D)
+        single = self.encoders[branch].last(self.vectors(item_seq, branch), item_seq)
+        hidden = single + self.encoders[XY].last(self.vectors(batch.item_seq, XY), batch.item_seq)  # (B, D)
         return inner_products(hidden, self.of_domain(self.item_embedding.weight, domain))
 
 

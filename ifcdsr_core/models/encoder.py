@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import ModelConfig, initialise
+from ifcdsr_core.scenario import PAD_ID
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,15 @@ class CausalEncoder(nn.Module):
             hidden = block(hidden)
         return self.norm(hidden)
 
+    def last(self, vectors: Tensor, item_seq: Tensor) -> Tensor:
+        """``base.last`` of the hidden states, (B, D), where the last block computes no others: for ranking."""
+        length = (item_seq != PAD_ID).sum(dim=1)  # (B,)
+        hidden = self.placed(vectors)
+        for block in self.blocks[:-1]:
+            hidden = block(hidden)
+        newest = self.blocks[-1].at(hidden, (length - 1).clamp(min=0))
+        return self.norm(newest) * (length > 0)[:, None]
+
     def placed(self, vectors: Tensor) -> Tensor:
         """Item vectors with their positions, (B, L, D)."""
         if self.position_embedding is not None:
@@ -97,7 +107,23 @@ class _Block(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         mixed = F.scaled_dot_product_attention(*self.heads(hidden), is_causal=True)  # (B, heads, L, D / heads)
-        hidden = hidden + self.dropout(self.output(mixed.transpose(1, 2).flatten(start_dim=2)))
+        return self.beyond_attention(hidden, mixed.transpose(1, 2).flatten(start_dim=2))
+
+    def at(self, hidden: Tensor, position: Tensor) -> Tensor:
+        """The row of ``forward`` at one position of each sequence, (B, L, D) and (B,) to (B, D)."""
+        case, (size, width) = torch.arange(len(position), device=position.device), (self.num_heads, hidden.shape[2])
+        normed, layer = self.attention_norm(hidden), self.query_key_value
+        query = F.linear(normed[case, position], layer.weight[:width], layer.bias[:width])
+        both = F.linear(normed, layer.weight[width:], layer.bias[width:]).view(*hidden.shape[:2], 2, size, -1)
+        key, value = both.permute(2, 0, 3, 1, 4)  # (B, heads, L, D / heads) each
+        visible = torch.arange(hidden.shape[1], device=position.device) <= position[:, None]
+        query = query.view(len(query), size, 1, -1)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible[:, None, None])
+        return self.beyond_attention(hidden[case, position], mixed.flatten(start_dim=1))
+
+    def beyond_attention(self, hidden: Tensor, mixed: Tensor) -> Tensor:
+        """What follows attention, position by position: (..., D) states and what attention mixed to (..., D)."""
+        hidden = hidden + self.dropout(self.output(mixed))
         if hasattr(self, "inner"):
             hidden = hidden + self.dropout(self.inner(self.inner_norm(hidden)))
         return hidden

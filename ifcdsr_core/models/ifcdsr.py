@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.errors import require
-from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, last, look_up, unit
+from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, look_up, unit
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.ranking import Softmax, mixture_log_p
 
@@ -189,7 +189,10 @@ class IFCDSR(SequenceModel):
         target, count = self.inputs.item_range(domain)
         softmaxes = []
         for branch, weight in self.score_weights(domain).items():
-            hidden = [last(h, sequences[branch]) for h in self.encode(vectors[branch], branch)]  # (B, D_m)
+            hidden = [
+                self.encoders[f"{branch}_{modality}"].last(part, sequences[branch])
+                for modality, part in zip(self.modalities, vectors[branch], strict=True)
+            ]  # (B, D_m)
             first, size = self.inputs.item_range(None if branch == XY else domain)  # the support of P^Y(x_i), too: X
             for m, query in enumerate(self.queries(hidden)):
                 if parts is None or (branch, self.modalities[m]) in parts:

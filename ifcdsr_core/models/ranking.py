@@ -58,13 +58,13 @@ def mixture_log_p(softmaxes: Sequence[Softmax], count: int) -> Tensor:
         excess = (largest - LARGEST_EXPONENT).clamp_(min=0) if bool(largest.max() > LARGEST_EXPONENT) else None
         denominator = torch.zeros_like(largest)
         for block in blocks(len(part.items), part.query.device, part.first, part.first + count):
-            exps = work_area("exps", rows, block.stop - block.start, total)
-            torch.mm(part.query, part.items[block].T, out=exps)
+            scores = work_area("scores", rows, block.stop - block.start, total)
+            torch.mm(part.query, part.items[block].T, out=scores)
             if excess is not None:
-                exps -= excess
-            denominator += exps.exp_().sum(dim=1, keepdim=True)
-            if part.first <= block.start < part.first + count:
-                asked[:, block.start - part.first : block.stop - part.first] = exps
+                scores -= excess
+            is_asked = part.first <= block.start < part.first + count
+            into = asked[:, block.start - part.first : block.stop - part.first] if is_asked else scores
+            denominator += torch.exp(scores, out=into).sum(dim=1, keepdim=True)
         log_denominator = denominator.log()
         reference = log_denominator if reference is None else reference
         total.addcmul_(asked, (part.log_weight + reference - log_denominator).exp())

@@ -33,8 +33,12 @@ class MergedSequenceModel(SequenceModel):
         return self.nll([predictions], [self.item_embedding.weight]) / predicted.sum()
 
     def score(self, batch: Batch, domain: int) -> Tensor:
-        hidden = last(self.encoder_xy(self.item_embedding(batch.item_seq)), batch.item_seq)  # (B, D)
+        hidden = self.last(self.item_embedding(batch.item_seq), batch.item_seq)  # (B, D)
         return inner_products(hidden, self.of_domain(self.item_embedding.weight, domain))
+
+    def last(self, vectors: Tensor, item_seq: Tensor) -> Tensor:
+        """The encoder's state at the newest item, (B, D)."""
+        return last(self.encoder_xy(vectors), item_seq)
 
 
 class SASRec(MergedSequenceModel):
@@ -43,3 +47,6 @@ class SASRec(MergedSequenceModel):
 
     def __init__(self, config: AttentionConfig, inputs: ModelInputs) -> None:
         super().__init__(config, inputs, CausalEncoder(config.hidden_size, inputs.max_seq_len, config))
+
+    def last(self, vectors: Tensor, item_seq: Tensor) -> Tensor:
+        return self.encoder_xy.last(vectors, item_seq)
