@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from ifcdsr_core.errors import InputError, choose, require
 from ifcdsr_core.models import MODELS
-from ifcdsr_core.settings import setting
+from ifcdsr_core.settings import TrainSettings, setting
 from ifcdsr_core.sources import complete_options
-from ifcdsr_core.train import TrainSettings
 
 
 @dataclass(frozen=True)

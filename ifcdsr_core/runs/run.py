@@ -32,7 +32,8 @@ from ifcdsr_core import processes
 from ifcdsr_core.batches import Batch, encode, shuffle_days
 from ifcdsr_core.errors import InputError, usable_device
 from ifcdsr_core.metrics import summarise
-from ifcdsr_core.models import MODELS, ModelInputs, SequenceModel
+from ifcdsr_core.models import MODELS
+from ifcdsr_core.models.base import ModelInputs, SequenceModel
 from ifcdsr_core.paths import ROOT, new_folder
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.runs import gradients

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 from pathlib import Path
 
-from ifcdsr_core.models import SequenceModel
+from ifcdsr_core.models.base import SequenceModel
 
 HARNESS = 1  # of batches, loss, protocol, metrics, train, the choice of splits and features
 

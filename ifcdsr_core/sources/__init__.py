@@ -10,10 +10,13 @@ import importlib
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import data_dir, new_folder
-from ifcdsr_core.scenario import Scenario
+
+if TYPE_CHECKING:
+    from ifcdsr_core.scenario import Scenario
 
 SOURCES = {
     "demo": "ifcdsr_core.sources.demo.world",
@@ -36,6 +39,8 @@ def prepare(source: str = "demo", scenario: str = "food_kitchen", *, force: bool
         InputError: unknown source, scenario or option; a file that is not available or is damaged.
     """
     module = source_module(source)
+    from ifcdsr_core.scenario import Scenario
+
     choose("scenario", scenario, module.SCENARIOS)
     options = complete_options(source, options)
     folder = scenario_folder(source, scenario, options, module.OPTIONS)
