@@ -432,10 +432,12 @@ def _sweep(options) -> None:
 
 def _evaluate(options) -> None:
     from ifcdsr_core.metrics import PROTOCOLS, summarise
-    from ifcdsr_core.runs.run import evaluate
     from ifcdsr_core.runs.store import Run
 
-    anew, stored = evaluate(options.folder), Run.load(options.folder).ranks
+    stored = Run.load(options.folder).ranks
+    from ifcdsr_core.runs.assembly import evaluate
+
+    anew = evaluate(options.folder)
     same = all((anew[protocol] == stored[protocol]).all() for protocol in PROTOCOLS)
     print(f"{_percent(summarise(anew))}\nranks {'equal' if same else 'differ from'} those of ranks.parquet")
 

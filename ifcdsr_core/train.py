@@ -108,11 +108,6 @@ def _validation(model: SequenceModel, valid: Batch, settings: TrainSettings) -> 
     return row | {"selection": float(summary.loc[chosen, "MRR"].mean())}
 
 
-def best_epoch(history: pd.DataFrame) -> int:
-    """The epoch whose weights were kept."""
-    return int(history["epoch"].iloc[history["selection"].argmax()])
-
-
 def _should_stop(history: list[dict], patience: int) -> bool:
     scores = [row["selection"] for row in history]
     return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience

@@ -31,8 +31,9 @@ from ifcdsr_core.models import MODELS
 from ifcdsr_core.models.base import SequenceModel
 from ifcdsr_core.paths import new_file
 from ifcdsr_core.protocol import negatives, rank_among
+from ifcdsr_core.runs.assembly import deal_out, restore, training_splits
 from ifcdsr_core.runs.config import RunConfig
-from ifcdsr_core.runs.run import deal_out, restore, run, training_splits
+from ifcdsr_core.runs.run import run
 from ifcdsr_core.runs.versions import HARNESS, code_versions
 from ifcdsr_core.sources import complete_options
 from ifcdsr_core.sources.demo import world

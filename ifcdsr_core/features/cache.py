@@ -86,11 +86,23 @@ def find_features(scenario: Scenario, made_of: dict[str, str]) -> Features | Non
     Raises:
         InputError: a cache file of this scenario, modality and encoder is damaged or can't be used.
     """
+    found = _find(scenario, made_of)
+    return load_features(found[0], scenario) if found else None
+
+
+def find_fingerprint(scenario: Scenario, made_of: dict[str, str]) -> str | None:
+    """The fingerprint of the features that ``find_features`` returns; their matrix is not read."""
+    found = _find(scenario, made_of)
+    return found[1]["fingerprint"] if found else None
+
+
+def _find(scenario: Scenario, made_of: dict[str, str]) -> tuple[Path, dict[str, str]] | None:
+    """The cache file whose record holds all of ``made_of``, and that record."""
     folder, stem = _place(scenario, made_of)
     for path in sorted(folder.glob(f"{stem}*.safetensors")):
         recorded = _read_metadata(path)
         if made_of.items() <= recorded.items():
-            return load_features(path, scenario)
+            return path, recorded
     return None
 
 

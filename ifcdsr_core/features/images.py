@@ -77,8 +77,7 @@ def embed_images(
     require(batch_size >= 1, "batch_size", batch_size, "at least 1")
     require(workers is None or workers >= 0, "workers", workers, "at least 0")
     choose("precision", precision, PRECISIONS)
-    made_of = encoder_record(encoder)
-    made_of["pictures_sha256"] = processes.of_first(lambda: _pictures_sha256(scenario))  # read once is enough
+    made_of = image_record(scenario, encoder)
     if (found := find_features(scenario, made_of)) is not None:
         return found
     paths = picture_paths(scenario)
@@ -103,6 +102,17 @@ def embed_images(
                 _put_together(shards, scenario, made_of)
         processes.wait()
     return find_features(scenario, made_of)
+
+
+def image_record(scenario: Scenario, encoder: str = SMALL_CLIP) -> dict[str, str]:
+    """What is known of the features of a scenario's pictures before they are made: the encoder, and the pictures.
+
+    Raises:
+        InputError: unknown encoder, or its weights are not where it says.
+    """
+    made_of = encoder_record(encoder)
+    made_of["pictures_sha256"] = processes.of_first(lambda: _pictures_sha256(scenario))  # to read them once is enough
+    return made_of
 
 
 @dataclass(frozen=True)

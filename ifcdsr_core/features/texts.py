@@ -96,13 +96,10 @@ def embed_texts(
             CLIP's, no item with a text or with a known word, a damaged cache file.
     """
     require(batch_size >= 1, "batch_size", batch_size, "at least 1")
-    made_of = _lexical_record() if encoder == LEXICAL else encoder_record(encoder, (LEXICAL,))
-    texts = item_texts(scenario, text)
-    if not any(texts):
-        raise InputError(f"scenario {scenario.source}/{scenario.name} has no texts: train with text_fusion=false")
-    made_of["texts_sha256"] = contents_sha256(scenario, (one and one.encode() for one in texts))
+    made_of = text_record(scenario, text, encoder)
     if (found := find_features(scenario, made_of)) is not None:
         return found
+    texts = item_texts(scenario, text)
     if encoder == LEXICAL:
         import sklearn
 
@@ -111,6 +108,20 @@ def embed_texts(
     tower = text_tower(encoder, usable_device(device))
     raw, missing, long, unknown = by_clip(texts, tower, batch_size)
     return save_features(scenario, raw, missing, made_of | tower_record(tower, device), long, unknown)
+
+
+def text_record(scenario: Scenario, text: str = "title", encoder: str = LEXICAL) -> dict[str, str]:
+    """What is known of the features of a scenario's texts before they are made: the encoder, and the texts.
+
+    Raises:
+        InputError: unknown text or encoder, weights that are not where the encoder says, no item with a text.
+    """
+    made_of = _lexical_record() if encoder == LEXICAL else encoder_record(encoder, (LEXICAL,))
+    texts = item_texts(scenario, text)
+    if not any(texts):
+        raise InputError(f"scenario {scenario.source}/{scenario.name} has no texts: train with text_fusion=false")
+    made_of["texts_sha256"] = contents_sha256(scenario, (one and one.encode() for one in texts))
+    return made_of
 
 
 def lexical(texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,6 @@ from ifcdsr_core.paths import data_dir, new_folder, results_dir
 from ifcdsr_core.runs.config import Experiment, RunConfig, model_config
 from ifcdsr_core.runs.versions import code_versions
 from ifcdsr_core.sources import complete_options
-from ifcdsr_core.train import best_epoch
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,11 @@ class Run:
         return self.provenance.get("code_versions") == code_versions(MODELS[self.config["model"]])
 
 
+def best_epoch(history: pd.DataFrame) -> int:
+    """The epoch whose weights were kept."""
+    return int(history["epoch"].iloc[history["selection"].argmax()])
+
+
 def runs_dir() -> Path:
     """Folder of the runs made here."""
     return data_dir() / "runs"
@@ -93,7 +97,7 @@ def find(config: RunConfig, identity: dict, shipped: bool = False) -> Run | None
     """The finished run of a configuration, or None.
 
     Args:
-        identity: fingerprints of data and features, and the versions of the code, as ``assemble`` gives them.
+        identity: fingerprints of data and features, and the versions of the code, as ``run.identify`` gives them.
         shipped: look among the runs shipped with the checkout, too.
 
     Raises:

@@ -24,7 +24,7 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import processors
 from ifcdsr_core.runs.config import Experiment, RunConfig, model_config
-from ifcdsr_core.runs.run import assemble, run
+from ifcdsr_core.runs.run import identify, run
 from ifcdsr_core.runs.store import Run, find
 from ifcdsr_core.runs.versions import code_versions
 
@@ -161,7 +161,7 @@ def _identities(configs: Sequence[RunConfig]) -> list[dict]:
         data = config.source, config.scenario, config.source_options
         key = json.dumps([*data, config.encoder, config.text, config.text_encoder, features])
         if key not in known:
-            known[key] = assemble(config)[-1]
+            known[key] = identify(config)
         result.append(known[key] | {"code_versions": code_versions(MODELS[config.model])})
     return result
 
