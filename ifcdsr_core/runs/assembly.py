@@ -28,7 +28,8 @@ from ifcdsr_core.models.base import ModelInputs, SequenceModel
 from ifcdsr_core.paths import ROOT, new_folder
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.runs import gradients
-from ifcdsr_core.runs.config import RunConfig, model_config
+from ifcdsr_core.runs.config import RunConfig
+from ifcdsr_core.runs.model import model_config
 from ifcdsr_core.runs.run import identify
 from ifcdsr_core.runs.store import Run, best_epoch, folder_name, runs_dir
 from ifcdsr_core.scenario import Scenario

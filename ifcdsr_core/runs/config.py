@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from dataclasses import dataclass, field
 
-from ifcdsr_core.errors import InputError, choose, require
+from ifcdsr_core.errors import choose, require
 from ifcdsr_core.models import MODELS
+from ifcdsr_core.runs.model import describe, typed
 from ifcdsr_core.settings import TrainSettings, setting
 from ifcdsr_core.sources import complete_options
 
@@ -43,7 +43,7 @@ class RunConfig(TrainSettings):
 
     def __post_init__(self) -> None:
         for name, kind in typing.get_type_hints(type(self)).items():
-            object.__setattr__(self, name, _typed(name, getattr(self, name), kind))
+            object.__setattr__(self, name, typed(name, getattr(self, name), kind))
         super().__post_init__()
         choose("model", self.model, MODELS)
         choose("train_on", self.train_on, ("train", "valid"))
@@ -51,34 +51,7 @@ class RunConfig(TrainSettings):
         if self.source == "c2dsr" and self.train_on == "valid":
             object.__setattr__(self, "source_options", {"train_file": False, **self.source_options})
         object.__setattr__(self, "source_options", complete_options(self.source, self.source_options))
-        options = dataclasses.asdict(model_config(self.model, self.model_options))
-        object.__setattr__(self, "model_options", options)
+        object.__setattr__(self, "model_options", describe(self.model, self.model_options).options)
 
 
 Experiment = dict[str, list[RunConfig]]  # by the label of a row or column of a table; one configuration per seed
-
-
-def model_config(model: str, options: dict):
-    """The model's Config with ``options``, checked.
-
-    Raises:
-        InputError: an unknown option, or one of the wrong type or outside its choices.
-    """
-    config_class = MODELS[choose("model", model, MODELS)].Config
-    types = typing.get_type_hints(config_class)
-    known = {spec.name: types[spec.name] for spec in dataclasses.fields(config_class)}
-    for name in options:
-        if name not in known:
-            raise InputError(f"unknown option {name!r} of model {model!r}: it has {', '.join(known)}")
-    return config_class(**{name: _typed(name, value, known[name]) for name, value in options.items()})
-
-
-def _typed(name: str, value, kind):
-    """``value`` as ``kind``, a type or a Literal; an int is accepted where a float is wanted."""
-    if typing.get_origin(kind) is typing.Literal:
-        return choose(name, value, typing.get_args(kind))
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise InputError(f"{name} is {value!r}: it must be of type {kind.__name__}")
-    return value

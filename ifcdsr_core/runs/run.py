@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from ifcdsr_core import processes
 from ifcdsr_core.errors import usable_device
-from ifcdsr_core.models import MODELS
-from ifcdsr_core.runs.config import RunConfig, model_config
+from ifcdsr_core.runs.config import RunConfig
+from ifcdsr_core.runs.model import describe, keep
 from ifcdsr_core.runs.store import Run, find
-from ifcdsr_core.runs.versions import code_versions
 from ifcdsr_core.scenario import Scenario, read_record
 from ifcdsr_core.sources import prepared
 
@@ -37,12 +36,16 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
     say = report or (lambda line: None)
     usable_device(config.device)
     identity = identify(config)
-    if not force and (finished := find(config, identity)) is not None:
+    finished = None if force else find(config, identity)
+    if finished is not None:
         say(f"found: {finished.folder}")
-        return finished
-    from ifcdsr_core.runs.assembly import train_and_test
+    else:
+        from ifcdsr_core.runs.assembly import train_and_test
 
-    return train_and_test(config, identity, anew=force, report=say)
+        finished = train_and_test(config, identity, anew=force, report=say)
+    if processes.rank() == 0:
+        keep(config.model, config.model_options)
+    return finished
 
 
 def identify(config: RunConfig) -> dict:
@@ -55,12 +58,12 @@ def identify(config: RunConfig) -> dict:
         InputError: data or features can't be made, or a record is damaged.
     """
     folder = processes.first_alone(lambda: prepared(config.source, config.scenario, **config.source_options))
-    features = MODELS[config.model].required_features(model_config(config.model, config.model_options))
+    _, features, versions = describe(config.model, config.model_options)
     scenario = Scenario.load(folder) if features else None
     return {
         "scenario_fingerprint": read_record(folder).fingerprint,
         "features_fingerprint": "+".join(_fingerprint(scenario, config, modality) for modality in features) or None,
-        "code_versions": code_versions(MODELS[config.model]),
+        "code_versions": versions,
     }
 
 

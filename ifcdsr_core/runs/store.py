@@ -13,10 +13,9 @@ import pandas as pd
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import summarise
-from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import data_dir, new_folder, results_dir
-from ifcdsr_core.runs.config import Experiment, RunConfig, model_config
-from ifcdsr_core.runs.versions import code_versions
+from ifcdsr_core.runs.config import Experiment, RunConfig
+from ifcdsr_core.runs.model import describe
 from ifcdsr_core.sources import complete_options
 
 
@@ -75,7 +74,7 @@ class Run:
     @property
     def is_of_this_code(self) -> bool:
         """Whether the versions of the code that made it are those of the code at hand."""
-        return self.provenance.get("code_versions") == code_versions(MODELS[self.config["model"]])
+        return self.provenance.get("code_versions") == describe(self.config["model"], {}).versions
 
 
 def best_epoch(history: pd.DataFrame) -> int:
@@ -135,7 +134,7 @@ def folder_name(config: RunConfig, identity: dict) -> str:
     """
     defaults = {spec.name: spec.default for spec in dataclasses.fields(config)} | {
         "source_options": complete_options(config.source, {}),
-        "model_options": dataclasses.asdict(model_config(config.model, {})),
+        "model_options": describe(config.model, {}).options,
     }
     text = json.dumps([_changes(dataclasses.asdict(config), defaults), identity], sort_keys=True)
     return (

@@ -21,12 +21,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import processors
-from ifcdsr_core.runs.config import Experiment, RunConfig, model_config
+from ifcdsr_core.runs.config import Experiment, RunConfig
+from ifcdsr_core.runs.model import describe
 from ifcdsr_core.runs.run import identify, run
 from ifcdsr_core.runs.store import Run, find
-from ifcdsr_core.runs.versions import code_versions
 
 # Left to itself, glibc gives big buffers back to the system after every step and asks for them anew, page by page.
 _KEEP_BUFFERS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000", "MALLOC_TOP_PAD_": "1000000"}
@@ -157,12 +156,12 @@ def _identities(configs: Sequence[RunConfig]) -> list[dict]:
     known: dict[str, dict] = {}
     result = []
     for config in configs:
-        features = MODELS[config.model].required_features(model_config(config.model, config.model_options))
+        _, features, versions = describe(config.model, config.model_options)
         data = config.source, config.scenario, config.source_options
         key = json.dumps([*data, config.encoder, config.text, config.text_encoder, features])
         if key not in known:
             known[key] = identify(config)
-        result.append(known[key] | {"code_versions": code_versions(MODELS[config.model])})
+        result.append(known[key] | {"code_versions": versions})
     return result
 
 
