@@ -238,15 +238,15 @@ def _mapped(path: Path, name: str) -> np.ndarray:
 def contents_sha256(scenario: Scenario, contents: Iterable[bytes | None]) -> str:
     """SHA-256 of each item's source id and the bytes of its picture or text; a missing one is not an empty one."""
     digest = hashlib.sha256()
-    for source_id, content in zip(scenario.items["source_id"], contents, strict=True):
+    for source_id, content in zip(scenario.items["source_id"].to_numpy(object), contents, strict=True):
         digest.update(f"{source_id}\x1f{'-' if content is None else len(content)}\n".encode() + (content or b""))
     return digest.hexdigest()
 
 
 def _items_sha256(scenario: Scenario) -> str:
     """SHA-256 of which items these are: domains and source ids in id order."""
-    items = scenario.items
-    return hashlib.sha256("\x1f".join(items["domain"] + items["source_id"].astype(str)).encode()).hexdigest()
+    named = scenario.items["domain"] + scenario.items["source_id"].astype(str)
+    return hashlib.sha256("\x1f".join(named.to_numpy(object)).encode()).hexdigest()
 
 
 def _content_sha256(matrix: np.ndarray, missing: np.ndarray) -> str:

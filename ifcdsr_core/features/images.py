@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
-from tqdm import tqdm
 
 from ifcdsr_core import processes
 from ifcdsr_core.errors import InputError, choose, require, usable_device
@@ -144,6 +143,7 @@ def _embed_shards(shards: _Shards, paths: list[Path | None], tower: ImageTower, 
         autocast: context the model works in.
     """
     import torch
+    from tqdm import tqdm
 
     own = processes.of_first(shards.missing)[processes.rank() :: processes.size()]
     rows = [batch for number in own for batch in shards[number]]

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError, require, usable_device
 from ifcdsr_core.features import enhanced_titles
@@ -29,6 +29,9 @@ from ifcdsr_core.features.cache import (
 from ifcdsr_core.features.clip import TextTower, text_tower
 from ifcdsr_core.features.enhanced_titles import Enhancement, Key, item_keys
 from ifcdsr_core.scenario import Scenario
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 LEXICAL = "lexical"
 DIMENSIONS = 512  # as many as CLIP's, where the words allow it
@@ -171,6 +174,7 @@ def by_clip(texts: list[str | None], tower: TextTower, batch_size: int) -> tuple
         InputError: no text has a word that the encoder knows.
     """
     import torch
+    from tqdm import tqdm
 
     matrix, counts = None, {"long": 0, "words": 0, "unknown": 0}
     # disable=None: a bar in a terminal only, nothing in a notebook or a log

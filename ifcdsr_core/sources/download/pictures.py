@@ -31,14 +31,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from tqdm import tqdm
-
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import Journal, link_file, new_file
 from ifcdsr_core.settings import check_ranges, setting
 from ifcdsr_core.sources.download.resumable import back_off, cause, retry_after
 
-if TYPE_CHECKING:  # the command line reads PictureLimits and should not wait for pandas
+if TYPE_CHECKING:  # the command line reads PictureLimits: it should wait neither for pandas nor for tqdm
     import pandas as pd
 
     from ifcdsr_core.scenario import Scenario
@@ -143,6 +141,8 @@ def download_images(
     Raises:
         InputError: a column is missing, an unknown kind, another process at work in the folder, a full disk.
     """
+    from tqdm import tqdm
+
     again = {choose("kind of failure", kind, [*TEMPORARY, *PERMANENT]) for kind in retry_failures}
     for column in ("source_id", "image_urls"):
         if column not in items.columns:
