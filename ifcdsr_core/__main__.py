@@ -387,6 +387,11 @@ def _train(options) -> None:
 
 
 def _sweep(options) -> None:
+    from ifcdsr_core.models import MODELS
+    from ifcdsr_core.sources import SOURCES
+
+    choose("source", options.source, SOURCES)  # first of all: what follows imports pandas
+    models = [choose("model", name.strip(), MODELS) for name in options.models.split(",") if name.strip()]
     from ifcdsr_core.book.parameters import parse_seeds
     from ifcdsr_core.runs.grid import grid_table, keep_grid
     from ifcdsr_core.runs.lists import named_list
@@ -395,7 +400,6 @@ def _sweep(options) -> None:
 
     if options.keep and options.what != "grid":
         raise InputError("--keep goes with grid")
-    models = [name.strip() for name in options.models.split(",") if name.strip()]
     gpus = [number.strip() for number in options.gpus.split(",") if number.strip()]
     configs = named_list(
         options.what,

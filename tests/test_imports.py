@@ -69,9 +69,10 @@ def test_help_needs_neither_torch_nor_pandas(arguments):
         (("enhance", "--dry-run", "--attempts", "0"), "attempts is 0: it must be at least 1"),
         (("embed", "--modality", "sound"), "unknown modality 'sound': choose one of image, text"),
         *(
-            ((name, "--source", "amazn"), "unknown source 'amazn': choose one of demo, c2dsr, llmcdsr, amazon")
-            for name in ("prepare", "embed", "download", "pictures", "train")
+            ((*name.split(), "--source", "amazn"), "unknown source 'amazn': choose one of demo, c2dsr, llmcdsr, amazon")
+            for name in ("prepare", "embed", "download", "pictures", "train", "sweep comparison")
         ),
+        (("sweep", "comparison", "--models", "sasrec,sasrek"), "unknown model 'sasrek': choose one of popularity"),
     ],
 )
 def test_a_wrong_argument_is_named_without_torch_and_pandas(arguments, says):
