@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ifcdsr_core.features import clip, images
 from ifcdsr_core.paths import processors
-from ifcdsr_core.runs.run import device_name
+from ifcdsr_core.runs.assembly import device_name
 from ifcdsr_core.scenario import Scenario
 
 LOOP = 200  # pictures of the plain loop, which is slow

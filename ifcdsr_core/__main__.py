@@ -305,8 +305,6 @@ def _pictures(options) -> None:
 
 def _embed(options) -> None:
     from ifcdsr_core import processes
-    from ifcdsr_core.features.images import embed_images
-    from ifcdsr_core.features.texts import embed_texts
     from ifcdsr_core.sources import prepare
 
     if choose("modality", options.modality, ("image", "text")) == "image" and options.text != "title":
@@ -317,6 +315,8 @@ def _embed(options) -> None:
         if options.workers is not None or options.precision != "float32" or processes.started() > 1:
             raise InputError("--workers, --precision and torchrun go with --modality image")
         scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
+        from ifcdsr_core.features.texts import embed_texts
+
         features = embed_texts(scenario, options.text, **chosen)
         without = f"without a text or a known word, {features.long} encoded in parts as they are long"
         if features.unknown:
@@ -326,6 +326,8 @@ def _embed(options) -> None:
             scenario = processes.first_alone(
                 lambda: prepare(options.source, options.scenario, **_assignments(options.source_option))
             )
+            from ifcdsr_core.features.images import embed_images
+
             features = embed_images(scenario, **chosen, precision=options.precision, workers=options.workers)
             without = "without a usable picture"
             if processes.rank():
@@ -368,11 +370,12 @@ def _enhance(options) -> None:
 def _train(options) -> None:
     from ifcdsr_core import processes
     from ifcdsr_core.runs.config import RunConfig
-    from ifcdsr_core.runs.run import run
 
     config = _settings(
         options, RunConfig, source_options=_assignments(options.source_option), model_options=_assignments(options.set)
     )
+    from ifcdsr_core.runs.run import run
+
     with processes.joined():
 
         def say(line: str, to=sys.stderr) -> None:
@@ -384,6 +387,11 @@ def _train(options) -> None:
 
 
 def _sweep(options) -> None:
+    from ifcdsr_core.models import MODELS
+    from ifcdsr_core.sources import SOURCES
+
+    choose("source", options.source, SOURCES)  # first of all: what follows imports pandas
+    models = [choose("model", name.strip(), MODELS) for name in options.models.split(",") if name.strip()]
     from ifcdsr_core.book.parameters import parse_seeds
     from ifcdsr_core.runs.grid import grid_table, keep_grid
     from ifcdsr_core.runs.lists import named_list
@@ -392,7 +400,6 @@ def _sweep(options) -> None:
 
     if options.keep and options.what != "grid":
         raise InputError("--keep goes with grid")
-    models = [name.strip() for name in options.models.split(",") if name.strip()]
     gpus = [number.strip() for number in options.gpus.split(",") if number.strip()]
     configs = named_list(
         options.what,
@@ -429,10 +436,12 @@ def _sweep(options) -> None:
 
 def _evaluate(options) -> None:
     from ifcdsr_core.metrics import PROTOCOLS, summarise
-    from ifcdsr_core.runs.run import evaluate
     from ifcdsr_core.runs.store import Run
 
-    anew, stored = evaluate(options.folder), Run.load(options.folder).ranks
+    stored = Run.load(options.folder).ranks
+    from ifcdsr_core.runs.assembly import evaluate
+
+    anew = evaluate(options.folder)
     same = all((anew[protocol] == stored[protocol]).all() for protocol in PROTOCOLS)
     print(f"{_percent(summarise(anew))}\nranks {'equal' if same else 'differ from'} those of ranks.parquet")
 

@@ -106,8 +106,9 @@ def shuffle_days(sequences: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def _compact(whole: np.ndarray, member: np.ndarray) -> np.ndarray:
     """Move the members of each row to its front, in order, and pad the rest."""
-    order = np.argsort(~member, axis=1, kind="stable")
-    return np.take_along_axis(np.where(member, whole, PAD_ID), order, axis=1)
+    moved = np.full_like(whole, PAD_ID)
+    moved[np.arange(whole.shape[1]) < member.sum(axis=1, keepdims=True)] = whole[member]  # both row by row
+    return moved
 
 
 def shuffled(cases: Batch, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:

@@ -39,8 +39,9 @@ def usable_device(name: str) -> str:
     Raises:
         InputError: another name, or no GPU here.
     """
-    import torch
+    if choose("device", name, ("cpu", "cuda")) == "cuda":
+        import torch
 
-    if choose("device", name, ("cpu", "cuda")) == "cuda" and not torch.cuda.is_available():
-        raise InputError("device is 'cuda', but torch sees no GPU here: use device=cpu")
+        if not torch.cuda.is_available():
+            raise InputError("device is 'cuda', but torch sees no GPU here: use device=cpu")
     return name

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ifcdsr_core.settings import PROTOCOLS
+
 CUTOFFS = (1, 5, 10)
 METRICS = ("MRR", "NDCG@5", "NDCG@10", "HR@1", "HR@5", "HR@10")
-PROTOCOLS = ("sampled_999", "full")
 
 
 def reciprocal_rank(rank: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The processes that torchrun started: how many, which one this is, and what the first one does for all.
 
-torchrun tells each process its place in the environment. Without it there is one process, and nothing here waits.
+torchrun tells each process its place in the environment. Without it there is one process, nothing here waits, and torch
+is not imported.
 """
 
 from __future__ import annotations
@@ -9,25 +10,32 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from types import ModuleType
 from typing import TypeVar
-
-import torch
-import torch.distributed as dist
-
-
-def size() -> int:
-    """How many processes there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def rank() -> int:
-    """Which of them this one is, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def started() -> int:
     """How many processes torchrun started, joined yet or not; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _joined() -> ModuleType | None:
+    """``torch.distributed`` where this process has joined others, else None."""
+    if started() == 1:
+        return None
+    import torch.distributed
+
+    return torch.distributed if torch.distributed.is_initialized() else None
+
+
+def size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if (dist := _joined()) else 1
+
+
+def rank() -> int:
+    """Which of them this one is, from 0."""
+    return dist.get_rank() if (dist := _joined()) else 0
 
 
 @contextmanager
@@ -36,6 +44,9 @@ def joined() -> Iterator[None]:
     if started() == 1:
         yield
         return
+    import torch
+    import torch.distributed as dist
+
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # "cuda" is from now on this one
     # one process may prepare data for long while the others wait; where one fails, torchrun ends all
@@ -54,7 +65,7 @@ def of_first(ask: Callable[[], T]) -> T:
     if size() == 1:
         return ask()
     answer = [ask() if rank() == 0 else None]
-    dist.broadcast_object_list(answer)
+    _joined().broadcast_object_list(answer)
     return answer[0]
 
 
@@ -68,5 +79,5 @@ def first_alone(do: Callable[[], T]) -> T:
 
 def wait() -> None:
     """Until all processes are here."""
-    if dist.is_initialized():
+    if dist := _joined():
         dist.barrier()

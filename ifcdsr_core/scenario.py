@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ DOMAIN_NAMES = {"food_kitchen": ("Food", "Kitchen"), "movie_book": ("Movie", "Bo
 
 _ITEM_COLUMNS = ["item", "domain", "source_id", "title", "image"]
 _SEQUENCE_COLUMNS = ["user", "split", "target_domain", "items", "timestamps"]
+_REMEDY = "delete the folder and prepare the scenario again"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Scenario:
             raise InputError(f"{where}: item ids must be 1 to {len(self.items)}, in order")
         if sorted(set(domain)) != list(DOMAINS) or np.any(domain[1:] < domain[:-1]):
             raise InputError(f"{where}: items must be those of domain x, then those of domain y")
-        if not set(self.sequences["split"]) <= set(SPLITS):
+        if not set(self.sequences["split"].unique()) <= set(SPLITS):
             raise InputError(f"{where}: a split must be one of {', '.join(SPLITS)}")
         flat, length = self.flat_items
         if len(length) == 0 or length.min() < 2:
@@ -103,10 +105,12 @@ class Scenario:
         """SHA-256 over everything a result depends on: items, sequences, splits, times."""
         digest = hashlib.sha256(f"{self.name}\n{self.num_items_x}\n{self.num_items}\n".encode())
         for column in ("source_id", "title"):
-            digest.update("\x1f".join("" if pd.isna(v) else str(v) for v in self.items[column]).encode())
+            values = self.items[column].to_numpy(dtype=object)
+            digest.update("\x1f".join(map(str, np.where(pd.isna(values), "", values))).encode())
         flat, length = self.flat_items
         digest.update(flat.astype("<i4").tobytes() + length.astype("<i4").tobytes())
-        digest.update("\x1f".join(self.sequences["user"].astype(str) + "/" + self.sequences["split"]).encode())
+        users = (self.sequences["user"].astype(str) + "/" + self.sequences["split"]).to_numpy(dtype=object)
+        digest.update("\x1f".join(users).encode())
         for times in self.sequences["timestamps"]:
             digest.update(b"-" if times is None else np.asarray(times, dtype="<i8").tobytes())
         return digest.hexdigest()
@@ -145,22 +149,38 @@ class Scenario:
             InputError: a file is missing or damaged, or the content is not what ``scenario.json`` says.
         """
         folder = Path(folder)
-        remedy = "delete the folder and prepare the scenario again"
-        try:
-            record = json.loads((folder / "scenario.json").read_text(encoding="utf-8"))
-            name, source, fingerprint, provenance = (
-                record[key] for key in ("name", "source", "fingerprint", "provenance")
-            )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder / 'scenario.json'} can't be read ({first_line(error)}): {remedy}") from error
+        name, source, fingerprint, provenance = read_record(folder)
         tables = {}
         for part in ("items", "sequences"):
             path = folder / f"{part}.parquet"
             try:
                 tables[part] = pd.read_parquet(path)
             except Exception as error:  # pyarrow raises many kinds for a damaged file
-                raise InputError(f"{path} can't be read ({first_line(error)}): {remedy}") from error
+                raise InputError(f"{path} can't be read ({first_line(error)}): {_REMEDY}") from error
         scenario = cls(name, source, tables["items"], tables["sequences"], provenance, folder)
         if scenario.fingerprint != fingerprint:
-            raise InputError(f"{folder}: its tables are not those scenario.json describes: {remedy}")
+            raise InputError(f"{folder}: its tables are not those scenario.json describes: {_REMEDY}")
         return scenario
+
+
+class Record(NamedTuple):
+    """What ``scenario.json`` says of the tables beside it."""
+
+    name: str
+    source: str
+    fingerprint: str
+    provenance: dict
+
+
+def read_record(folder: Path) -> Record:
+    """The record of a saved scenario, without its tables.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = folder / "scenario.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return Record(*(record[key] for key in Record._fields))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} can't be read ({first_line(error)}): {_REMEDY}") from error

@@ -6,7 +6,6 @@ import copy
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -15,46 +14,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ifcdsr_core.batches import Batch, shuffled
-from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import PROTOCOLS, summarise
-from ifcdsr_core.models import SequenceModel
+from ifcdsr_core.models.base import SequenceModel
 from ifcdsr_core.paths import new_file
 from ifcdsr_core.protocol import rank_cases
-from ifcdsr_core.settings import check_ranges, setting
+from ifcdsr_core.settings import TrainSettings
 
 _CHECKPOINT = "checkpoint.safetensors"
 _MRRS = [f"{protocol}_mrr_{domain}" for protocol in PROTOCOLS for domain in "xy"]
 _COLUMNS = ["epoch", "loss", *_MRRS, "selection", "seconds"]
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How a model is trained, whichever it is. The defaults are the paper's, where it has them.
-
-    Raises:
-        InputError: a value out of its range, or none of those to choose from.
-    """
-
-    seed: int = setting(0, "seed of initial weights, order and dropout")
-    # Adam, on batches of sequences
-    batch_size: int = setting(256, "sequences per step", minimum=1)
-    learning_rate: float = setting(1e-3, "of Adam; the paper's grid is 1e-3, 5e-4, 1e-4", above=0)
-    l2: float = setting(1e-5, "L2 coefficient (Adam's weight_decay); the paper's grid is 1e-4, 5e-5, 1e-5", minimum=0)
-    precision: str = setting(
-        "float32", "float32, or bfloat16 for the products of training where the processor has such products"
-    )
-    # early stopping, and which epoch is tested (gap 11)
-    epochs: int = setting(100, "largest number of epochs", minimum=1)
-    patience: int = setting(10, "epochs without a better validation MRR after which training stops", minimum=1)
-    select_protocol: str = setting("sampled_999", f"protocol of the validation MRR: {' or '.join(PROTOCOLS)}")
-    select_domain: str = setting("both", "select by the mean of both domains, or by x or y alone")
-    candidate_seed: int = setting(0, "seed of the 999 negatives, the same for all models")
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        choose("precision", self.precision, ("float32", "bfloat16"))
-        choose("select_protocol", self.select_protocol, PROTOCOLS)
-        choose("select_domain", self.select_domain, ("both", "x", "y"))
 
 
 def fit(
@@ -125,8 +94,7 @@ def _train_epoch(
 def step(model: SequenceModel, batch: Batch, optimiser: torch.optim.Optimizer, precision: str) -> float:
     """One step on a batch; its loss."""
     device = model.device
-    low = precision == "bfloat16" and has_bfloat16_products(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=low):
+    with torch.autocast(device.type, torch.bfloat16, enabled=products(precision, device) == "bfloat16"):
         loss = model.loss(batch.to(device))
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -134,12 +102,16 @@ def step(model: SequenceModel, batch: Batch, optimiser: torch.optim.Optimizer, p
     return loss.item()
 
 
-def has_bfloat16_products(device: torch.device) -> bool:
-    """Whether bfloat16 makes products faster there: a processor that has none imitates them, 200 times slower."""
-    if device.type != "cpu":
-        return True
-    known = torch.cpu.get_capabilities()
-    return any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+def products(precision: str, device: torch.device) -> str:
+    """The type in which products are computed: what was asked for, or float32 where bfloat16 would be imitated.
+
+    A processor without instructions for bfloat16 takes 200 times as long as for float32.
+    """
+    if device.type == "cpu":
+        known = torch.cpu.get_capabilities()
+        if not any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16")):
+            return "float32"
+    return precision
 
 
 def _validation(model: SequenceModel, valid: Batch, settings: TrainSettings) -> dict:
@@ -152,11 +124,6 @@ def _validation(model: SequenceModel, valid: Batch, settings: TrainSettings) -> 
     domains = [*"xy"] if settings.select_domain == "both" else [settings.select_domain]
     chosen = (summary["protocol"] == settings.select_protocol) & summary["domain"].isin(domains)
     return row | {"selection": float(summary.loc[chosen, "MRR"].mean())}
-
-
-def best_epoch(history: pd.DataFrame) -> int:
-    """The epoch whose weights were kept."""
-    return int(history["epoch"].iloc[history["selection"].argmax()])
 
 
 def _should_stop(history: list[dict], patience: int) -> bool:

@@ -40,7 +40,7 @@ from ifcdsr_core.book.pages import ablation
 from ifcdsr_core.metrics import PROTOCOLS
 from ifcdsr_core.models.base import last
 from ifcdsr_core.runs import lists, store, sweep
-from ifcdsr_core.runs.run import assemble, build_model
+from ifcdsr_core.runs.assembly import assemble, build_model
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 names = parameters.parse_scenarios(scenarios)
@@ -66,7 +66,7 @@ markup.show(paper.PAPER_TABLE4, "Printed in the paper (its Table 4): ablation, M
 
 # %%
 (config,) = lists.configurations("ifcdsr", names[0], seed_list[:1])  # of the demo
-_, inputs, cases, _ = assemble(config)
+_, inputs, cases = assemble(config)
 torch.manual_seed(0)
 model = build_model(config, inputs).eval()
 case = cases["test"][cases["test"].target_domain == 0][:1]

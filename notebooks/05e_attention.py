@@ -37,7 +37,8 @@ from IPython.display import Markdown
 from ifcdsr_core.analysis import inspection
 from ifcdsr_core.book import figures, markup, parameters
 from ifcdsr_core.book.pages import attention
-from ifcdsr_core.runs.run import restore, run
+from ifcdsr_core.runs.assembly import restore
+from ifcdsr_core.runs.run import run
 
 config = parameters.run_config(scenario, inspection.pictured(source), "ifcdsr", seed, epochs)
 finished = run(config)

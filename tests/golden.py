@@ -27,11 +27,13 @@ from ifcdsr_core.batches import encode, shuffle_days
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.loss import Predictions, mixture_nll, sample
 from ifcdsr_core.metrics import METRICS, per_case
-from ifcdsr_core.models import MODELS, SequenceModel
+from ifcdsr_core.models import MODELS
+from ifcdsr_core.models.base import SequenceModel
 from ifcdsr_core.paths import new_file
 from ifcdsr_core.protocol import negatives, rank_among
+from ifcdsr_core.runs.assembly import deal_out, restore, training_splits
 from ifcdsr_core.runs.config import RunConfig
-from ifcdsr_core.runs.run import deal_out, restore, run, training_splits
+from ifcdsr_core.runs.run import run
 from ifcdsr_core.runs.versions import HARNESS, code_versions
 from ifcdsr_core.sources import complete_options
 from ifcdsr_core.sources.demo import world

@@ -12,7 +12,7 @@ from ifcdsr_core.book import parameters
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import COUNTING, MODELS
 from ifcdsr_core.runs import grid, lists, store
-from ifcdsr_core.runs.config import model_config
+from ifcdsr_core.runs.model import model_config
 from ifcdsr_core.runs.store import Run
 
 

@@ -15,7 +15,7 @@ from ifcdsr_core.analysis.paired import Difference
 from ifcdsr_core.batches import encode
 from ifcdsr_core.book.pages import attention
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.models import ModelInputs
+from ifcdsr_core.models.base import ModelInputs
 from ifcdsr_core.models.ifcdsr import IFCDSR
 from ifcdsr_core.protocol import rank_cases
 

@@ -12,7 +12,8 @@ import resource
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from ifcdsr_core.batches import encode
-from ifcdsr_core.models import MODELS, ModelInputs
+from ifcdsr_core.models import MODELS
+from ifcdsr_core.models.base import ModelInputs
 
 X, Y = 29_207, 34_886
 random = np.random.default_rng(0)

@@ -11,7 +11,8 @@ from worlds import NUM_X, NUM_Y, tiny
 
 from ifcdsr_core.batches import IGNORE, Batch, encode
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.models import MODELS, ModelInputs
+from ifcdsr_core.models import MODELS
+from ifcdsr_core.models.base import ModelInputs
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.sasrec import SASRec
 

@@ -13,7 +13,7 @@ from worlds import NUM_X, NUM_Y, tiny
 from ifcdsr_core.batches import encode
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import METRICS, per_case, summarise
-from ifcdsr_core.models import ModelInputs, SequenceModel
+from ifcdsr_core.models.base import ModelInputs, SequenceModel
 from ifcdsr_core.protocol import negatives, rank_among, rank_cases
 
 

@@ -14,12 +14,14 @@ from worlds import tiny
 
 from ifcdsr_core import train
 from ifcdsr_core.errors import InputError
+from ifcdsr_core.features import cache
 from ifcdsr_core.metrics import PROTOCOLS, summarise
-from ifcdsr_core.runs import run as run_module
-from ifcdsr_core.runs import store
+from ifcdsr_core.runs import assembly, store
+from ifcdsr_core.runs.assembly import evaluate
 from ifcdsr_core.runs.config import RunConfig
-from ifcdsr_core.runs.run import evaluate, run
+from ifcdsr_core.runs.run import identify, run
 from ifcdsr_core.runs.store import Run, ship
+from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import complete_options
 from ifcdsr_core.sources.demo import world
 
@@ -34,8 +36,11 @@ def data(tmp_path, monkeypatch):
     return tmp_path
 
 
-def put_scenario(data: Path, seed: int) -> None:
+def put_scenario(data: Path, seed: int, titles: bool = False) -> None:
     scenario = tiny(80, seed)
+    if titles:
+        names = [f"thing {'abcdefg'[n % 7] * 3} {'hijkl'[n % 5] * 3}" for n in range(scenario.num_items)]
+        scenario.items["title"] = names
     scenario.provenance.update(version=world.VERSION, options=complete_options("demo", {}))
     scenario.save(data / "scenarios" / "demo" / "food_kitchen")
 
@@ -66,9 +71,50 @@ def test_same_seed_same_bits_other_seed_other_numbers(tmp_path, monkeypatch, mod
 @pytest.mark.slow
 def test_a_finished_run_is_found_by_its_configuration(monkeypatch):
     first = run(config())
-    monkeypatch.setattr(run_module, "fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(assembly, "fit", lambda *a, **k: pytest.fail("trained again"))
     again = run(config(model_options={**SMALL, "alpha": 0.7}))  # a default spelled out is the same configuration
     assert again.folder == first.folder and again.ranks.equals(first.ranks)
+
+
+def test_a_run_is_found_without_its_data(tmp_path, monkeypatch):
+    first = run(config(model="popularity", model_options={}))
+    for owner, name in ((Scenario, "load"), (assembly, "prepare"), (assembly, "encode")):
+        monkeypatch.setattr(owner, name, lambda *a, **k: pytest.fail("reads the data"))
+    assert run(config(model="popularity", model_options={})).folder == first.folder
+    with pytest.raises(BaseException, match="reads the data"):
+        run(config(model="popularity", model_options={}, seed=1))
+
+
+@pytest.mark.slow
+def test_a_run_is_found_without_the_matrix_of_its_features(tmp_path, monkeypatch):
+    put_scenario(tmp_path, seed=0, titles=True)
+    of_texts = config(model="llm_emf", epochs=1)
+    first = run(of_texts)
+    monkeypatch.setattr(cache, "load_features", lambda *a: pytest.fail("reads the matrix"))
+    assert run(of_texts).folder == first.folder
+    assert identify(of_texts).items() <= first.provenance.items()
+
+
+def test_a_run_of_other_data_is_not_found(tmp_path):
+    counts = config(model="popularity", model_options={})
+    first = run(counts)
+    put_scenario(tmp_path, seed=5)
+    second = run(counts)
+    assert second.folder != first.folder and not second.ranks.equals(first.ranks)
+    assert second.provenance["scenario_fingerprint"] == tiny(80, 5).fingerprint
+
+
+def test_a_damaged_table_is_noticed_before_a_training(tmp_path):
+    """A finished run is found by the scenario's record; what is trained reads the tables, and these must be its own."""
+    counts = config(model="popularity", model_options={})
+    first = run(counts)
+    folder = tmp_path / "scenarios" / "demo" / "food_kitchen"
+    tiny(80, seed=5).sequences.to_parquet(folder / "sequences.parquet")
+    assert run(counts).folder == first.folder
+    for again in (lambda: run(counts, force=True), lambda: evaluate(first.folder)):
+        with pytest.raises(InputError, match="its tables are not those scenario.json describes"):
+            again()
+    assert [path.name for path in (tmp_path / "runs").glob("[!.]*")] == [first.folder.name]
 
 
 @pytest.mark.slow
@@ -185,7 +231,7 @@ def test_training_on_the_validation_split_keeps_a_share_for_selection():
 
 
 def test_every_setting_is_read():
-    files = [*Path(run_module.__file__).parent.glob("*.py"), Path(train.__file__)]
+    files = [*Path(assembly.__file__).parent.glob("*.py"), Path(train.__file__)]
     read = set(re.findall(r"(?<!self)\b(?:config|settings)\.(\w+)", "".join(path.read_text() for path in files)))
     unread = [spec.name for spec in dataclasses.fields(RunConfig) if spec.name not in read]
     assert unread == []
@@ -200,10 +246,7 @@ def test_the_configuration_on_disk_is_the_configuration():
 
 @pytest.mark.slow
 def test_heads_that_do_not_divide_the_width_of_features_are_refused(tmp_path):
-    scenario = tiny(80)
-    scenario.items["title"] = [f"thing {'abcdefg'[n % 7] * 3} {'hijkl'[n % 5] * 3}" for n in range(scenario.num_items)]
-    scenario.provenance.update(version=world.VERSION, options=complete_options("demo", {}))
-    scenario.save(tmp_path / "scenarios" / "demo" / "food_kitchen")
+    put_scenario(tmp_path, seed=0, titles=True)
     options = {**SMALL, "hidden_size": 30}
     with pytest.raises(InputError, match="num_heads is 5: it must divide the width of the text features, 12"):
         run(config(model="llm_emf", model_options={**options, "num_heads": 5}))
@@ -215,12 +258,12 @@ def test_heads_that_do_not_divide_the_width_of_features_are_refused(tmp_path):
 def test_pictures_are_dealt_out_anew_within_each_domain():
     scenario = tiny()
     border, missing = scenario.num_items_x, np.zeros(scenario.num_items, dtype=bool)
-    order = run_module.deal_out(scenario, missing, seed=1).numpy()
+    order = assembly.deal_out(scenario, missing, seed=1).numpy()
     assert sorted(order) == list(range(scenario.num_items)) and (order[:border] < border).all()
     assert (order != np.arange(len(order))).mean() > 0.7
-    assert not np.array_equal(order, run_module.deal_out(scenario, missing, seed=2).numpy())
+    assert not np.array_equal(order, assembly.deal_out(scenario, missing, seed=2).numpy())
     missing[::3] = True  # who has none keeps that
-    order = run_module.deal_out(scenario, missing, seed=1).numpy()
+    order = assembly.deal_out(scenario, missing, seed=1).numpy()
     assert (order[missing] == np.flatnonzero(missing)).all() and (
         order[~missing] != np.flatnonzero(~missing)
     ).mean() > 0.6

@@ -20,9 +20,9 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.features.cache import Features
 from ifcdsr_core.metrics import summarise
 from ifcdsr_core.runs import lists
+from ifcdsr_core.runs.assembly import training_splits
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.lists import FULL, NEITHER, NO_IMAGES, NO_MULTIPLE
-from ifcdsr_core.runs.run import training_splits
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.scenario import DOMAIN_NAMES, SECONDS_A_DAY, Scenario
 

@@ -30,9 +30,9 @@ from ifcdsr_core.analysis.significance import bootstrap_interval, centred_ranks,
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import new_file, results_dir
 from ifcdsr_core.protocol import NUM_NEGATIVES
+from ifcdsr_core.runs.assembly import training_splits
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.lists import FULL, NEITHER, NO_IMAGES, NO_MULTIPLE
-from ifcdsr_core.runs.run import training_splits
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.scenario import SECONDS_A_DAY, Scenario
 

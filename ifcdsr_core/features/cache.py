@@ -86,11 +86,23 @@ def find_features(scenario: Scenario, made_of: dict[str, str]) -> Features | Non
     Raises:
         InputError: a cache file of this scenario, modality and encoder is damaged or can't be used.
     """
+    found = _find(scenario, made_of)
+    return load_features(found[0], scenario) if found else None
+
+
+def find_fingerprint(scenario: Scenario, made_of: dict[str, str]) -> str | None:
+    """The fingerprint of the features that ``find_features`` returns; their matrix is not read."""
+    found = _find(scenario, made_of)
+    return found[1]["fingerprint"] if found else None
+
+
+def _find(scenario: Scenario, made_of: dict[str, str]) -> tuple[Path, dict[str, str]] | None:
+    """The cache file whose record holds all of ``made_of``, and that record."""
     folder, stem = _place(scenario, made_of)
     for path in sorted(folder.glob(f"{stem}*.safetensors")):
         recorded = _read_metadata(path)
         if made_of.items() <= recorded.items():
-            return load_features(path, scenario)
+            return path, recorded
     return None
 
 
@@ -226,15 +238,15 @@ def _mapped(path: Path, name: str) -> np.ndarray:
 def contents_sha256(scenario: Scenario, contents: Iterable[bytes | None]) -> str:
     """SHA-256 of each item's source id and the bytes of its picture or text; a missing one is not an empty one."""
     digest = hashlib.sha256()
-    for source_id, content in zip(scenario.items["source_id"], contents, strict=True):
+    for source_id, content in zip(scenario.items["source_id"].to_numpy(object), contents, strict=True):
         digest.update(f"{source_id}\x1f{'-' if content is None else len(content)}\n".encode() + (content or b""))
     return digest.hexdigest()
 
 
 def _items_sha256(scenario: Scenario) -> str:
     """SHA-256 of which items these are: domains and source ids in id order."""
-    items = scenario.items
-    return hashlib.sha256("\x1f".join(items["domain"] + items["source_id"].astype(str)).encode()).hexdigest()
+    named = scenario.items["domain"] + scenario.items["source_id"].astype(str)
+    return hashlib.sha256("\x1f".join(named.to_numpy(object)).encode()).hexdigest()
 
 
 def _content_sha256(matrix: np.ndarray, missing: np.ndarray) -> str:

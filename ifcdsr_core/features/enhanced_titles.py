@@ -356,7 +356,7 @@ def item_keys(scenario: Scenario) -> list[Key | None]:
     names, items = dict(zip("xy", scenario.domain_names, strict=True)), scenario.items
     return [
         (names[domain], title) if isinstance(title, str) and title.strip() else None
-        for domain, title in zip(items["domain"], items["title"], strict=True)
+        for domain, title in items[["domain", "title"]].to_numpy(object)
     ]
 
 

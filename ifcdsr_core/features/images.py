@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
-from tqdm import tqdm
 
+from ifcdsr_core import processes
 from ifcdsr_core.errors import InputError, choose, require, usable_device
 from ifcdsr_core.features.cache import (
     Features,
@@ -76,12 +76,9 @@ def embed_images(
     require(batch_size >= 1, "batch_size", batch_size, "at least 1")
     require(workers is None or workers >= 0, "workers", workers, "at least 0")
     choose("precision", precision, PRECISIONS)
-    made_of = encoder_record(encoder)
-    made_of["pictures_sha256"] = _of_first_process(lambda: _pictures_sha256(scenario))
+    made_of = image_record(scenario, encoder)
     if (found := find_features(scenario, made_of)) is not None:
         return found
-    from ifcdsr_core import processes
-
     paths = picture_paths(scenario)
     named = [row for row, path in enumerate(paths) if path is not None]
     if not named:
@@ -104,6 +101,17 @@ def embed_images(
                 _put_together(shards, scenario, made_of)
         processes.wait()
     return find_features(scenario, made_of)
+
+
+def image_record(scenario: Scenario, encoder: str = SMALL_CLIP) -> dict[str, str]:
+    """What is known of the features of a scenario's pictures before they are made: the encoder, and the pictures.
+
+    Raises:
+        InputError: unknown encoder, or its weights are not where it says.
+    """
+    made_of = encoder_record(encoder)
+    made_of["pictures_sha256"] = processes.of_first(lambda: _pictures_sha256(scenario))  # to read them once is enough
+    return made_of
 
 
 @dataclass(frozen=True)
@@ -135,8 +143,7 @@ def _embed_shards(shards: _Shards, paths: list[Path | None], tower: ImageTower, 
         autocast: context the model works in.
     """
     import torch
-
-    from ifcdsr_core import processes
+    from tqdm import tqdm
 
     own = processes.of_first(shards.missing)[processes.rank() :: processes.size()]
     rows = [batch for number in own for batch in shards[number]]
@@ -209,15 +216,6 @@ def _whole(path: Path) -> bool:
             return True
     except (OSError, SafetensorError):
         return False
-
-
-def _of_first_process(ask: Callable[[], str]) -> str:
-    """What the first of torchrun's processes answers; reading all pictures once is enough."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":  # then torch need not be there
-        return ask()
-    from ifcdsr_core import processes
-
-    return processes.of_first(ask)
 
 
 def _autocast(device: str, precision: str):

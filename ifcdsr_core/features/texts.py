@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError, require, usable_device
 from ifcdsr_core.features import enhanced_titles
@@ -29,6 +29,9 @@ from ifcdsr_core.features.cache import (
 from ifcdsr_core.features.clip import TextTower, text_tower
 from ifcdsr_core.features.enhanced_titles import Enhancement, Key, item_keys
 from ifcdsr_core.scenario import Scenario
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 LEXICAL = "lexical"
 DIMENSIONS = 512  # as many as CLIP's, where the words allow it
@@ -96,13 +99,10 @@ def embed_texts(
             CLIP's, no item with a text or with a known word, a damaged cache file.
     """
     require(batch_size >= 1, "batch_size", batch_size, "at least 1")
-    made_of = _lexical_record() if encoder == LEXICAL else encoder_record(encoder, (LEXICAL,))
-    texts = item_texts(scenario, text)
-    if not any(texts):
-        raise InputError(f"scenario {scenario.source}/{scenario.name} has no texts: train with text_fusion=false")
-    made_of["texts_sha256"] = contents_sha256(scenario, (one and one.encode() for one in texts))
+    made_of = text_record(scenario, text, encoder)
     if (found := find_features(scenario, made_of)) is not None:
         return found
+    texts = item_texts(scenario, text)
     if encoder == LEXICAL:
         import sklearn
 
@@ -111,6 +111,20 @@ def embed_texts(
     tower = text_tower(encoder, usable_device(device))
     raw, missing, long, unknown = by_clip(texts, tower, batch_size)
     return save_features(scenario, raw, missing, made_of | tower_record(tower, device), long, unknown)
+
+
+def text_record(scenario: Scenario, text: str = "title", encoder: str = LEXICAL) -> dict[str, str]:
+    """What is known of the features of a scenario's texts before they are made: the encoder, and the texts.
+
+    Raises:
+        InputError: unknown text or encoder, weights that are not where the encoder says, no item with a text.
+    """
+    made_of = _lexical_record() if encoder == LEXICAL else encoder_record(encoder, (LEXICAL,))
+    texts = item_texts(scenario, text)
+    if not any(texts):
+        raise InputError(f"scenario {scenario.source}/{scenario.name} has no texts: train with text_fusion=false")
+    made_of["texts_sha256"] = contents_sha256(scenario, (one and one.encode() for one in texts))
+    return made_of
 
 
 def lexical(texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
@@ -160,6 +174,7 @@ def by_clip(texts: list[str | None], tower: TextTower, batch_size: int) -> tuple
         InputError: no text has a word that the encoder knows.
     """
     import torch
+    from tqdm import tqdm
 
     matrix, counts = None, {"long": 0, "words": 0, "unknown": 0}
     # disable=None: a bar in a terminal only, nothing in a notebook or a log

@@ -1,13 +1,18 @@
 """The models of the book. A new one is a file here and its name in the list below.
 
-The list is in the order of tables: baselines, rivals by year, IFCDSR and its successor.
+The list is in the order of tables: baselines, rivals by year, IFCDSR and its successor. Their names can be read without
+torch; a model's file, which needs it, is imported when the model is asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from ifcdsr_core.models.base import ModelInputs, SequenceModel
+if TYPE_CHECKING:
+    from ifcdsr_core.models.base import SequenceModel
 
 _FILES = (
     "popularity",
@@ -25,9 +30,28 @@ _FILES = (
 COUNTING = ("popularity", "cooccurrence")  # nothing to train, so no seed and no grid
 
 
-def _model_of(name: str) -> type[SequenceModel]:
+class _Models(Mapping):
+    """The models by the names of their files."""
+
+    def __getitem__(self, name: str) -> type[SequenceModel]:
+        if name not in _FILES:
+            raise KeyError(name)
+        return _model_of(import_module(f"ifcdsr_core.models.{name}"))
+
+    def __contains__(self, name: object) -> bool:  # Mapping's own would import the model
+        return name in _FILES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_FILES)
+
+    def __len__(self) -> int:
+        return len(_FILES)
+
+
+def _model_of(module: ModuleType) -> type[SequenceModel]:
     """The model of a file: its one SequenceModel with a Config."""
-    module = import_module(f"ifcdsr_core.models.{name}")
+    from ifcdsr_core.models.base import SequenceModel
+
     found = [
         value
         for value in vars(module).values()
@@ -43,6 +67,4 @@ def _model_of(name: str) -> type[SequenceModel]:
     return found[0]
 
 
-MODELS: dict[str, type[SequenceModel]] = {name: _model_of(name) for name in _FILES}
-
-__all__ = ["COUNTING", "MODELS", "ModelInputs", "SequenceModel"]
+MODELS = _Models()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from dataclasses import dataclass, field
 
-from ifcdsr_core.errors import InputError, choose, require
+from ifcdsr_core.errors import choose, require
 from ifcdsr_core.models import MODELS
-from ifcdsr_core.settings import setting
+from ifcdsr_core.runs.model import describe, typed
+from ifcdsr_core.settings import TrainSettings, setting
 from ifcdsr_core.sources import complete_options
-from ifcdsr_core.train import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,18 @@ class RunConfig(TrainSettings):
     shuffle_texts: int = setting(0, "seed that gives items each other's texts, by domain; 0: none", minimum=0)
     # where it runs
     device: str = setting("cpu", "cpu or cuda")
-    threads: int = setting(1, "processor threads; another number may change the last digits", minimum=1)
+    threads: int = setting(
+        0,
+        "processor threads, 0: as many as there are, in a sweep its share; their number may change the last digits",
+        minimum=0,
+        compare=False,
+    )
     source_options: dict = field(default_factory=dict)
     model_options: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, kind in typing.get_type_hints(type(self)).items():
-            object.__setattr__(self, name, _typed(name, getattr(self, name), kind))
+            object.__setattr__(self, name, typed(name, getattr(self, name), kind))
         super().__post_init__()
         choose("model", self.model, MODELS)
         choose("train_on", self.train_on, ("train", "valid"))
@@ -52,34 +56,12 @@ class RunConfig(TrainSettings):
         if self.source == "c2dsr" and self.train_on == "valid":
             object.__setattr__(self, "source_options", {"train_file": False, **self.source_options})
         object.__setattr__(self, "source_options", complete_options(self.source, self.source_options))
-        options = dataclasses.asdict(model_config(self.model, self.model_options))
-        object.__setattr__(self, "model_options", options)
+        object.__setattr__(self, "model_options", describe(self.model, self.model_options).options)
+
+    @property
+    def deciding(self) -> dict:
+        """All settings but those that change no more than the last digits."""
+        return {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self) if spec.compare}
 
 
 Experiment = dict[str, list[RunConfig]]  # by the label of a row or column of a table; one configuration per seed
-
-
-def model_config(model: str, options: dict):
-    """The model's Config with ``options``, checked.
-
-    Raises:
-        InputError: an unknown option, or one of the wrong type or outside its choices.
-    """
-    config_class = MODELS[choose("model", model, MODELS)].Config
-    types = typing.get_type_hints(config_class)
-    known = {spec.name: types[spec.name] for spec in dataclasses.fields(config_class)}
-    for name in options:
-        if name not in known:
-            raise InputError(f"unknown option {name!r} of model {model!r}: it has {', '.join(known)}")
-    return config_class(**{name: _typed(name, value, known[name]) for name, value in options.items()})
-
-
-def _typed(name: str, value, kind):
-    """``value`` as ``kind``, a type or a Literal; an int is accepted where a float is wanted."""
-    if typing.get_origin(kind) is typing.Literal:
-        return choose(name, value, typing.get_args(kind))
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise InputError(f"{name} is {value!r}: it must be of type {kind.__name__}")
-    return value

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.models import SequenceModel
+from ifcdsr_core.models.base import SequenceModel
 from ifcdsr_core.processes import rank, size
 
 

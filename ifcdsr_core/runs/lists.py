@@ -14,7 +14,6 @@ from pathlib import Path
 
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.models import COUNTING, MODELS
-from ifcdsr_core.models.ifcdsr import IFCDSR
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.grid import chosen
 from ifcdsr_core.runs.store import Run, shipped, shipped_runs
@@ -98,7 +97,7 @@ def comparison(
     """
     rows: Experiment = {}
     for model in models or MODELS:
-        multimodal, without = issubclass(MODELS[choose("model", model, MODELS)], IFCDSR), []
+        multimodal, without = issubclass(MODELS[choose("model", model, MODELS)], MODELS["ifcdsr"]), []
         more = dict(changes)
         if model == "llm_emf":
             without.append("plain titles")

@@ -12,39 +12,13 @@ The folder's name ends in a hash of the configuration, the fingerprints and the 
 
 from __future__ import annotations
 
-import dataclasses
-import platform
-import shutil
-import subprocess
-import time
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-import pandas as pd
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-import ifcdsr_core
 from ifcdsr_core import processes
-from ifcdsr_core.batches import Batch, encode, shuffle_days
-from ifcdsr_core.errors import InputError, usable_device
-from ifcdsr_core.metrics import summarise
-from ifcdsr_core.models import MODELS, ModelInputs, SequenceModel
-from ifcdsr_core.paths import ROOT, new_folder
-from ifcdsr_core.protocol import rank_cases
-from ifcdsr_core.runs import gradients
-from ifcdsr_core.runs.config import RunConfig, model_config
-from ifcdsr_core.runs.store import Run, find, folder_name, runs_dir
-from ifcdsr_core.runs.versions import code_versions
-from ifcdsr_core.scenario import Scenario
-from ifcdsr_core.sources import prepare
-from ifcdsr_core.train import best_epoch, fit
-
-if TYPE_CHECKING:
-    from ifcdsr_core.features.cache import Features
+from ifcdsr_core.errors import usable_device
+from ifcdsr_core.runs.config import RunConfig
+from ifcdsr_core.runs.model import describe, keep
+from ifcdsr_core.runs.store import Run, find
+from ifcdsr_core.scenario import Scenario, read_record
+from ifcdsr_core.sources import prepared
 
 
 def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
@@ -60,201 +34,53 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
         InputError: anything wrong with configuration, data or features.
     """
     say = report or (lambda line: None)
-    device = usable_device(config.device)
-    torch.set_num_threads(config.threads)
-    scenario, inputs, cases, identity = assemble(config)
-    if not force and (finished := find(config, identity)) is not None:
+    usable_device(config.device)
+    identity = identify(config)
+    finished = None if force else find(config, identity)
+    if finished is not None:
         say(f"found: {finished.folder}")
-        return finished
-    folder = runs_dir() / folder_name(config, identity)
-    unfinished = runs_dir() / ".unfinished" / folder.name
-    if force and processes.rank() == 0:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    processes.wait()
-    unfinished.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
-    torch.manual_seed(config.seed)
-    model = build_model(config, inputs).to(device)
+    else:
+        from ifcdsr_core.runs.assembly import train_and_test
 
-    def line(row: dict) -> None:
-        say(
-            f"epoch {row['epoch']:>3}  loss {row['loss']:.4f}  validation MRR ({config.select_protocol}) "
-            f"{100 * row['selection']:.2f} %  {row['seconds']:.1f} s"
-        )
-
-    with gradients.shared(model):
-        history = fit(model, cases["train"], cases["valid"], config, unfinished, line)
-    ranks = _test_ranks(model, scenario, cases, config.candidate_seed)
-    provenance = {
-        **identity,
-        **code_version(),
-        "trained_on": _trained_on(config),
-        "best_epoch": best_epoch(history),
-        "cases": {split: len(part) for split, part in cases.items()},
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "device": device_name(device),
-        "processes": processes.size(),
-        "seconds": round(time.perf_counter() - started, 1),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-    }
-    processes.wait()
+        finished = train_and_test(config, identity, anew=force, report=say)
     if processes.rank() == 0:
-        with new_folder(folder) as staging:
-            Run(staging, dataclasses.asdict(config), provenance, history, ranks, summarise(ranks)).save()
-            weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-            save_file(weights, staging / "weights.safetensors")
-        shutil.rmtree(unfinished)
-    processes.wait()
-    return Run.load(folder)
+        keep(config.model, config.model_options)
+    return finished
 
 
-def _test_ranks(model: SequenceModel, scenario: Scenario, cases: dict[str, Batch], candidate_seed: int) -> pd.DataFrame:
-    """``rank_cases`` of the test split, with the users in front."""
-    ranks = rank_cases(model, cases["test"], candidate_seed)
-    ranks.insert(0, "user", scenario.split("test")["user"].astype(str).to_numpy())
-    return ranks
+def identify(config: RunConfig) -> dict:
+    """What a run is found by besides its configuration: fingerprints of data and features, versions of the code.
 
-
-def evaluate(folder: Path) -> pd.DataFrame:
-    """Score the test cases again with a run's saved weights.
-
-    Returns:
-        Ranks as in ``ranks.parquet``, made anew.
+    They are read from records: of data and features that are there, nothing is read or checked that only a training
+    needs. What is not there is made.
 
     Raises:
-        InputError: the folder is not a run, or data or features are not those it was trained on.
+        InputError: data or features can't be made, or a record is damaged.
     """
-    model, scenario, cases = restore(folder)
-    return _test_ranks(model, scenario, cases, Run.load(folder).config["candidate_seed"])
-
-
-def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
-    """A run's model with its saved weights, ready to score; its scenario; its encoded cases by split.
-
-    Raises:
-        InputError: the folder is not a run, it has no weights, or data or features are not those it was trained on.
-    """
-    finished = Run.load(folder)
-    config = RunConfig(**finished.config)
-    torch.set_num_threads(config.threads)
-    scenario, inputs, cases, identity = assemble(config)
-    for name in ("scenario_fingerprint", "features_fingerprint"):
-        if identity[name] != finished.provenance[name]:
-            raise InputError(
-                f"{folder} was made with other data: its {name} is {finished.provenance[name]}, "
-                f"here it is {identity[name]}"
-            )
-    model = build_model(config, inputs)
-    try:
-        model.load_state_dict(load_file(Path(folder) / "weights.safetensors"))
-    except Exception as error:
-        raise InputError(
-            f"{Path(folder) / 'weights.safetensors'} can't be read ({type(error).__name__}): "
-            "run the configuration again with --force"
-        ) from error
-    return model.to(usable_device(config.device)).eval(), scenario, cases
-
-
-def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch], dict[str, str | None]]:
-    """Scenario, model inputs, encoded cases per split, and their identity: fingerprints and versions of the code."""
-    scenario = processes.first_alone(lambda: prepare(config.source, config.scenario, **config.source_options))
-    splits = training_splits(scenario, config)
-    if config.shuffle_days:
-        splits = {name: shuffle_days(part, config.shuffle_days) for name, part in splits.items()}
-    cases = {name: encode(part, scenario.num_items_x, config.max_seq_len) for name, part in splits.items()}
-    settings = model_config(config.model, config.model_options)
-    features, made_of = {}, []
-    for modality in MODELS[config.model].required_features(settings):
-        embedded = _embedded(scenario, config, modality)
-        made_of.append(embedded.fingerprint)
-        features[modality] = torch.from_numpy(embedded.matrix)
-        if getattr(settings, "image_projection", "") == "none" and embedded.matrix.shape[1] % settings.num_heads:
-            raise InputError(
-                f"num_heads is {settings.num_heads}: it must divide the width of the {modality} features, "
-                f"{embedded.matrix.shape[1]}"
-            )
-        if shuffle := {"image": config.shuffle_pictures, "text": config.shuffle_texts}[modality]:
-            features[modality] = features[modality][deal_out(scenario, embedded.missing, shuffle)]
-    inputs = ModelInputs(
-        scenario.num_items_x, scenario.num_items_y, config.max_seq_len, features, cases["train"], config.train_negatives
-    )
-    identity = {
-        "scenario_fingerprint": scenario.fingerprint,
-        "features_fingerprint": "+".join(made_of) or None,
-        "code_versions": code_versions(MODELS[config.model]),
+    folder = processes.first_alone(lambda: prepared(config.source, config.scenario, **config.source_options))
+    _, features, versions = describe(config.model, config.model_options)
+    scenario = Scenario.load(folder) if features else None
+    return {
+        "scenario_fingerprint": read_record(folder).fingerprint,
+        "features_fingerprint": "+".join(_fingerprint(scenario, config, modality) for modality in features) or None,
+        "code_versions": versions,
     }
-    return scenario, inputs, cases, identity
 
 
-def _embedded(scenario: Scenario, config: RunConfig, modality: str) -> Features:
-    """Frozen features of a scenario's items, ``image`` or ``text``."""
+def _fingerprint(scenario: Scenario, config: RunConfig, modality: str) -> str:
+    """The fingerprint of the features that ``assembly.embed`` returns."""
+    from ifcdsr_core.features.cache import find_fingerprint
+
     if modality == "image":
-        from ifcdsr_core.features.images import embed_images
+        from ifcdsr_core.features.images import image_record
 
-        return embed_images(scenario, config.encoder, device=config.device)
-    from ifcdsr_core.features.texts import embed_texts
+        made_of = image_record(scenario, config.encoder)
+    else:
+        from ifcdsr_core.features.texts import text_record
 
-    return embed_texts(scenario, config.text, config.text_encoder, device=config.device)
+        made_of = text_record(scenario, config.text, config.text_encoder)
+    if (found := find_fingerprint(scenario, made_of)) is not None:
+        return found
+    from ifcdsr_core.runs.assembly import embed
 
-
-def deal_out(scenario: Scenario, missing: np.ndarray, seed: int) -> Tensor:
-    """A random order of the items within each domain, (V,) rows; items that have nothing of their own stay in place.
-
-    Which items have a picture or a text stays as it is; only whose it is changes.
-    """
-    random, order = np.random.default_rng(seed), np.arange(scenario.num_items)
-    for of_domain in (order < scenario.num_items_x, order >= scenario.num_items_x):
-        rows = np.flatnonzero(of_domain & ~missing)
-        order[rows] = rows[random.permutation(len(rows))]
-    return torch.from_numpy(order)
-
-
-def training_splits(scenario: Scenario, config: RunConfig) -> dict[str, pd.DataFrame]:
-    """Train, valid and test sequences; with ``train_on=valid`` a seeded share of that split is kept for selection.
-
-    Raises:
-        InputError: a split is empty.
-    """
-    splits = {name: scenario.split(name) for name in ("train", "valid", "test")}
-    if config.train_on == "valid":
-        shuffled = np.random.default_rng(20250428).permutation(len(splits["valid"]))  # the same split for every run
-        kept = max(1, round(config.holdout * len(shuffled)))
-        splits["train"] = splits["valid"].iloc[np.sort(shuffled[kept:])]
-        splits["valid"] = splits["valid"].iloc[np.sort(shuffled[:kept])]
-    for name, part in splits.items():
-        if part.empty:
-            hint = ": pass train_on=valid to train on its validation file" if name == "train" else ""
-            raise InputError(f"{scenario.source}/{scenario.name} has no {name} sequences{hint}")
-    return splits
-
-
-def build_model(config: RunConfig, inputs: ModelInputs) -> SequenceModel:
-    """A freshly initialised model (from torch's global generator)."""
-    return MODELS[config.model](model_config(config.model, config.model_options), inputs)
-
-
-def device_name(device: str) -> str:
-    """What the last digits of a number depend on: the GPU, or the processor's kind and the instructions torch uses."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
-
-
-@cache
-def code_version() -> dict[str, str]:
-    """Package version and, in a git checkout, its commit (with "+changes" where files differ from it)."""
-    commit = "unknown"
-    try:
-        git = ["git", "-C", str(ROOT)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "--", "ifcdsr_core"], capture_output=True, text=True)
-        commit += "+changes" if changed.stdout.strip() else ""
-    except (OSError, subprocess.CalledProcessError):
-        pass  # a copy without git still runs; the versions of its code identify it
-    return {"package_version": ifcdsr_core.__version__, "commit": commit}
-
-
-def _trained_on(config: RunConfig) -> str:
-    if config.train_on == "train":
-        return "training sequences"
-    return f"validation sequences, {config.holdout:.0%} of them kept for selection"
+    return embed(scenario, config, modality).fingerprint

@@ -13,12 +13,10 @@ import pandas as pd
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import summarise
-from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import data_dir, new_folder, results_dir
-from ifcdsr_core.runs.config import Experiment, RunConfig, model_config
-from ifcdsr_core.runs.versions import code_versions
+from ifcdsr_core.runs.config import Experiment, RunConfig
+from ifcdsr_core.runs.model import describe
 from ifcdsr_core.sources import complete_options
-from ifcdsr_core.train import best_epoch
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,12 @@ class Run:
     @property
     def is_of_this_code(self) -> bool:
         """Whether the versions of the code that made it are those of the code at hand."""
-        return self.provenance.get("code_versions") == code_versions(MODELS[self.config["model"]])
+        return self.provenance.get("code_versions") == describe(self.config["model"], {}).versions
+
+
+def best_epoch(history: pd.DataFrame) -> int:
+    """The epoch whose weights were kept."""
+    return int(history["epoch"].iloc[history["selection"].argmax()])
 
 
 def runs_dir() -> Path:
@@ -93,7 +96,7 @@ def find(config: RunConfig, identity: dict, shipped: bool = False) -> Run | None
     """The finished run of a configuration, or None.
 
     Args:
-        identity: fingerprints of data and features, and the versions of the code, as ``assemble`` gives them.
+        identity: fingerprints of data and features, and the versions of the code, as ``run.identify`` gives them.
         shipped: look among the runs shipped with the checkout, too.
 
     Raises:
@@ -131,9 +134,9 @@ def folder_name(config: RunConfig, identity: dict) -> str:
     """
     defaults = {spec.name: spec.default for spec in dataclasses.fields(config)} | {
         "source_options": complete_options(config.source, {}),
-        "model_options": dataclasses.asdict(model_config(config.model, {})),
+        "model_options": describe(config.model, {}).options,
     }
-    text = json.dumps([_changes(dataclasses.asdict(config), defaults), identity], sort_keys=True)
+    text = json.dumps([_changes(config.deciding, defaults), identity], sort_keys=True)
     return (
         f"{config.source}-{config.scenario}-{config.model}-seed{config.seed}-"
         f"{hashlib.sha256(text.encode()).hexdigest()[:12]}"
@@ -178,4 +181,4 @@ def shipped(experiment: Experiment) -> dict[str, list[Run]]:
 
 def key(config: RunConfig) -> str:
     """A configuration as a dictionary's key."""
-    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+    return json.dumps(config.deciding, sort_keys=True)

@@ -21,15 +21,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import processors
-from ifcdsr_core.runs.config import Experiment, RunConfig, model_config
-from ifcdsr_core.runs.run import assemble, run
+from ifcdsr_core.runs.config import Experiment, RunConfig
+from ifcdsr_core.runs.model import describe
+from ifcdsr_core.runs.run import identify, run
 from ifcdsr_core.runs.store import Run, find
-from ifcdsr_core.runs.versions import code_versions
-
-# Left to itself, glibc gives big buffers back to the system after every step and asks for them anew, page by page.
-_KEEP_BUFFERS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000", "MALLOC_TOP_PAD_": "1000000"}
 
 
 def sweep(
@@ -42,7 +38,8 @@ def sweep(
     """Run what is not yet there, in processes of this machine.
 
     Args:
-        jobs: configurations at a time; by default one per GPU named, else one per processor and its threads.
+        jobs: configurations at a time; by default one per GPU named, else one per processor or its threads. They share
+            the processors out.
         gpus: numbers of GPUs to share out, as in CUDA_VISIBLE_DEVICES; the configurations then say ``device="cuda"``.
         shipped: take runs that are shipped with the checkout as finished.
         report: called with a line for each run that ends; without it a bar is shown in a terminal.
@@ -53,11 +50,11 @@ def sweep(
     Raises:
         InputError: runs failed, after all others were finished; or a process was killed from outside.
     """
-    threads = max((config.threads for config in configs), default=1)
-    jobs = jobs or len(gpus) or max(1, processors() // threads)
+    threads = max((config.threads for config in configs), default=0)
 
     def carry_out(waiting: Sequence[RunConfig]) -> Iterator[tuple[int, Run | Exception]]:
-        with _pool(jobs, gpus) as pool:
+        at_once = jobs or len(gpus) or min(len(waiting), max(1, processors() // max(1, threads)))
+        with _pool(at_once, gpus) as pool:
             futures = {pool.submit(run, config): position for position, config in enumerate(waiting)}
             try:
                 for future in as_completed(futures):
@@ -157,12 +154,12 @@ def _identities(configs: Sequence[RunConfig]) -> list[dict]:
     known: dict[str, dict] = {}
     result = []
     for config in configs:
-        features = MODELS[config.model].required_features(model_config(config.model, config.model_options))
+        _, features, versions = describe(config.model, config.model_options)
         data = config.source, config.scenario, config.source_options
         key = json.dumps([*data, config.encoder, config.text, config.text_encoder, features])
         if key not in known:
-            known[key] = assemble(config)[-1]
-        result.append(known[key] | {"code_versions": code_versions(MODELS[config.model])})
+            known[key] = identify(config)
+        result.append(known[key] | {"code_versions": versions})
     return result
 
 
@@ -181,19 +178,17 @@ def _pool(jobs: int, gpus: Sequence[str]) -> ProcessPoolExecutor:
     places = context.Queue()
     for number in range(jobs):
         places.put(gpus[number % len(gpus)] if gpus else None)
-    before = {name: os.environ.get(name) for name in _KEEP_BUFFERS}
-    os.environ.update(_KEEP_BUFFERS)  # read by the C library when a process starts, so set around its start
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(places, os.getpid()))
+    threads = str(max(1, processors() // jobs))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(places, threads, os.getpid()))
     for _ in range(jobs):
         pool.submit(os.getpid)  # starts a process
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
     return pool
 
 
-def _start(places, parent: int) -> None:
+def _start(places, threads: str, parent: int) -> None:
     """What a process of the pool does first."""
     gpu = places.get()
+    os.environ["OMP_NUM_THREADS"] = threads  # read when torch is imported
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback; files are written atomically

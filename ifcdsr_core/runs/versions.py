@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ifcdsr_core.models import SequenceModel
+if TYPE_CHECKING:
+    from ifcdsr_core.models.base import SequenceModel
 
 HARNESS = 1  # of batches, loss, protocol, metrics, train, the choice of splits and features
 
@@ -21,6 +23,8 @@ def code_versions(model: type[SequenceModel]) -> dict[str, int | str]:
     A model without a version is under construction: the text of its file stands in for it, so that every edit makes new
     runs.
     """
+    from ifcdsr_core.models.base import SequenceModel
+
     versions: dict[str, int | str] = {"HARNESS": HARNESS}
     for part in reversed(model.__mro__):
         if issubclass(part, SequenceModel) and part is not SequenceModel:

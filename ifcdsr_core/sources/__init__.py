@@ -10,10 +10,13 @@ import importlib
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import data_dir, new_folder
-from ifcdsr_core.scenario import Scenario
+
+if TYPE_CHECKING:
+    from ifcdsr_core.scenario import Scenario
 
 SOURCES = {
     "demo": "ifcdsr_core.sources.demo.world",
@@ -35,19 +38,26 @@ def prepare(source: str = "demo", scenario: str = "food_kitchen", *, force: bool
     Raises:
         InputError: unknown source, scenario or option; a file that is not available or is damaged.
     """
+    folder = prepared(source, scenario, force=force, **options)
+    from ifcdsr_core.scenario import Scenario
+
+    return Scenario.load(folder)
+
+
+def prepared(source: str, scenario: str, *, force: bool = False, **options) -> Path:
+    """The folder of the scenario that ``prepare`` returns, built if need be; of one that is there, no table is read."""
     module = source_module(source)
     choose("scenario", scenario, module.SCENARIOS)
     options = complete_options(source, options)
     folder = scenario_folder(source, scenario, options, module.OPTIONS)
-    if folder.exists() and not force:
-        loaded = Scenario.load(folder)
-        if loaded.provenance.get("version") == module.VERSION:
-            return loaded
-    with new_folder(folder) as staging:
-        built = module.build(scenario, staging, **options)
-        built.provenance.update(version=module.VERSION, options=options)
-        built.save(staging)
-    return Scenario.load(folder)
+    from ifcdsr_core.scenario import read_record
+
+    if force or not folder.exists() or read_record(folder).provenance.get("version") != module.VERSION:
+        with new_folder(folder) as staging:
+            built = module.build(scenario, staging, **options)
+            built.provenance.update(version=module.VERSION, options=options)
+            built.save(staging)
+    return folder
 
 
 def scenario_folder(source: str, scenario: str, options: dict, defaults: dict) -> Path:

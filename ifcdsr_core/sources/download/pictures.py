@@ -28,16 +28,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
-
-import pandas as pd
-from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import Journal, link_file, new_file
-from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.settings import check_ranges, setting
 from ifcdsr_core.sources.download.resumable import back_off, cause, retry_after
+
+if TYPE_CHECKING:  # the command line reads PictureLimits: it should wait neither for pandas nor for tqdm
+    import pandas as pd
+
+    from ifcdsr_core.scenario import Scenario
 
 MANIFEST = "manifest.jsonl"
 TEMPORARY = {  # another try, now or by a later call, may do
@@ -139,6 +141,8 @@ def download_images(
     Raises:
         InputError: a column is missing, an unknown kind, another process at work in the folder, a full disk.
     """
+    from tqdm import tqdm
+
     again = {choose("kind of failure", kind, [*TEMPORARY, *PERMANENT]) for kind in retry_failures}
     for column in ("source_id", "image_urls"):
         if column not in items.columns:
@@ -173,6 +177,8 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     Raises:
         InputError: no manifest there.
     """
+    import pandas as pd
+
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise InputError(f"{path} is not there: download the pictures first")
@@ -184,6 +190,8 @@ def read_manifest(folder: Path) -> pd.DataFrame:
 def summary(folder: Path) -> pd.DataFrame:
     """Outcomes of a folder's manifest, the most frequent first: ``outcome``, ``meaning``, ``items``, ``share``,
     ``megabytes``, ``asked_again`` (whether the next call tries again)."""
+    import pandas as pd
+
     manifest = read_manifest(folder)
     table = manifest.groupby("kind").agg(items=("kind", "size"), megabytes=("bytes", "sum")).reset_index()
     table = table.sort_values(["items", "kind"], ascending=[False, True], ignore_index=True)
@@ -229,6 +237,8 @@ def with_images(scenario: Scenario, store: Path, placeholders: Iterable[str] = (
 def link_images(items: pd.DataFrame, store: Path, folder: Path, placeholders: Iterable[str] = ()) -> pd.DataFrame:
     """Put the pictures that ``store`` has of ``items`` into ``folder/images``, and their paths into column ``image``:
     None where it has none; where it does not know the item, what was there. InputError if it has no manifest."""
+    import pandas as pd
+
     known = {line.source_id: line for line in read_manifest(store).itertuples()}
     left_out, images = set(placeholders), []
     (folder / "images").mkdir(exist_ok=True)

@@ -20,8 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from tqdm import tqdm
-
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import file_hash, locked
 
@@ -327,6 +325,7 @@ class _Transfer:
         return total, validator
 
     def _body(self, raw, have: int, total: int | None, validator: str | None) -> None:
+        from tqdm import tqdm
         from urllib3.exceptions import HTTPError
 
         begun = have > 0
