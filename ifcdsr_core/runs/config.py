@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from ifcdsr_core.errors import choose, require
 from ifcdsr_core.models import MODELS
@@ -61,7 +61,7 @@ class RunConfig(TrainSettings):
     @property
     def deciding(self) -> dict:
         """All settings but those that change no more than the last digits."""
-        return {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self) if spec.compare}
+        return {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.compare}
 
 
 Experiment = dict[str, list[RunConfig]]  # by the label of a row or column of a table; one configuration per seed

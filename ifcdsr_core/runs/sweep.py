@@ -188,7 +188,7 @@ def _pool(jobs: int, gpus: Sequence[str]) -> ProcessPoolExecutor:
 def _start(places, threads: str, parent: int) -> None:
     """What a process of the pool does first."""
     gpu = places.get()
-    os.environ["OMP_NUM_THREADS"] = threads  # read when torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", threads)  # read when torch is imported
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback; files are written atomically
