@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ifcdsr_core import train
 from ifcdsr_core.batches import encode
-from ifcdsr_core.models import MODELS, ModelInputs
+from ifcdsr_core.models import MODELS
+from ifcdsr_core.models.base import ModelInputs
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.scenario import Scenario
 
