@@ -66,11 +66,11 @@ class Side:
 def in_turns(sides: Mapping[str, Side], rounds: int, seconds: float) -> dict[str, dict]:
     """Units a second of each side over ``rounds`` rounds of some ``seconds``: median, lowest, highest, peak memory.
 
-    Two units are not counted: one warms up, the other says how many make a round.
+    Two units are not counted: one warms up (``first_seconds``), the other says how many make a round.
     """
-    units: dict[str, int] = {}
+    units, first = {}, {}
     for name, side in sides.items():
-        side.round(1)
+        first[name] = side.round(1)["seconds"]
         units[name] = max(1, round(seconds / side.round(1)["seconds"]))
     rates: dict[str, list[float]] = {name: [] for name in sides}
     said: dict[str, dict] = {}
@@ -83,6 +83,7 @@ def in_turns(sides: Mapping[str, Side], rounds: int, seconds: float) -> dict[str
             "per_second": statistics.median(rates[name]),
             "lowest": min(rates[name]),
             "highest": max(rates[name]),
+            "first_seconds": first[name],
             **said[name],
             **side.end(),
         }
@@ -108,6 +109,36 @@ def today() -> Path:
             ["git", "-C", str(ROOT), "worktree", "add", "--detach", str(folder), TODAY], check=True, capture_output=True
         )
     return folder
+
+
+class Peer:
+    """RecBole's SASRec as a side: each round is a process of its own, as its set-up belongs to no round.
+
+    A unit is as many of our sequences, or cases, as ``count`` says; RecBole makes several samples of a sequence.
+    """
+
+    def __init__(self, data: Path, what: str, count: int, options: Sequence[str], threads: int) -> None:
+        from peers.environment import peer_python
+
+        python = peer_python()
+        if python is None:
+            raise RuntimeError("RecBole can't be installed")
+        script = Path(__file__).parent / "peers" / "recbole_sasrec.py"
+        self.command = [str(python), str(script), str(data), "--threads", str(threads), *options]
+        self.what, self.count, self.peak = what, count, 0.0
+
+    def round(self, units: int) -> dict:
+        asked = ["--steps", "1", "--rank-cases", str(units * self.count)]
+        if self.what == "training":
+            asked = ["--steps", str(10 * units), "--rank-cases", "0"]
+        done = subprocess.run([*self.command, *asked], capture_output=True, text=True, check=True)
+        facts = json.loads(done.stdout.splitlines()[-1])
+        rate = facts["train_sequences_per_second" if self.what == "training" else "rank_cases_per_second"]
+        self.peak = max(self.peak, facts["peak_mib"])
+        return {"seconds": units * self.count / rate, "loss": facts["loss"]}
+
+    def end(self) -> dict:
+        return {"peak_mib": round(self.peak)}
 
 
 def machine() -> dict:

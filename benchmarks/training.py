@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
-from sides import in_turns, machine, worker
+from sides import Peer, in_turns, machine, worker
 
 ROWS = {
     "IFCDSR without images": ("ifcdsr", {"image_fusion": False}),
@@ -28,6 +29,7 @@ ROWS = {
     "C2DSR": ("c2dsr", {}),
 }
 SAMPLED = 8192  # items that the sampled loss draws a step
+RELIEVED = ["--max-length", "14", "--no-anomaly-detection"]  # no padding beyond the longest history; no debugging aid
 
 
 def scenario_folder() -> Path:
@@ -49,44 +51,88 @@ def jobs(names: list[str], losses: list[str], precisions: list[str], batch: int)
 
 
 def measure(job: dict, sides: list[str], rounds: int, seconds: float) -> dict:
-    """A row: each side's sequences a second and peak memory, and ours as a multiple of the others'."""
+    """A row: each side's sequences a second and peak memory."""
     found = in_turns({side: worker(side, job) for side in sides}, rounds, seconds)
+    return named(job) | per_unit(found, job["batch"])
+
+
+def beside_the_peer(job: dict, rounds: int, seconds: float) -> dict:
+    """Our SASRec, exact and sampled, and RecBole's, as it comes and without what makes it slow."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = peer_data(Path(folder), job["scenario"])
+        sides = {
+            "ours": worker("ours", job | {"negatives": 0}),
+            "ours, sampled": worker("ours", job | {"negatives": SAMPLED}),
+            "floor": worker("floor", job | {"negatives": 0}),
+            "RecBole": Peer(data, "training", job["batch"], [], job["threads"]),
+            "RecBole, relieved": Peer(data, "training", job["batch"], RELIEVED, job["threads"]),
+        }
+        found = in_turns(sides, rounds, seconds)
+    return named(job) | {"row": "SASRec beside RecBole's"} | per_unit(found, job["batch"])
+
+
+def peer_data(folder: Path, scenario: str) -> Path:
+    """The sequences as the peer reads them."""
+    from peers.environment import save_sequences
+
+    from ifcdsr_core.scenario import Scenario
+
+    whole, path = Scenario.load(Path(scenario)), folder / "sequences.npz"
+    save_sequences(path, whole.split("valid")["items"], whole.split("test")["items"], whole.num_items)
+    return path
+
+
+def named(job: dict) -> dict:
+    """What a row is found by."""
+    return {name: job[name] for name in ("row", "loss", "precision", "batch") if name in job}
+
+
+def per_unit(found: dict[str, dict], count: int) -> dict[str, dict]:
+    """Rates of what a unit has ``count`` of."""
     for facts in found.values():
         for name in ("per_second", "lowest", "highest"):
-            facts[name] *= job["batch"]
-    return {name: job[name] for name in ("row", "loss", "precision", "batch")} | found
+            facts[name] *= count
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
     parser.add_argument("--losses", nargs="+", default=["exact", "sampled"], choices=["exact", "sampled"])
     parser.add_argument("--precisions", nargs="+", default=None, choices=["float32", "bfloat16"])
     parser.add_argument("--sides", nargs="+", default=["floor", "today", "ours"], choices=["floor", "today", "ours"])
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a round; a round has one step at least")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--peer", action="store_true", help="measure RecBole's SASRec beside our SASRec, too")
-    parser.add_argument("--out", type=Path, help="write the results there as JSON; rows that are there are replaced")
+    parser.add_argument("--peer", action="store_true", help="measure our SASRec beside RecBole's, too")
+    add_common(parser)
     given = parser.parse_args()
     about = machine()
     precisions = given.precisions or ["float32", *(["bfloat16"] if about["bfloat16_products"] else [])]
-    folder = str(scenario_folder())
-    for job in jobs(given.rows, given.losses, precisions, given.batch):
-        row = measure(job | {"scenario": folder, "threads": given.threads}, given.sides, given.rounds, given.seconds)
-        print(json.dumps(row), flush=True)
-        if given.out:
-            keep(given.out, row, about | {"threads": given.threads, "rounds": given.rounds})
+    common = {"scenario": str(scenario_folder()), "threads": given.threads}
+    wanted = [job | common for job in jobs(given.rows, given.losses, precisions, given.batch)]
+    for job in wanted:
+        keep(given.out, measure(job, given.sides, given.rounds, given.seconds), about, given)
+    if given.peer:
+        (job,) = jobs(["SASRec"], ["exact"], ["float32"], given.batch)
+        keep(given.out, beside_the_peer(job | common, given.rounds, given.seconds), about, given)
 
 
-def keep(path: Path, row: dict, about: dict) -> None:
-    """Put a row into the file, in place of the same one of an earlier call."""
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Options of both benchmarks."""
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a round; it has one unit at least")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="write the results there as JSON; rows that are there are replaced")
+
+
+def keep(path: Path | None, row: dict, about: dict, given: argparse.Namespace) -> None:
+    """Print a row and put it into the file, in place of the same one of an earlier call."""
+    print(json.dumps(row), flush=True)
+    if path is None:
+        return
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
-    key = [row[name] for name in ("row", "loss", "precision", "batch") if name in row]
-    others = [r for r in record["rows"] if [r[n] for n in ("row", "loss", "precision", "batch") if n in r] != key]
-    record = {"machine": about, "rows": [*others, row]}
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    rows = [other for other in record["rows"] if named(other) != named(row)]
+    about = about | {"threads": given.threads, "rounds": given.rounds}
+    path.write_text(json.dumps({"machine": about, "rows": [*rows, row]}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

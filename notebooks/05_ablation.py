@@ -75,7 +75,7 @@ with torch.no_grad():
     matrices = model.item_matrices()
     E_id, E_img = (normalize(matrix[1:], dim=-1) for matrix in matrices)  # (V, D)
     vectors = model.look_up(case, matrices)  # F_id and F_img of each
-    states = {s: model.encode(vectors[s], s) for s in histories}
+    states = {s: model.encode(vectors[s], histories[s], s) for s in histories}
     h = {s: [normalize(last(hidden, histories[s])) for hidden in both] for s, both in states.items()}
     scored = model.score(case, 0)  # log P, (1, V of X)
 

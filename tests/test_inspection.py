@@ -88,8 +88,9 @@ def test_attention_is_that_of_the_newest_item_of_each_sub_sequence(model, cases,
             assert rows["position"].tolist() == keep and rows["item"].tolist() == [history[n] for n in keep]
             assert rows["lag"].tolist() == list(range(len(keep)))[::-1] and (rows["length"] == len(keep)).all()
             if keep:
-                vectors = F.embedding(torch.tensor([[history[n] for n in keep]]), matrices[modality])
-                expected = model.encoders[encoder].attention(vectors)[0].mean(dim=0)[-1]
+                items = torch.tensor([[history[n] for n in keep]])
+                vectors = F.embedding(items, matrices[modality])
+                expected = model.encoders[encoder].attention(vectors, items)[0].mean(dim=0)[-1]
                 torch.testing.assert_close(torch.tensor(rows["weight"].to_numpy(), dtype=torch.float32), expected)
 
 
@@ -216,7 +217,7 @@ def test_a_part_alone_is_its_softmax(model, cases):
     """Source by image, target in X: h of S^Y against the pictures of X; merged by ID: a softmax over both domains."""
 
     def opinion(encoder, item_seq, matrix, first, last):
-        hidden = model.encoders[encoder](F.embedding(item_seq, matrix))
+        hidden = model.encoders[encoder](F.embedding(item_seq, matrix), item_seq)
         length = (item_seq != 0).sum(dim=1)
         h = hidden[torch.arange(len(cases)), (length - 1).clamp(min=0)] * (length > 0)[:, None]
         cosine = F.normalize(h, dim=1) @ F.normalize(matrix, dim=1)[first:last].T

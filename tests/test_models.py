@@ -13,7 +13,7 @@ from ifcdsr_core.batches import IGNORE, Batch, encode
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.models.base import ModelInputs
-from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
+from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder, Real
 from ifcdsr_core.models.sasrec import SASRec
 
 FEATURES = {
@@ -236,7 +236,7 @@ def test_score_is_equation_8_written_out():
                 for modality, matrix, mixing in (("id", e_id, 0.6), ("image", e_img, 0.4)):
                     cosines = torch.zeros(len(support))
                     if items:
-                        h = model.encoders[f"{branch}_{modality}"](matrix[items][None])[0, -1]
+                        h = model.encoders[f"{branch}_{modality}"](matrix[items][None], torch.tensor([items]))[0, -1]
                         cosines = torch.stack([F.cosine_similarity(h, matrix[i], dim=0) for i in support])
                     p = (cosines / 0.3).softmax(dim=0)
                     expected += weight * mixing * torch.stack([p[support.index(i)] for i in domain_items[domain]])
@@ -254,7 +254,7 @@ def test_loss_is_equations_5_to_7_written_out():
         ("y", 0.2, batch.item_seq_y, batch.labels_y, range(NUM_X + 1, NUM_X + NUM_Y + 1)),
         ("xy", 0.5, batch.item_seq, batch.labels, range(1, NUM_X + NUM_Y + 1)),
     ):
-        hidden = model.encode([F.embedding(seq, matrix) for matrix in matrices], branch)
+        hidden = model.encode([F.embedding(seq, matrix) for matrix in matrices], seq, branch)
         for row, position in torch.nonzero(labels != IGNORE).tolist():
             p = 0.0
             for h, matrix, mixing in zip(hidden, matrices, (0.6, 0.4), strict=True):
@@ -293,7 +293,7 @@ def test_llm_emf_mixes_three_probabilities():
         history = [int(i) for i in tiny().sequences["items"].iloc[row][:-1]]
         expected = torch.zeros(NUM_X)
         for modality, matrix, weight in zip(("id", "image", "text"), matrices, (0.5, 0.3, 0.2), strict=True):
-            h = model.encoders[f"xy_{modality}"](matrix[history][None])[0, -1]
+            h = model.encoders[f"xy_{modality}"](matrix[history][None], torch.tensor([history]))[0, -1]
             cosines = F.cosine_similarity(h[None], matrix[1:], dim=1)
             expected += weight * (cosines / 0.3).softmax(dim=0)[:NUM_X]
         torch.testing.assert_close(scores[row], expected, rtol=1e-4, atol=1e-6)
@@ -325,7 +325,7 @@ def test_both_targets_is_the_mean_of_the_two():
 
 def test_sasrec_loss_is_the_mean_cross_entropy():
     model, batch = make("sasrec", {}), cases()
-    logits = model.encoder_xy(model.item_embedding(batch.item_seq)) @ model.item_embedding.weight.T
+    logits = model.encoder_xy(model.item_embedding(batch.item_seq), batch.item_seq) @ model.item_embedding.weight.T
     logits[..., 0] = -torch.inf  # padding is no item
     expected = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE)
     torch.testing.assert_close(model.loss(batch), expected)
@@ -355,11 +355,13 @@ def test_attention_weights_are_those_the_encoder_uses():
     torch.manual_seed(0)
     encoder = CausalEncoder(8, 20, AttentionConfig(hidden_size=8, num_layers=2, num_heads=2, inner_size=6)).eval()
     vectors = torch.randn(3, 5, 8)
-    weights = encoder.attention(vectors)  # (B, heads, L, L)
+    items = torch.ones(3, 5, dtype=torch.long)  # no padding
+    weights = encoder.attention(vectors, items)  # (B, heads, L, L)
     assert torch.equal(weights, weights.tril()) and torch.allclose(weights.sum(dim=-1), torch.ones(3, 2, 5))
-    block, hidden = encoder.blocks[-1], encoder.blocks[0](encoder.placed(vectors))
-    value = block.heads(hidden)[2]
-    mixed = torch.stack([weights[:, head] @ value[:, head] for head in (0, 1)], dim=2).reshape(3, 5, 8)
+    real = Real(items)
+    block, hidden = encoder.blocks[-1], encoder.blocks[0](real.rows(encoder.placed(vectors)), real)
+    value = block.heads(hidden, real)[2]
+    mixed = torch.stack([weights[:, head] @ value[:, head] for head in (0, 1)], dim=2).reshape(15, 8)
     hidden = hidden + block.output(mixed)
     wanted = encoder.norm(hidden + block.inner(block.inner_norm(hidden)))
-    torch.testing.assert_close(encoder(vectors), wanted)
+    torch.testing.assert_close(encoder(vectors, items).flatten(0, 1), wanted)

@@ -65,7 +65,8 @@ def summaries_by_hand(model, history, domain):
 
 
 def states(model, items, branch):
-    return model.encoders[branch](model.item_embedding(torch.tensor([items])))[0] if items else []
+    item_seq = torch.tensor([items])
+    return model.encoders[branch](model.item_embedding(item_seq), item_seq)[0] if items else []
 
 
 def cosines_by_hand(model, summaries, domain):

@@ -106,7 +106,7 @@ def attention(model: IFCDSR, cases: Batch, batch_size: int = 256) -> pd.DataFram
             row, place = torch.nonzero(item_seq != PAD_ID, as_tuple=True)
             _, position = torch.nonzero(members[branch], as_tuple=True)  # the same items in the same order
             for modality, part in zip(model.modalities, vectors[branch], strict=True):
-                weights = model.encoders[f"{branch}_{modality}"].attention(part).mean(dim=1)
+                weights = model.encoders[f"{branch}_{modality}"].attention(part, item_seq).mean(dim=1)
                 newest = weights[torch.arange(len(batch), device=length.device), (length - 1).clamp(min=0)]  # (B, L)
                 columns = {
                     "case": index.to(row.device)[row],

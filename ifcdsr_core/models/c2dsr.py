@@ -104,7 +104,7 @@ class C2DSR(SequenceModel):
 
     def encode(self, item_seq: Tensor, branch: str) -> Tensor:
         """States of the attention encoder, (B, L, D)."""
-        return self.encoders[branch](self.vectors(item_seq, branch))
+        return self.encoders[branch](self.vectors(item_seq, branch), item_seq)
 
     def loss(self, batch: Batch) -> Tensor:
         weight, sequences = self.config.infomax_weight, [batch.item_seq]

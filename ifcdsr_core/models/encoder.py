@@ -45,7 +45,8 @@ class AttentionConfig(ModelConfig):
 class CausalEncoder(nn.Module):
     """(B, L, D) item vectors in time order to (B, L, D) hidden states; row t has seen rows up to t only.
 
-    Sequences are padded on the right, so a real position never sees padding: the causal mask is all it takes.
+    Sequences are padded on the right, so a real position never sees padding: the causal mask is all it takes. What
+    works position by position leaves padding out; its states are 0.
     """
 
     def __init__(self, width: int, max_seq_len: int, config: AttentionConfig) -> None:
@@ -56,19 +57,22 @@ class CausalEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         initialise(self)
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        hidden = self.placed(vectors)  # (B, L, D)
+    def forward(self, vectors: Tensor, item_seq: Tensor) -> Tensor:
+        """States of item vectors (B, L, D); ``item_seq`` (B, L) tells padding from items."""
+        real = Real(item_seq)
+        hidden = real.rows(self.placed(vectors))  # (T, D)
         for block in self.blocks:
-            hidden = block(hidden)
-        return self.norm(hidden)
+            hidden = block(hidden, real)
+        return real.in_place(self.norm(hidden))
 
     def last(self, vectors: Tensor, item_seq: Tensor) -> Tensor:
         """``base.last`` of the hidden states, (B, D), where the last block computes no others: for ranking."""
         length = (item_seq != PAD_ID).sum(dim=1)  # (B,)
-        hidden = self.placed(vectors)
+        real = Real(item_seq)
+        hidden = real.rows(self.placed(vectors))
         for block in self.blocks[:-1]:
-            hidden = block(hidden)
-        newest = self.blocks[-1].at(hidden, (length - 1).clamp(min=0))
+            hidden = block(hidden, real)
+        newest = self.blocks[-1].at(hidden, real, (length - 1).clamp(min=0))
         return self.norm(newest) * (length > 0)[:, None]
 
     def placed(self, vectors: Tensor) -> Tensor:
@@ -78,14 +82,38 @@ class CausalEncoder(nn.Module):
         return self.dropout(vectors)
 
     @torch.no_grad()
-    def attention(self, vectors: Tensor) -> Tensor:
+    def attention(self, vectors: Tensor, item_seq: Tensor) -> Tensor:
         """Weights of the last layer: of the earlier positions (columns) for each position (rows), (B, heads, L, L)."""
-        hidden = self.placed(vectors)
+        real = Real(item_seq)
+        hidden = real.rows(self.placed(vectors))
         for block in self.blocks[:-1]:
-            hidden = block(hidden)
-        query, key, _ = self.blocks[-1].heads(hidden)
+            hidden = block(hidden, real)
+        query, key, _ = self.blocks[-1].heads(hidden, real)
         future = torch.ones(query.shape[2], query.shape[2], dtype=torch.bool, device=query.device).triu(diagonal=1)
         return (query @ key.mT / query.shape[-1] ** 0.5).masked_fill(future, -torch.inf).softmax(dim=-1)
+
+
+class Real:
+    """The T positions of (B, L) that are no padding."""
+
+    def __init__(self, item_seq: Tensor) -> None:
+        self.shape, self.at = item_seq.shape, (item_seq != PAD_ID).flatten().nonzero().squeeze(1)
+
+    def rows(self, hidden: Tensor) -> Tensor:
+        """(B, L, D) to (T, D)."""
+        return hidden.flatten(0, 1).index_select(0, self.at)
+
+    def in_place(self, rows: Tensor) -> Tensor:
+        """(T, D) to (B, L, D), 0 at padding."""
+        padded = rows.new_zeros(self.shape.numel(), rows.shape[1])
+        return padded.index_copy(0, self.at, rows).view(*self.shape, -1)
+
+    def dropout(self, rows: Tensor, part: nn.Dropout) -> Tensor:
+        """Dropout of (T, D), with the random numbers of the whole (B, L, D): what is dropped depends on no padding."""
+        if not part.training or part.p == 0:
+            return rows
+        kept = rows.new_empty(*self.shape, rows.shape[1]).bernoulli_(1 - part.p)
+        return rows * self.rows(kept).div_(1 - part.p)
 
 
 class _Block(nn.Module):
@@ -105,31 +133,27 @@ class _Block(nn.Module):
                 nn.Linear(config.inner_size, width),
             )
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        mixed = F.scaled_dot_product_attention(*self.heads(hidden), is_causal=True)  # (B, heads, L, D / heads)
-        return self.beyond_attention(hidden, mixed.transpose(1, 2).flatten(start_dim=2))
-
-    def at(self, hidden: Tensor, position: Tensor) -> Tensor:
-        """The row of ``forward`` at one position of each sequence, (B, L, D) and (B,) to (B, D)."""
-        case, (size, width) = torch.arange(len(position), device=position.device), (self.num_heads, hidden.shape[2])
-        normed, layer = self.attention_norm(hidden), self.query_key_value
-        query = F.linear(normed[case, position], layer.weight[:width], layer.bias[:width])
-        both = F.linear(normed, layer.weight[width:], layer.bias[width:]).view(*hidden.shape[:2], 2, size, -1)
-        key, value = both.permute(2, 0, 3, 1, 4)  # (B, heads, L, D / heads) each
-        visible = torch.arange(hidden.shape[1], device=position.device) <= position[:, None]
-        query = query.view(len(query), size, 1, -1)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible[:, None, None])
-        return self.beyond_attention(hidden[case, position], mixed.flatten(start_dim=1))
-
-    def beyond_attention(self, hidden: Tensor, mixed: Tensor) -> Tensor:
-        """What follows attention, position by position: (..., D) states and what attention mixed to (..., D)."""
-        hidden = hidden + self.dropout(self.output(mixed))
+    def forward(self, hidden: Tensor, real: Real) -> Tensor:
+        mixed = F.scaled_dot_product_attention(*self.heads(hidden, real), is_causal=True)  # (B, heads, L, D / heads)
+        mixed = real.rows(mixed.transpose(1, 2).flatten(start_dim=2))  # (T, D)
+        hidden = hidden + real.dropout(self.output(mixed), self.dropout)
         if hasattr(self, "inner"):
-            hidden = hidden + self.dropout(self.inner(self.inner_norm(hidden)))
+            enter, function, dropout, leave = self.inner
+            inner = real.dropout(function(enter(self.inner_norm(hidden))), dropout)
+            hidden = hidden + real.dropout(leave(inner), self.dropout)
         return hidden
 
-    def heads(self, hidden: Tensor) -> Tensor:
+    def at(self, hidden: Tensor, real: Real, position: Tensor) -> Tensor:
+        """Outside training, the state at one position of each sequence, (T, D) and (B,) to (B, D)."""
+        case = torch.arange(len(position), device=position.device)
+        query, key, value = self.heads(hidden, real)
+        visible = torch.arange(real.shape[1], device=position.device) <= position[:, None]
+        query = query[case, :, position][:, :, None]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=visible[:, None, None]).flatten(start_dim=1)
+        newest = real.in_place(hidden)[case, position] + self.output(mixed)
+        return newest + self.inner(self.inner_norm(newest)) if hasattr(self, "inner") else newest
+
+    def heads(self, hidden: Tensor, real: Real) -> Tensor:
         """Queries, keys and values of all heads, (3, B, heads, L, D / heads)."""
-        batch, length, _ = hidden.shape
-        split = self.query_key_value(self.attention_norm(hidden)).view(batch, length, 3, self.num_heads, -1)
-        return split.permute(2, 0, 3, 1, 4)
+        split = real.in_place(self.query_key_value(self.attention_norm(hidden)))
+        return split.view(*real.shape, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)

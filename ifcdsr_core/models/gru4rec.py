@@ -25,5 +25,5 @@ class _GRU(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.gru = nn.GRU(hidden_size, hidden_size, num_layers, batch_first=True)
 
-    def forward(self, vectors: Tensor) -> Tensor:  # (B, L, D) -> (B, L, D)
+    def forward(self, vectors: Tensor, item_seq: Tensor) -> Tensor:  # (B, L, D) and (B, L) -> (B, L, D)
         return self.dropout(self.gru(self.dropout(vectors))[0])

@@ -137,10 +137,11 @@ class IFCDSR(SequenceModel):
             ),
         ]
 
-    def encode(self, vectors: list[Tensor], branch: str) -> list[Tensor]:
+    def encode(self, vectors: list[Tensor], item_seq: Tensor, branch: str) -> list[Tensor]:
         """(1): H_m = Attention(F_m) for the item vectors F_m of one sub-sequence, (B, L, D_m) for each modality."""
         return [
-            self.encoders[f"{branch}_{modality}"](part) for modality, part in zip(self.modalities, vectors, strict=True)
+            self.encoders[f"{branch}_{modality}"](part, item_seq)
+            for modality, part in zip(self.modalities, vectors, strict=True)
         ]
 
     def queries(self, hidden: list[Tensor]) -> list[Tensor]:
@@ -151,14 +152,14 @@ class IFCDSR(SequenceModel):
     def loss(self, batch: Batch) -> Tensor:
         """(6) and (7), per predicted position of the merged sequence so that it does not depend on the batch size."""
         matrices = self.item_matrices()
-        vectors = self.look_up(batch, matrices)
+        vectors, sequences = self.look_up(batch, matrices), self.sequences(batch)
         labels = {X: batch.labels_x, Y: batch.labels_y, XY: batch.labels}
         predictions = []
         for branch, weight in self.loss_weights().items():
             predicted = labels[branch] != IGNORE  # (B, L)
             if weight == 0 or not predicted.any():
                 continue
-            hidden = [h[predicted] for h in self.encode(vectors[branch], branch)]  # (R, D_m)
+            hidden = [h[predicted] for h in self.encode(vectors[branch], sequences[branch], branch)]  # (R, D_m)
             queries, domain = self.queries(hidden), DOMAIN[branch]
             predictions.append(self.predictions(queries, labels[branch][predicted], domain, weight))
         return self.nll(predictions, matrices, self.log_mixing, cosine=True) / (batch.labels != IGNORE).sum()

@@ -27,7 +27,7 @@ class MergedSequenceModel(SequenceModel):
         self.encoder_xy = encoder
 
     def loss(self, batch: Batch) -> Tensor:
-        hidden = self.encoder_xy(self.item_embedding(batch.item_seq))  # (B, L, D)
+        hidden = self.encoder_xy(self.item_embedding(batch.item_seq), batch.item_seq)  # (B, L, D)
         predicted = batch.labels != IGNORE
         predictions = self.predictions([hidden[predicted]], batch.labels[predicted])
         return self.nll([predictions], [self.item_embedding.weight]) / predicted.sum()
@@ -38,7 +38,7 @@ class MergedSequenceModel(SequenceModel):
 
     def last(self, vectors: Tensor, item_seq: Tensor) -> Tensor:
         """The encoder's state at the newest item, (B, D)."""
-        return last(self.encoder_xy(vectors), item_seq)
+        return last(self.encoder_xy(vectors, item_seq), item_seq)
 
 
 class SASRec(MergedSequenceModel):

@@ -122,8 +122,12 @@ class TriCDR(SequenceModel):
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """States of the three sequences, (B, L, D) each; the L of each may differ."""
-        vectors = look_up(self.item_embedding.weight, batch.item_seq_x, batch.item_seq_y, batch.item_seq)
-        return {branch: self.encoders[branch](part) for branch, part in zip((X, Y, XY), vectors, strict=True)}
+        sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
+        vectors = look_up(self.item_embedding.weight, *sequences.values())
+        return {
+            branch: self.encoders[branch](part, item_seq)
+            for (branch, item_seq), part in zip(sequences.items(), vectors, strict=True)
+        }
 
     def attend(
         self, batch: Batch, states: dict[str, Tensor], case: Tensor, position: Tensor, domain: int
