@@ -129,6 +129,7 @@ def keep(path: Path | None, row: dict, about: dict, given: argparse.Namespace) -
     print(json.dumps(row), flush=True)
     if path is None:
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
     rows = [other for other in record["rows"] if named(other) != named(row)]
     about = about | {"threads": given.threads, "rounds": given.rounds}

@@ -30,7 +30,7 @@ release = "sample"  # or 2014, 2023, once they are downloaded
 encoder = "small_clip"  # or such as ViT-B-32-quickgelu/openai
 epochs = 8
 learning_rate = 0.01
-precision = "bfloat16"  # or float32: much faster on a processor without bfloat16 products
+precision = "bfloat16"  # where the processor has such products, else float32 all the same
 
 # %%
 from ifcdsr_core.analysis import counts
@@ -207,13 +207,5 @@ markup.show(
 # %% [markdown]
 # The re-partition streams, so its memory does not grow with the files as that of a plain version does. The large CLIP
 # spends most of its time in the model itself (on two processors, without a GPU), so there is little to gain around it;
-# decoding alone is many times as fast (`data/results/benchmarks/embedding.json`). A GPU is what would help.
-
-# %% mystnb={"markdown_format": "myst"}
-markup.show(
-    raw_files.speeds(),
-    "Measured: the re-partition beside a plain version in "
-    "pandas, and the pictures beside plain loops. A dash: not "
-    "run at this size.",
-    "tab-raw-speeds",
-)
+# decoding alone is many times as fast (`data/results/benchmarks/embedding.json`). A GPU is what would help. What was
+# measured, beside plain versions, stands in {doc}`07_what_it_costs`.

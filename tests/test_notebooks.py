@@ -26,7 +26,7 @@ SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
 SMALL = {
     "00_verdict": {"seeds": "0"},
     "01_data_statistics": {},
-    "01b_raw_files": {"epochs": 1, "precision": "float32"},
+    "01b_raw_files": {"epochs": 1},
     "02_clip_embedding": {},
     "03_train": {"epochs": 1},
     "04_comparison": {"scenarios": "food_kitchen", "seeds": "0"},
@@ -37,6 +37,7 @@ SMALL = {
     "05d_where_it_helps": {"scenarios": "food_kitchen", "seeds": "0"},
     "05e_attention": {"epochs": 1},
     "06_llm_emf": {"seeds": "0"},
+    "07_what_it_costs": {},
 }
 
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)

@@ -150,13 +150,8 @@ def test_the_shipped_table_of_windows_is_what_the_files_say(tmp_path, monkeypatc
     pd.testing.assert_frame_equal(made, pd.read_csv(results_dir() / "windows.csv"))
 
 
-def test_costs_and_speeds_are_those_of_the_benchmarks():
-    costs, speeds = raw_files.costs(), raw_files.speeds()
-    assert costs["Command"].tolist() == ["download", "prepare", "pictures", "embed"] * 2
-    ours = [row for row in raw_files._measured("partition")["results"] if row["version"] == "ours"]
-    shown = speeds[speeds["Step"] == "re-partition"]
-    assert shown["Speed"].tolist() == [f"{row['rows_per_second']:,} a second" for row in ours]
-    assert ours[-1]["ratings"] >= 30_000_000 and ours[-1]["peak_bytes"] < 8e9
+def test_costs_are_of_every_command_of_both_scenarios():
+    assert raw_files.costs()["Command"].tolist() == ["download", "prepare", "pictures", "embed"] * 2
 
 
 def test_funnel_draws_what_every_step_leaves():

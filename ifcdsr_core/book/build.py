@@ -56,6 +56,7 @@ PAGES = [
     Page("05d_where_it_helps", "05d_where_it_helps"),
     Page("05e_attention", "05e_attention"),
     Page("06_llm_emf", "06_llm_emf"),
+    Page("07_what_it_costs", "07_what_it_costs"),
 ]
 NOTEBOOKS = ROOT / "notebooks"
 BUILD = ROOT / "_build"

@@ -50,22 +50,32 @@ def mixture_log_p(softmaxes: Sequence[Softmax], count: int) -> Tensor:
     tensor([[0.7311, 0.2689],
             [0.2689, 0.7311]])
     """
-    rows, reference = len(softmaxes[0].query), None
-    total = softmaxes[0].query.new_zeros(rows, count)
-    asked = work_area("asked", rows, count, total)
+    like, reference = softmaxes[0].query, None
+    rows = len(like)
+    total, asked = like.new_zeros(rows * count), work_area("asked", 1, rows * count, like)[0]
+
+    def within(area: Tensor, start: int, stop: int) -> Tensor:
+        """(B, items) of the asked items from ``start`` on: an area holds block after block, each in one piece."""
+        return area[rows * start : rows * stop].view(rows, -1)
+
     for part in softmaxes:
         largest = part.query.norm(dim=1, keepdim=True)  # of the scores, as items have length 1
         excess = (largest - LARGEST_EXPONENT).clamp_(min=0) if bool(largest.max() > LARGEST_EXPONENT) else None
         denominator = torch.zeros_like(largest)
-        for block in blocks(len(part.items), part.query.device, part.first, part.first + count):
-            scores = work_area("scores", rows, block.stop - block.start, total)
-            torch.mm(part.query, part.items[block].T, out=scores)
+        for block in blocks(len(part.items), like.device, part.first, part.first + count):
+            start, stop = block.start - part.first, block.stop - part.first
+            is_asked = 0 <= start < count
+            exps = within(asked, start, stop) if is_asked else work_area("exps", rows, stop - start, like)
+            torch.mm(part.query, part.items[block].T, out=exps)
             if excess is not None:
-                scores -= excess
-            is_asked = part.first <= block.start < part.first + count
-            into = asked[:, block.start - part.first : block.stop - part.first] if is_asked else scores
-            denominator += torch.exp(scores, out=into).sum(dim=1, keepdim=True)
+                exps -= excess
+            denominator += exps.exp_().sum(dim=1, keepdim=True)
         log_denominator = denominator.log()
         reference = log_denominator if reference is None else reference
-        total.addcmul_(asked, (part.log_weight + reference - log_denominator).exp())
-    return total.log_().sub_(reference)
+        weight = (part.log_weight + reference - log_denominator).exp()
+        for block in blocks(count, like.device):
+            within(total, block.start, block.stop).addcmul_(within(asked, block.start, block.stop), weight)
+    log_p = like.new_empty(rows, count)
+    for block in blocks(count, like.device):
+        torch.log(within(total, block.start, block.stop), out=log_p[:, block]).sub_(reference)
+    return log_p

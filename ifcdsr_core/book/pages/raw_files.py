@@ -19,6 +19,7 @@ from matplotlib.ticker import FuncFormatter
 
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.book.figures import GREY, PLUM, WIDTH
+from ifcdsr_core.book.pages.costs import measured
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import new_file, picture_store, results_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
@@ -260,10 +261,10 @@ def costs() -> pd.DataFrame:
     """The commands for the 2014 release, what they have to move, and how long that takes at the speeds measured."""
     from ifcdsr_core.sources.download.pictures import PictureLimits
 
-    partitioned = [row for row in _measured("partition")["results"] if row["version"] == "ours"][-1]
+    partitioned = [row for row in measured("partition")["results"] if row["version"] == "ours"][-1]
     embedded = max(
         row["pictures_per_second"]
-        for row in _measured("embedding")["results"]
+        for row in measured("embedding")["results"]
         if row["way"] == "shards" and row["encoder"].startswith("ViT-B-32")
     )
     rows = []
@@ -287,39 +288,9 @@ def costs() -> pd.DataFrame:
     return table.assign(Data=table["Data"].map(lambda name: "-".join(DOMAIN_NAMES[name])))
 
 
-def speeds() -> pd.DataFrame:
-    """The shipped benchmarks: ours beside the plain version."""
-    runs, rows, nan = _measured("partition")["results"], [], math.nan
-    for row in (run for run in runs if run["version"] == "ours"):
-        plain = next((run for run in runs if (run["version"], run["ratings"]) == ("pandas", row["ratings"])), {})
-        times, memory = (plain.get(name, nan) / row[name] for name in ("seconds", "peak_bytes"))
-        speed = f"{row['rows_per_second']:,} a second"
-        rows.append(("re-partition", f"{row['ratings']:,} ratings", speed, row["peak_bytes"] / 1e9, times, memory))
-    images = _measured("images")
-    pool, rate = max(images["pictures_per_second"].items(), key=lambda item: item[1])
-    what, times = f"{images['pictures']:,} pictures, {pool}", images["times_the_loop"][pool]
-    rows.append(("download", what, f"{rate:,.0f} a second", nan, times, nan))
-    embedding = _measured("embedding")["results"]
-    for encoder in dict.fromkeys(row["encoder"] for row in embedding):
-        best = max(
-            (row for row in embedding if row["encoder"] == encoder and row["way"] == "shards"),
-            key=lambda row: row["pictures_per_second"],
-        )
-        what, speed = f"{best['pictures']:,} pictures, {encoder}", f"{best['pictures_per_second']:,.0f} a second"
-        rows.append(("embedding", what, speed, nan, best["times_the_loop"], nan))
-    return pd.DataFrame(
-        rows,
-        columns=["Step", "Of", "Speed", "Peak memory (GB)", "Times as fast as plain", "Plain takes times the memory"],
-    )
-
-
 def _shown(value) -> str:
     """A value as ``--source-option`` takes it."""
     return json.dumps(value).strip('"')
-
-
-def _measured(benchmark: str) -> dict:
-    return json.loads((results_dir() / "benchmarks" / f"{benchmark}.json").read_text(encoding="utf-8"))
 
 
 def _time(seconds: float) -> str:

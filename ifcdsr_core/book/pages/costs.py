@@ -1,0 +1,167 @@
+"""Page 07, what it costs: the shipped benchmarks of training, ranking, re-partition, pictures and embedding."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ifcdsr_core.book.figures import BLACK, GREY, PLUM, TEAL, subplots
+from ifcdsr_core.book.markup import escape
+from ifcdsr_core.errors import InputError, first_line
+from ifcdsr_core.paths import results_dir
+
+PEER = "SASRec beside RecBole's"
+SIDES = {  # of the peer's rows
+    "ours": "this book, exact loss",
+    "ours, sampled": "this book, sampled loss",
+    "floor": "our products alone",
+    "RecBole": "RecBole, as it comes",
+    "RecBole, relieved": "RecBole, relieved",
+}
+LOSSES = {"exact": "exact", "sampled": "8,192 sampled"}
+
+
+def measured(benchmark: str, folder: str = "") -> dict:
+    """What a benchmark found: one that goes with the book, or one in another folder.
+
+    Raises:
+        InputError: it is not there, or can't be read.
+    """
+    path = (Path(folder) if folder else results_dir() / "benchmarks") / f"{benchmark}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} can't be read ({first_line(error)}): python benchmarks/{benchmark}.py --out {path} makes it"
+        ) from error
+
+
+def machine(record: dict) -> str:
+    """The machine that training or ranking was measured on, in a sentence."""
+    about = record["machine"]
+    products = "with" if about["bfloat16_products"] else "without"
+    return (
+        f"Measured on {about['threads']} threads of {escape(about['processor'])} ({escape(about['instructions'])}, "
+        f"{products} instructions for bfloat16), torch {escape(about['torch'])}, commit {escape(about['commit'])}; "
+        f"medians of {about['rounds']} rounds in turns."
+    )
+
+
+def speeds(record: dict) -> pd.DataFrame:
+    """Rates beside those of the earlier code and of the products alone, by model (and loss).
+
+    ``Spread`` is half the range of this code's rounds, in percent of their median.
+    """
+    rows = []
+    for row in _rows(record):
+        ours, before, floor = (row[side] for side in ("ours", "today", "floor"))
+        rate = ours["per_second"]
+        rows.append(
+            {
+                "Model": row["row"],
+                **({"Loss": LOSSES[row["loss"]]} if "loss" in row else {}),
+                "A second": round(rate),
+                "Spread (%)": 50 * (ours["highest"] - ours["lowest"]) / rate,
+                "Before": round(before["per_second"]),
+                "Times before": rate / before["per_second"],
+                "Products alone": round(floor["per_second"]),
+                "Times products' time": floor["per_second"] / rate,
+                "Memory (GiB)": ours["peak_mib"] / 1024,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def peer(training: dict, ranking: dict) -> pd.DataFrame:
+    """SASRec here and in RecBole: sequences trained and cases ranked a second."""
+    pair = [next(row for row in record["rows"] if row["row"] == PEER) for record in (training, ranking)]
+    best = [max(row[side]["per_second"] for side in row if side.startswith("RecBole")) for row in pair]
+    rows = []
+    for side, name in SIDES.items():
+        cells = [name]
+        for row, theirs in zip(pair, best, strict=True):
+            facts = row.get(side, {"per_second": math.nan, "peak_mib": math.nan})
+            cells += [facts["per_second"], facts["per_second"] / theirs, facts["peak_mib"] / 1024]
+        rows.append(cells)
+    headings = ["Trained a second", "× best RecBole", "GiB", "Ranked a second", "× best RecBole ", "GiB "]
+    return pd.DataFrame(rows, columns=["SASRec", *headings])
+
+
+def bars(training: dict, ranking: dict) -> Figure:
+    """Rates of this code by model, as multiples of the earlier code's, and where the products alone stand."""
+    panels = {
+        "Training, sampled loss": [row for row in _rows(training) if row["loss"] == "sampled"],
+        "Ranking": _rows(ranking),
+    }
+    fig, axes = subplots(len(panels), height=3.4)
+    for ax, (title, rows) in zip(axes, panels.items(), strict=True):
+        rows = rows[::-1]
+        before = np.array([row["today"]["per_second"] for row in rows])
+        place = np.arange(len(rows))
+        ours, floor = (np.array([row[side]["per_second"] for row in rows]) / before for side in ("ours", "floor"))
+        ax.barh(place, ours, color=TEAL if title == "Ranking" else PLUM, label="this code")
+        ax.plot(floor, place, "|", color=BLACK, markersize=11, markeredgewidth=2, label="its products alone")
+        ax.axvline(1, color=GREY, linestyle=":", linewidth=1.4)
+        ax.set(yticks=place, yticklabels=[row["row"] for row in rows], xlabel="times the speed before", title=title)
+        ax.grid(axis="y", visible=False)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.35, -0.16), ncols=2)
+    return fig
+
+
+def verdict(training: dict, ranking: dict) -> str:
+    """What the two tables say, in sentences."""
+    return " ".join(
+        (
+            _said("Training with the exact loss", [row for row in _rows(training) if row["loss"] == "exact"]),
+            _said("Training with the sampled loss", [row for row in _rows(training) if row["loss"] == "sampled"]),
+            _said("Ranking", _rows(ranking)),
+        )
+    )
+
+
+def other_steps() -> pd.DataFrame:
+    """The benchmarks of the re-partition, the pictures and their embedding: ours beside a plain version."""
+    runs, rows, nan = measured("partition")["results"], [], math.nan
+    for row in (run for run in runs if run["version"] == "ours"):
+        plain = next((run for run in runs if (run["version"], run["ratings"]) == ("pandas", row["ratings"])), {})
+        times, memory = (plain.get(name, nan) / row[name] for name in ("seconds", "peak_bytes"))
+        speed = f"{row['rows_per_second']:,} a second"
+        rows.append(("re-partition", f"{row['ratings']:,} ratings", speed, row["peak_bytes"] / 1e9, times, memory))
+    images = measured("images")
+    pool, rate = max(images["pictures_per_second"].items(), key=lambda item: item[1])
+    what, times = f"{images['pictures']:,} pictures, {pool}", images["times_the_loop"][pool]
+    rows.append(("download", what, f"{rate:,.0f} a second", nan, times, nan))
+    embedding = measured("embedding")["results"]
+    for encoder in dict.fromkeys(row["encoder"] for row in embedding):
+        best = max(
+            (row for row in embedding if row["encoder"] == encoder and row["way"] == "shards"),
+            key=lambda row: row["pictures_per_second"],
+        )
+        what, speed = f"{best['pictures']:,} pictures, {encoder}", f"{best['pictures_per_second']:,.0f} a second"
+        rows.append(("embedding", what, speed, nan, best["times_the_loop"], nan))
+    return pd.DataFrame(
+        rows,
+        columns=["Step", "Of", "Speed", "Peak memory (GB)", "Times as fast as plain", "Plain takes times the memory"],
+    )
+
+
+def _rows(record: dict) -> list[dict]:
+    """The rows that have all three sides, in the order of tables."""
+    order = ("IFCDSR without images", "IFCDSR", "LLM-EMF")
+    rows = [row for row in record["rows"] if {"ours", "today", "floor"} <= row.keys()]
+    return sorted(rows, key=lambda row: (order.index(row["row"]) if row["row"] in order else len(order), row["row"]))
+
+
+def _said(what: str, rows: Sequence[dict]) -> str:
+    gains = [row["ours"]["per_second"] / row["today"]["per_second"] for row in rows]
+    shares = [row["floor"]["per_second"] / row["ours"]["per_second"] for row in rows]
+    return (
+        f"{what} is {min(gains):.1f} to {max(gains):.1f} times as fast as before, and takes {min(shares):.1f} to "
+        f"{max(shares):.1f} times as long as its matrix products alone."
+    )

@@ -1,0 +1,71 @@
+"""The page of costs says what the shipped benchmarks say."""
+
+from __future__ import annotations
+
+import pytest
+
+from ifcdsr_core.book.pages import costs
+
+
+def row(name: str, ours: float, before: float, floor: float, **more) -> dict:
+    sides = {"ours": ours, "today": before, "floor": floor}
+    return {
+        "row": name,
+        **more,
+        **{
+            side: {"per_second": rate, "lowest": 0.9 * rate, "highest": 1.1 * rate, "peak_mib": 1024.0}
+            for side, rate in sides.items()
+        },
+    }
+
+
+ABOUT = {"threads": 2, "processor": "Some <one>", "instructions": "AVX2", "bfloat16_products": False, "torch": "2.15"}
+RECORD = {
+    "machine": {**ABOUT, "commit": "abc", "rounds": 5},
+    "rows": [
+        row("SASRec", 300, 100, 450, loss="sampled"),
+        row("IFCDSR", 100, 50, 120, loss="exact"),
+        row("IFCDSR", 200, 50, 500, loss="sampled"),
+    ],
+}
+
+
+def test_speeds_are_ratios_of_medians():
+    table = costs.speeds(RECORD)
+    assert table["Model"].tolist() == ["IFCDSR", "IFCDSR", "SASRec"]  # in the order of tables
+    assert table["Loss"].tolist() == ["exact", "8,192 sampled", "8,192 sampled"]
+    assert table["Times before"].tolist() == [2, 4, 3] and table["Times products' time"].tolist() == [1.2, 2.5, 1.5]
+    assert table["Spread (%)"].tolist() == pytest.approx([10] * 3) and table["Memory (GiB)"].tolist() == [1] * 3
+
+
+def test_the_verdict_names_both_ends():
+    said = costs.verdict(RECORD, {"rows": [row("MIFN", 30, 10, 60)]})
+    assert "sampled loss is 3.0 to 4.0 times as fast as before, and takes 1.5 to 2.5 times as long" in said
+    assert "Ranking is 3.0 to 3.0 times" in said
+
+
+def test_the_machine_is_said_and_escaped():
+    said = costs.machine(RECORD)
+    assert r"Some \<one\>" in said and "without instructions for bfloat16" in said
+
+
+def test_the_figure_shows_every_row():
+    axes = costs.bars(RECORD, {"rows": [row("MIFN", 30, 10, 60)]}).axes
+    assert [[bar.get_width() for bar in ax.patches] for ax in axes] == [[3, 4], [3]]
+
+
+def test_shipped_benchmarks_have_all_that_the_page_shows():
+    training, ranking = costs.measured("training"), costs.measured("ranking")
+    for record in (training, ranking):
+        assert record["machine"]["rounds"] >= 5
+        assert {"IFCDSR without images", "IFCDSR", "SASRec"} <= set(costs.speeds(record)["Model"])
+    table = costs.peer(training, ranking)
+    assert len(table) == 5 and table.notna().sum().sum() > 20
+
+
+def test_other_steps_are_those_of_their_benchmarks():
+    ours = [one for one in costs.measured("partition")["results"] if one["version"] == "ours"]
+    table = costs.other_steps()
+    shown = table[table["Step"] == "re-partition"]
+    assert shown["Speed"].tolist() == [f"{one['rows_per_second']:,} a second" for one in ours]
+    assert ours[-1]["ratings"] >= 30_000_000 and ours[-1]["peak_bytes"] < 8e9
