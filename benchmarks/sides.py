@@ -12,6 +12,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,8 +94,6 @@ def in_turns(sides: Mapping[str, Side], rounds: int, seconds: float) -> dict[str
 
 def worker(side: str, job: dict) -> Side:
     """``today``, ``ours`` or ``floor`` at work on a job (``worker.py``)."""
-    import sys
-
     source = today() if side == "today" else ROOT
     environment = {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
     return Side([sys.executable, Path(__file__).with_name("worker.py"), side, json.dumps(job)], environment)
@@ -104,10 +103,13 @@ def today() -> Path:
     """A worktree of the commit compared with, made at the first call."""
     folder = ROOT / "_build" / f"commit_{TODAY}"
     if not folder.is_dir():
-        subprocess.run(["git", "-C", str(ROOT), "worktree", "prune"], check=True)
-        subprocess.run(
-            ["git", "-C", str(ROOT), "worktree", "add", "--detach", str(folder), TODAY], check=True, capture_output=True
-        )
+        git = ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "prune"], check=True)
+        done = subprocess.run([*git, "add", "--detach", str(folder), TODAY], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(
+                f"no commit {TODAY} to compare with ({done.stderr.strip().splitlines()[-1]}): leave out side today"
+            )
     return folder
 
 
@@ -122,7 +124,7 @@ class Peer:
 
         python = peer_python()
         if python is None:
-            raise RuntimeError("RecBole can't be installed")
+            sys.exit("no row for RecBole: its environment can't be made")
         script = Path(__file__).parent / "peers" / "recbole_sasrec.py"
         self.command = [str(python), str(script), str(data), "--threads", str(threads), *options]
         self.what, self.count, self.peak = what, count, 0.0

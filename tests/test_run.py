@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from worlds import tiny
 
 from ifcdsr_core import train
@@ -74,6 +75,27 @@ def test_a_finished_run_is_found_by_its_configuration(monkeypatch):
     monkeypatch.setattr(assembly, "fit", lambda *a, **k: pytest.fail("trained again"))
     again = run(config(model_options={**SMALL, "alpha": 0.7}))  # a default spelled out is the same configuration
     assert again.folder == first.folder and again.ranks.equals(first.ranks)
+
+
+def test_the_number_of_threads_is_recorded_and_names_no_run():
+    first = run(config(model="popularity", model_options={}, threads=1))
+    assert first.provenance["threads"] == 1 and first.provenance["products"] == "float32"
+    for threads in (0, 2):
+        again = run(config(model="popularity", model_options={}, threads=threads))
+        assert again.folder == first.folder
+    assert store.key(config(threads=2)) == store.key(config())
+
+
+def test_bfloat16_is_not_imitated(monkeypatch):
+    cpu = torch.device("cpu")
+    for known, used in (
+        ({"amx_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"avx2": True}, "float32"),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
+        assert train.products("bfloat16", cpu) == used and train.products("float32", cpu) == "float32"
+    assert train.products("bfloat16", torch.device("cuda")) == "bfloat16"
 
 
 def test_a_run_is_found_without_its_data(tmp_path, monkeypatch):

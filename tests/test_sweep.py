@@ -124,6 +124,16 @@ def test_gpus_are_shared_out_among_the_processes():
     assert {gpu for _, gpu in seen} == {"3", "7"} and len(seen) == 2
 
 
+def test_processors_are_shared_out_among_the_processes(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(sweep_module, "processors", lambda: 8)
+    with sweep_module._pool(2, []) as pool:
+        assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "4"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what a user says goes
+    with sweep_module._pool(2, []) as pool:
+        assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+
+
 def _place(number):
     time.sleep(0.1)
     return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]

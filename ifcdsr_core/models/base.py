@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from ifcdsr_core.batches import Batch
 from ifcdsr_core.blocks import blocks
@@ -198,6 +199,19 @@ class _Unit(torch.autograd.Function):
             along = (upstream * scaled).sum(dim=1, keepdim=True)
             torch.addcmul(upstream, scaled, along, value=-1, out=part).div_(length)
         return found
+
+
+def packed(vectors: Tensor, length: Tensor) -> PackedSequence:
+    """The first ``length`` (B,) of each row's (B, L, D) vectors, at least one, position by position without padding."""
+    return pack_padded_sequence(vectors, length.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+
+
+def unpacked(sequence: PackedSequence, width: int) -> Tensor:
+    """(B, width, D) again, 0 where there is padding; in memory time goes first, as in what a GRU returns.
+
+    Dropout draws its numbers in the order of memory.
+    """
+    return pad_packed_sequence(sequence, total_length=width)[0].transpose(0, 1)
 
 
 def last(hidden: Tensor, item_seq: Tensor) -> Tensor:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import warnings
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ifcdsr_core.batches import Batch
 from ifcdsr_core.models.base import ModelInputs, SequenceModel
 from ifcdsr_core.models.popularity import NoOptions, item_counts
+from ifcdsr_core.scenario import PAD_ID
 
 
 class CoOccurrence(SequenceModel):
@@ -27,20 +29,26 @@ class CoOccurrence(SequenceModel):
         pairs, cosines = _neighbours(inputs)
         self.register_buffer("pairs", pairs)  # (2, E): items that occur together, both directions
         self.register_buffer("cosines", cosines)  # (E,)
+        count = torch.bincount(pairs[0], minlength=inputs.num_items + 1)
+        self.register_buffer("count", count, persistent=False)  # (V + 1,) neighbours of each item
+        self.register_buffer("begin", count.cumsum(dim=0) - count, persistent=False)
         counts = item_counts(inputs)
         smallest = cosines.min() if len(cosines) else torch.ones(())
         self.register_buffer("tie_break", 0.5 * smallest * counts / counts.max().clamp(min=1))  # below any neighbour
 
     def score(self, batch: Batch, domain: int) -> Tensor:
-        size = self.inputs.num_items + 1
-        first, count = self.inputs.item_range(domain)
-        similar = torch.sparse_coo_tensor(self.pairs, self.cosines, (size, size), check_invariants=False)
-        history = torch.zeros(size, len(batch), device=self.device)
-        history[batch.item_seq.T, torch.arange(len(batch), device=self.device)] = 1.0
-        history[0] = 0.0
-        return (
-            torch.sparse.mm(similar, history)[first : first + count] + self.tie_break[first : first + count, None]
-        ).T
+        first, _ = self.inputs.item_range(domain)
+        ids = batch.item_seq.sort(dim=1).values
+        once = F.pad(ids[:, 1:] != ids[:, :-1], (1, 0), value=True) & (ids != PAD_ID)  # an item counts once
+        case, item = once.nonzero()[:, 0], ids[once]
+        count = self.count[item]  # of neighbours: those of an item stand in one piece, and are all looked up at once
+        shift = self.begin[item] - (count.cumsum(dim=0) - count)
+        at = shift.repeat_interleave(count) + torch.arange(int(count.sum()), device=self.device)
+        case, neighbour = case.repeat_interleave(count), self.pairs[1, at]
+        inside = self.in_domain(neighbour, domain)
+        scores = self.of_domain(self.tie_break, domain).repeat(len(batch), 1)
+        where = case[inside], neighbour[inside] - first
+        return scores.index_put_(where, self.cosines[at[inside]], accumulate=True)
 
 
 def _neighbours(inputs: ModelInputs) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ifcdsr_core.models.base import ModelConfig, ModelInputs
+from ifcdsr_core.models.base import ModelConfig, ModelInputs, packed, unpacked
 from ifcdsr_core.models.sasrec import MergedSequenceModel
+from ifcdsr_core.scenario import PAD_ID
 
 
 class GRU4Rec(MergedSequenceModel):
@@ -26,4 +27,5 @@ class _GRU(nn.Module):
         self.gru = nn.GRU(hidden_size, hidden_size, num_layers, batch_first=True)
 
     def forward(self, vectors: Tensor, item_seq: Tensor) -> Tensor:  # (B, L, D) and (B, L) -> (B, L, D)
-        return self.dropout(self.gru(self.dropout(vectors))[0])
+        states, _ = self.gru(packed(self.dropout(vectors), (item_seq != PAD_ID).sum(dim=1)))
+        return self.dropout(unpacked(states, vectors.shape[1]))

@@ -106,6 +106,7 @@ class MIFN(SequenceModel):
         total = self.nll(predictions, [self.item_embedding.weight]) + self.config.switch_weight * switch
         return total / (batch.labels != IGNORE).sum()
 
+    @torch.no_grad()
     def score(self, batch: Batch, domain: int) -> Tensor:
         """log P of all items of the domain, (B, its items)."""
         encoded = self.encode(batch, self.item_embedding)
@@ -113,12 +114,12 @@ class MIFN(SequenceModel):
         at = torch.arange(len(batch), device=length.device), (length - 1).clamp(min=0)
         nodes = self.nodes(batch, *at)
         mixture = self.mixture(encoded, at, nodes, domain, self.item_embedding)
-        first, count = self.inputs.item_range(domain)
         scores = inner_products(mixture.query, self.of_domain(self.item_embedding.weight, domain))
-        scores = F.pad(scores.log_softmax(dim=1) + mixture.log_not_p[:, None], (0, 1))  # and a column to cut off
-        place = torch.where(self.in_domain(nodes, domain), nodes - first, count)  # (B, N)
-        log_node = mixture.log_p[:, None] + mixture.log_graph
-        return scores.scatter(1, place, torch.logaddexp(scores.gather(1, place), log_node))[:, :count]
+        scores += (mixture.log_not_p - scores.logsumexp(dim=1))[:, None]
+        row, node = self.in_domain(nodes, domain).nonzero(as_tuple=True)
+        place = row, nodes[row, node] - self.inputs.item_range(domain)[0]
+        scores[place] = torch.logaddexp(scores[place], mixture.log_p[row] + mixture.log_graph[row, node])
+        return scores
 
     def encode(self, batch: Batch, lookup: Callable[[Tensor], Tensor]) -> Encoded:
         """What is known of each domain at each merged position."""

@@ -36,7 +36,17 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.errors import require
-from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise, last, look_up
+from ifcdsr_core.models.base import (
+    ModelConfig,
+    ModelInputs,
+    SequenceModel,
+    as_of,
+    initialise,
+    last,
+    look_up,
+    packed,
+    unpacked,
+)
 from ifcdsr_core.models.ranking import inner_products
 
 BOTH = 0, 1
@@ -116,16 +126,21 @@ class BehaviourFlow(nn.Module):
             vectors: item vectors of S^X and S^Y, (B, L', D).
             member: which positions of the merged sequence belong to each, (B, L).
         """
-        states = [self.dropout(encoder(self.dropout(v))[0]) for encoder, v in zip(self.encoders, vectors, strict=True)]
+        length = [is_in.sum(dim=1) for is_in in member]  # (B,) each
+        states = [self.along(self.encoders[domain], vectors[domain], length[domain]) for domain in BOTH]
         flows = []
         for domain in BOTH:
             other = as_of(states[1 - domain], member[1 - domain])  # (B, L, D)
             # the merged positions of this domain's items; past its last item come others, which no real item sees
             place = (~member[domain]).byte().argsort(dim=1, stable=True)[:, : states[domain].shape[1]]  # (B, L')
             other = other.gather(1, place[..., None].expand(-1, -1, other.shape[2]))
-            joined = self.units[domain](states[domain], other)
-            flows.append(self.dropout(self.transfers[domain](self.dropout(joined))[0]))
+            joined = self.units[domain](states[domain], other, length[domain])
+            flows.append(self.along(self.transfers[domain], joined, length[domain]))
         return states, flows
+
+    def along(self, gru: nn.GRU, vectors: Tensor, length: Tensor) -> Tensor:
+        """States of a GRU along the first ``length`` of each row's vectors, (B, L', D), with dropout on both."""
+        return self.dropout(unpacked(gru(packed(self.dropout(vectors), length))[0], vectors.shape[1]))
 
 
 class SplitByJoin(nn.Module):
@@ -140,16 +155,23 @@ class SplitByJoin(nn.Module):
         self.of_role = nn.Linear(size, 2 * size, bias=False)  # V_g and V_c
         self.roles = nn.Parameter(nn.init.xavier_normal_(torch.empty(num_roles, size)))  # r_k
 
-    def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """States of this domain and, as of each of its items, of the other, (B, L', D) each, to (B, L', D)."""
-        gate = self.gate(torch.cat([own, other], dim=-1)) + self.keep
-        candidate = self.candidate(own)
+    def forward(self, own: Tensor, other: Tensor, length: Tensor) -> Tensor:
+        """States of this domain and, as of each of its items, of the other, (B, L', D) each, to (B, L', D).
+
+        Args:
+            length: (B,) items of this domain.
+        """
+        order = packed(own, length)
+        sizes = order.batch_sizes.tolist()  # rows that have a first item, a second, ...
+        gate = self.gate(torch.cat([order.data, packed(other, length).data], dim=-1)) + self.keep  # (T, D)
+        candidate = self.candidate(order.data)
         role_gate, role_candidate = self.of_role(self.roles).chunk(2, dim=1)  # (K, D) each
         state, joined = torch.zeros_like(own[:, 0]), []
-        for now in range(own.shape[1]):
-            state_gate, state_candidate = self.of_state(state).chunk(2, dim=1)  # (B, D) each
-            g = (gate[:, now] + state_gate)[:, None].add(role_gate).sigmoid()  # (B, K, D)
-            c = (candidate[:, now] + state_candidate)[:, None].add(role_candidate).tanh()
+        for now_gate, now_candidate in zip(gate.split(sizes), candidate.split(sizes), strict=True):
+            state = state[: len(now_gate)]
+            state_gate, state_candidate = self.of_state(state).chunk(2, dim=1)  # (rows, D) each
+            g = (now_gate + state_gate)[:, None].add(role_gate).sigmoid()  # (rows, K, D)
+            c = (now_candidate + state_candidate)[:, None].add(role_candidate).tanh()
             state = (g * state[:, None] + (1 - g) * c).mean(dim=1)
             joined.append(state)
-        return torch.stack(joined, dim=1)
+        return unpacked(order._replace(data=torch.cat(joined)), own.shape[1]).contiguous()
