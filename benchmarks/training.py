@@ -133,6 +133,7 @@ def keep(path: Path | None, row: dict, about: dict, given: argparse.Namespace) -
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
     rows = [other for other in record["rows"] if named(other) != named(row)]
     about = about | {"threads": given.threads, "rounds": given.rounds}
+    row["commit"] = about.pop("commit")
     path.write_text(json.dumps({"machine": about, "rows": [*rows, row]}, indent=1) + "\n", encoding="utf-8")
 
 

@@ -46,9 +46,10 @@ def machine(record: dict) -> str:
     """The machine that training or ranking was measured on, in a sentence."""
     about = record["machine"]
     products = "with" if about["bfloat16_products"] else "without"
+    commits = ", ".join(dict.fromkeys(row["commit"] for row in record["rows"]))
     return (
         f"Measured on {about['threads']} threads of {escape(about['processor'])} ({escape(about['instructions'])}, "
-        f"{products} instructions for bfloat16), torch {escape(about['torch'])}, commit {escape(about['commit'])}; "
+        f"{products} instructions for bfloat16), torch {escape(about['torch'])}, commit {escape(commits)}; "
         f"medians of {about['rounds']} rounds in turns."
     )
 
