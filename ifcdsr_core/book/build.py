@@ -29,7 +29,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import ROOT, file_hash, new_folder, results_dir
+from ifcdsr_core.paths import ROOT, file_hash, new_folder, processors, results_dir
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +121,7 @@ def execute_pages(jobs: int) -> None:
     for page in PAGES:
         if page not in changed:
             _say(f"{page.output}: unchanged")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors() // jobs)))  # threads of two pages would wait
     with ProcessPoolExecutor(jobs) as pool:
         running = {pool.submit(execute, page): page for page in changed}
         for future in as_completed(running):

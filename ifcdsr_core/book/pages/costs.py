@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ifcdsr_core.book.figures import BLACK, GREY, PLUM, TEAL, subplots
+from ifcdsr_core.book.figures import BLACK, GREY, PLUM, subplots
 from ifcdsr_core.book.markup import escape
 from ifcdsr_core.errors import InputError, first_line
 from ifcdsr_core.paths import results_dir
@@ -24,7 +24,6 @@ SIDES = {  # of the peer's rows
     "RecBole": "RecBole, as it comes",
     "RecBole, relieved": "RecBole, relieved",
 }
-LOSSES = {"exact": "exact", "sampled": "8,192 sampled"}
 
 
 def measured(benchmark: str, folder: str = "") -> dict:
@@ -57,7 +56,8 @@ def machine(record: dict) -> str:
 def speeds(record: dict) -> pd.DataFrame:
     """Rates beside those of the earlier code and of the products alone, by model (and loss).
 
-    ``Spread`` is half the range of this code's rounds, in percent of their median.
+    ``±`` is half the range of this code's rounds in percent of their median, ``Gain`` its multiple of the earlier
+    code's rate, ``Cost`` its time as a multiple of the products'.
     """
     rows = []
     for row in _rows(record):
@@ -66,17 +66,18 @@ def speeds(record: dict) -> pd.DataFrame:
         rows.append(
             {
                 "Model": row["row"],
-                **({"Loss": LOSSES[row["loss"]]} if "loss" in row else {}),
-                "A second": round(rate),
-                "Spread (%)": 50 * (ours["highest"] - ours["lowest"]) / rate,
+                **({"Loss": row["loss"]} if "loss" in row else {}),
+                "This code": round(rate),
+                "± %": round(50 * (ours["highest"] - ours["lowest"]) / rate),
                 "Before": round(before["per_second"]),
-                "Times before": rate / before["per_second"],
-                "Products alone": round(floor) if floor else None,
-                "Times products' time": floor / rate if floor else math.nan,
-                "Memory (GiB)": ours["peak_mib"] / 1024,
+                "Gain": rate / before["per_second"],
+                "Products": round(floor) if floor else None,
+                "Cost": floor / rate if floor else math.nan,
+                "GiB": ours["peak_mib"] / 1024,
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows, dtype=object)
+    return table.astype({name: float for name in ("Gain", "Cost", "GiB")})
 
 
 def peer(training: dict, ranking: dict) -> pd.DataFrame:
@@ -109,12 +110,13 @@ def bars(training: dict, ranking: dict) -> Figure:
             np.array([row.get(side, {"per_second": math.nan})["per_second"] for row in rows]) / before
             for side in ("ours", "floor")
         )
-        ax.barh(place, ours, color=TEAL if title == "Ranking" else PLUM, label="this code")
+        ax.barh(place, ours, color=PLUM, label="this code")
         ax.plot(floor, place, "|", color=BLACK, markersize=11, markeredgewidth=2, label="its products alone")
         ax.axvline(1, color=GREY, linestyle=":", linewidth=1.4)
         ax.set(yticks=place, yticklabels=[row["row"] for row in rows], xlabel="times the speed before", title=title)
         ax.grid(axis="y", visible=False)
-        ax.legend(loc="upper center", bbox_to_anchor=(0.35, -0.16), ncols=2)
+    handles, names = axes[0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=2)
     return fig
 
 
