@@ -53,8 +53,8 @@ Markdown(costs.machine(training))
 # %% mystnb={"markdown_format": "myst"}
 markup.show(
     costs.speeds(training),
-    "Training in float32: sequences a second by this code (± half the range of its rounds), before, and by the "
-    "products alone. Gain: times before. Cost: times as long as the products. GiB: peak memory of the process.",
+    "Training in float32: sequences a second by this code (± half the range of its rounds) and before. Gain: times "
+    "before. Cost: times as long as the products alone. GiB: peak memory of the process.",
     "tab-cost-training",
 )
 

@@ -54,7 +54,7 @@ def machine(record: dict) -> str:
 
 
 def speeds(record: dict) -> pd.DataFrame:
-    """Rates beside those of the earlier code and of the products alone, by model (and loss).
+    """Rates of this code and of the earlier one, by model (and loss).
 
     ``±`` is half the range of this code's rounds in percent of their median, ``Gain`` its multiple of the earlier
     code's rate, ``Cost`` its time as a multiple of the products'.
@@ -71,13 +71,11 @@ def speeds(record: dict) -> pd.DataFrame:
                 "± %": round(50 * (ours["highest"] - ours["lowest"]) / rate),
                 "Before": round(before["per_second"]),
                 "Gain": rate / before["per_second"],
-                "Products": round(floor) if floor else None,
                 "Cost": floor / rate if floor else math.nan,
                 "GiB": ours["peak_mib"] / 1024,
             }
         )
-    table = pd.DataFrame(rows, dtype=object)
-    return table.astype({name: float for name in ("Gain", "Cost", "GiB")})
+    return pd.DataFrame(rows)
 
 
 def peer(training: dict, ranking: dict) -> pd.DataFrame:
@@ -168,6 +166,11 @@ def _said(what: str, rows: Sequence[dict]) -> str:
     gains = [row["ours"]["per_second"] / row["today"]["per_second"] for row in rows]
     shares = [row["floor"]["per_second"] / row["ours"]["per_second"] for row in rows if "floor" in row]
     return (
-        f"{what} is {min(gains):.1f} to {max(gains):.1f} times as fast as before, and takes {min(shares):.1f} to "
-        f"{max(shares):.1f} times as long as its matrix products alone."
+        f"{what} is {_range(gains)} times as fast as before, and takes {_range(shares)} times as long as its matrix "
+        "products alone."
     )
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = (f"{end(values):.1f}" for end in (min, max))
+    return low if low == high else f"{low} to {high}"
