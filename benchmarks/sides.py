@@ -147,12 +147,13 @@ def machine() -> dict:
     """What the numbers depend on."""
     import torch
 
-    known = torch.cpu.get_capabilities()
+    from ifcdsr_core.train import products
+
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "processor": model[0].partition(":")[2].strip() if model else platform.processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "bfloat16_products": any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16")),
+        "bfloat16_products": products("bfloat16", torch.device("cpu")) == "bfloat16",
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "torch": torch.__version__,

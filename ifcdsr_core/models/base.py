@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, ClassVar
 
 import torch
@@ -149,7 +149,7 @@ class SequenceModel(nn.Module):
         if self.inputs.num_negatives:
             rows = [one.items for one in predictions]
             items = [F.embedding(torch.cat(rows), matrix) for matrix in items]
-            ends = [sum(map(len, rows[: number + 1])) for number in range(len(rows))]
+            ends = accumulate(map(len, rows))
             predictions = [
                 replace(one, items=slice(end - len(one.items), end)) for one, end in zip(predictions, ends, strict=True)
             ]
