@@ -75,13 +75,13 @@ Markdown(costs.verdict(training, ranking))
 
 # %% [markdown]
 # Where a processor has no instructions for bfloat16, `precision="bfloat16"` means float32 products here: imitated ones
-# take two hundred times as long. The provenance of a run tells which it had (`products`).
+# take many times as long. The provenance of a run tells which it had (`products`).
 #
 # ## Beside a peer
 #
 # SASRec in both. RecBole makes a sample of every prefix of a sequence, pads each to 50 items, and switches on torch's
-# search for NaN in the backward pass when its sequential models are imported; *relieved* of the last two, it is as fast
-# as it gets. In ranking it scores the items of both domains and keeps the ten best; here those of the target's domain
+# search for NaN in the backward pass when its sequential models are imported; *relieved* is without
+# the last two. In ranking it scores the items of both domains and keeps the ten best; here those of the target's domain
 # are scored, and the exact rank is found under two protocols.
 
 # %% mystnb={"markdown_format": "myst"}
