@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from ifcdsr_core import interrupts
+
+if __name__ == "__main__":
+    interrupts.end_soon()  # before anything else is imported
+
 import argparse
 import dataclasses
 import json
+import os
+import re
 import sys
 from pathlib import Path
 
-from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.errors import InputError, choose, in_one_line, require
 
 _EXAMPLES = """examples:
   python -m ifcdsr_core prepare --source demo --scenario movie_book
@@ -38,17 +45,44 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 if it succeeded, 1 after printing one line ``error: ...`` if its input was wrong."""
+    """Run one command.
+
+    Returns:
+        0 if it succeeded; 1 after printing one line ``error: ...``, if its input was wrong or the operating system
+        refused something; 130 or 143 after SIGINT or SIGTERM; 141 where nobody reads the output to its end.
+    """
     try:
         options = _parser().parse_args(arguments)
         options.command(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _flush()
+    except BrokenPipeError:
+        _drop_output()
+        return 141
+    except KeyboardInterrupt as error:
+        interrupts.say()
+        return interrupts.exit_code(error)
+    except Exception as error:
+        line = in_one_line(error)
+        if line is None:  # a fault of ours
+            raise
+        _drop_output()
+        line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], line)
+        print(f"error: {line[:2000]}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted: what is finished is kept, the same command continues", file=sys.stderr)
-        return 130
     return 0
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # it may be closed
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Print what can still be printed; where it can't, let it go without a complaint at the end of Python."""
+    try:
+        _flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -247,7 +281,7 @@ def _optional(settings: type) -> list[dataclasses.Field]:
 def _prepare(options) -> None:
     from ifcdsr_core.sources import prepare
 
-    scenario = prepare(options.source, options.scenario, force=options.force, **_assignments(options.source_option))
+    scenario = prepare(options.source, options.scenario, force=options.force, **_source_options(options))
     x, y = scenario.domain_names
     counts = scenario.sequences["split"].value_counts()
     print(
@@ -285,7 +319,7 @@ def _pictures(options) -> None:
     from ifcdsr_core.sources.download.pictures import TEMPORARY, PictureLimits, download_images, with_images
 
     limits = _settings(options, PictureLimits)
-    scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
+    scenario = prepare(options.source, options.scenario, **_source_options(options))
     again = [kind.strip() for kind in options.retry.split(",") if kind.strip()]
     store = picture_store(scenario.source, scenario.provenance["options"].get("release", scenario.name))
     table = download_images(
@@ -314,7 +348,7 @@ def _embed(options) -> None:
     if options.modality == "text":
         if options.workers is not None or options.precision != "float32" or processes.started() > 1:
             raise InputError("--workers, --precision and torchrun go with --modality image")
-        scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
+        scenario = prepare(options.source, options.scenario, **_source_options(options))
         from ifcdsr_core.features.texts import embed_texts
 
         features = embed_texts(scenario, options.text, **chosen)
@@ -324,7 +358,7 @@ def _embed(options) -> None:
     else:
         with processes.joined():
             scenario = processes.first_alone(
-                lambda: prepare(options.source, options.scenario, **_assignments(options.source_option))
+                lambda: prepare(options.source, options.scenario, **_source_options(options))
             )
             from ifcdsr_core.features.images import embed_images
 
@@ -345,7 +379,7 @@ def _enhance(options) -> None:
 
     endpoint = Endpoint.from_environment(needs_key=not options.dry_run)
     limits = _settings(options, Limits)
-    scenario = prepare(options.source, options.scenario, **_assignments(options.source_option))
+    scenario = prepare(options.source, options.scenario, **_source_options(options))
     titles, untitled = titles_of(scenario)
     print(
         f"{endpoint.model} at {endpoint.place}: {len(titles)} different titles; {untitled} of {scenario.num_items} "
@@ -372,7 +406,7 @@ def _train(options) -> None:
     from ifcdsr_core.runs.config import RunConfig
 
     config = _settings(
-        options, RunConfig, source_options=_assignments(options.source_option), model_options=_assignments(options.set)
+        options, RunConfig, source_options=_source_options(options), model_options=_assignments(options.set)
     )
     from ifcdsr_core.runs.run import run
 
@@ -401,13 +435,14 @@ def _sweep(options) -> None:
     if options.keep and options.what != "grid":
         raise InputError("--keep goes with grid")
     gpus = [number.strip() for number in options.gpus.split(",") if number.strip()]
+    require(all(re.fullmatch("[0-9]{1,4}", number) for number in gpus), "--gpus", options.gpus, "numbers such as 0,1")
     configs = named_list(
         options.what,
         options.scenario,
         options.source,
         parse_seeds(options.seeds),
         models,
-        source_options=_assignments(options.source_option),
+        source_options=_source_options(options),
         **({"epochs": options.epochs} if options.epochs else {}),
         **({"device": "cuda"} if gpus else {}),
     )
@@ -450,7 +485,12 @@ def _runs(options) -> None:
     from ifcdsr_core.runs.store import Run, runs_dir
 
     for folder in sorted(path for path in runs_dir().glob("[!.]*") if path.is_dir()):
-        mrr = " ".join(f"{domain}: {100 * value:5.2f}" for domain, value in Run.load(folder).mrr().items())
+        try:
+            run = Run.load(folder)
+        except InputError as error:
+            print(f"passed over: {error}", file=sys.stderr)
+            continue
+        mrr = " ".join(f"{domain}: {100 * value:5.2f}" for domain, value in run.mrr().items())
         print(f"{folder.name}  MRR sampled_999 (%)  {mrr}")
 
 
@@ -466,19 +506,32 @@ def _percent(metrics) -> str:
     return table.to_string(index=False)
 
 
+def _source_options(options) -> dict:
+    """The options of the source, checked: what it does not have must not be taken for an argument of ours."""
+    from ifcdsr_core.sources import complete_options
+
+    given = _assignments(options.source_option)
+    return {name: value for name, value in complete_options(options.source, given).items() if name in given}
+
+
 def _assignments(pairs: list[str]) -> dict:
     """``["alpha=0.5", "image_fusion=false"]`` as a dict; values are JSON, or text where they are not."""
     values = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise InputError(f"{pair!r} is not NAME=VALUE")
+            raise InputError(f"{pair!r:.80} is not NAME=VALUE")
         try:
             values[name] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             values[name] = text
     return values
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may not be text in this locale
+    code = main()
+    if code > 128:
+        interrupts.leave(code)
+    sys.exit(code)

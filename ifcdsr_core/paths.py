@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import filecmp
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, first_line
 
 ROOT = Path(__file__).resolve().parent.parent  # the checkout
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def data_dir() -> Path:
     """Folder of scenarios, features and runs: ``IFCDSR_DATA`` if set, else ``data/`` of the checkout."""
-    return Path(os.environ.get("IFCDSR_DATA") or ROOT / "data").resolve()
+    return named_folder("IFCDSR_DATA") or ROOT / "data"
 
 
 def results_dir() -> Path:
@@ -31,7 +35,30 @@ def results_dir() -> Path:
 
 def figures_dir() -> Path:
     """Folder the notebooks save their figures to: ``IFCDSR_FIGURES`` if set, else ``figures/`` of the checkout."""
-    return Path(os.environ.get("IFCDSR_FIGURES") or ROOT / "figures").resolve()
+    return named_folder("IFCDSR_FIGURES") or ROOT / "figures"
+
+
+def named_folder(variable: str) -> Path | None:
+    """The folder that a variable of the environment names, None where it is not set.
+
+    A relative one is meant from the checkout's root: notebooks, the book and the command line work in other folders.
+
+    Raises:
+        InputError: no folder can be there.
+    """
+    text = os.environ.get(variable, "")
+    if not text:
+        return None
+    if not text.isprintable():  # control characters, or bytes that are no text in this locale
+        raise InputError(f"{variable} is {text!a}: it must name a folder in printable characters of this locale")
+    try:
+        folder = (ROOT / Path(text).expanduser()).resolve()
+        usable = folder.is_dir() or not folder.exists()
+    except (OSError, RuntimeError) as error:  # a name too long, links in a circle, no such user
+        raise InputError(f"{variable} is {text!r}, which can't be a folder ({reason(error)})") from error
+    if not usable:
+        raise InputError(f"{variable} names {folder}, which is not a folder")
+    return folder
 
 
 def processors() -> int:
@@ -48,40 +75,141 @@ def picture_store(source: str, ids_of: str) -> Path:
     return data_dir() / "pictures" / f"{source}-{ids_of}"
 
 
+# ---------------------------------------------------------------- whole, or not at all
+
+
 @contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
     """Give an empty staging folder beside ``final`` and rename it to ``final`` when the block ends well.
 
-    On an exception nothing is left behind and an existing ``final`` stays as it was.
+    On an exception nothing is left behind and an existing ``final`` stays as it was. What a killed process left is
+    removed by the next one that stages in the same folder.
+
+    Raises:
+        InputError: the folder can't be written.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
-    staging.chmod(0o755)
-    try:
-        yield staging
-        if final.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{final.name}.old.", dir=final.parent))
-            final.rename(retired / final.name)
-            staging.rename(final)
-            shutil.rmtree(retired)
-        else:
-            staging.rename(final)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+    with _writes(final):
+        staging = _staging(final)
+        staging.mkdir()
+        try:
+            yield staging
+            while True:
+                try:
+                    staging.rename(final)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                retired = _staging(final, _RETIRED)
+                with suppress(FileNotFoundError):  # another process has taken it away
+                    final.rename(retired)
+                    shutil.rmtree(retired)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
 
 
 @contextmanager
 def new_file(final: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``final`` to write to, and rename it to ``final`` when the block ends well."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    staging = final.with_name(f".{final.name}.{os.getpid()}")
+    """Give a temporary path beside ``final`` to write to, and rename it to ``final`` when the block ends well.
+
+    Raises:
+        InputError: the file can't be written.
+    """
+    with _writes(final):
+        staging = _staging(final)
+        try:
+            yield staging
+            os.replace(staging, final)
+        except BaseException:
+            staging.unlink(missing_ok=True)
+            raise
+
+
+_STAGED, _RETIRED = "staged", "retired"
+_NAME = 150  # characters of a name that the name of its staging place repeats
+_numbers = itertools.count()
+_tidied: set[Path] = set()  # folders that this process has freed from what killed ones left
+
+
+def _staging(final: Path, kind: str = _STAGED) -> Path:
+    """A new name beside ``final`` that tells whose it is: ``.<name>.<machine>.<process>-<number>.<kind>``."""
+    folder = final.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder not in _tidied:
+        _tidied.add(folder)
+        _tidy(folder)
+    return folder / f".{final.name[:_NAME]}.{os.uname().nodename[:30]}.{os.getpid()}-{next(_numbers)}.{kind}"
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what processes of this machine left that are gone; a folder that one was about to replace comes back."""
+    ours = re.compile(rf"\.(.+)\.{re.escape(os.uname().nodename[:30])}\.(\d+)-\d+\.({_STAGED}|{_RETIRED})")
+    for path in list(folder.iterdir()):
+        found = ours.fullmatch(path.name)
+        if not found or _is_alive(int(found[2])):
+            continue
+        with suppress(OSError):  # another process tidies, too
+            if found[3] == _RETIRED and len(found[1]) < _NAME and not (folder / found[1]).exists():
+                path.rename(folder / found[1])
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
     try:
-        yield staging
-        os.replace(staging, final)
-    except BaseException:
-        staging.unlink(missing_ok=True)
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
+
+
+@contextmanager
+def _writes(final: Path) -> Iterator[None]:
+    """Turn what the operating system says against writing ``final`` into one line."""
+    try:
+        yield
+    except InputError:
         raise
+    except Exception as error:  # libraries wrap the system's words in errors of their own
+        words = str(error)
+        full = getattr(error, "errno", None) in _NO_ROOM or any(os.strerror(number) in words for number in _NO_ROOM)
+        named = Path(str(getattr(error, "filename", None) or final))
+        ours = final.is_relative_to(named) or named.is_relative_to(final.parent) or str(final.parent) in words
+        if full or (isinstance(error, OSError) and ours):
+            raise unwritable(final, error) from error
+        raise
+
+
+def unwritable(path: Path, error: Exception) -> InputError:
+    """That a file or folder can't be written: why, and the way out."""
+    said = reason(error)
+    way_out = "make it writable, or name another place"
+    if any(os.strerror(number) in said for number in _NO_ROOM):
+        way_out = "make room, the same command continues"
+    elif path.is_relative_to(data_dir()):
+        way_out = "make it writable, or name another folder by IFCDSR_DATA"
+    elif path.is_relative_to(figures_dir()):
+        way_out = "make it writable, or name another folder by IFCDSR_FIGURES"
+    return InputError(f"{path} can't be written ({said}): {way_out}")
+
+
+def unreadable(path: Path, error: Exception, remedy: str) -> InputError:
+    """That a file can't be read. ``remedy`` is for damaged content; what is only closed to us must not be deleted."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path} is not there: {remedy}")
+    if isinstance(error, (ImportError, MemoryError)) or (isinstance(error, OSError) and error.errno):
+        return InputError(f"{path} can't be opened ({reason(error)})")
+    return InputError(f"{path} is damaged ({reason(error)}): {remedy}")
+
+
+def reason(error: BaseException) -> str:
+    """Why, in a few words: the operating system's own where it has some."""
+    return (error.strerror if isinstance(error, OSError) else None) or first_line(error)
 
 
 def link_file(source: Path, final: Path) -> None:
@@ -100,24 +228,80 @@ def file_hash(path: Path, kind: str = "sha256") -> str:
         return hashlib.file_digest(file, kind).hexdigest()
 
 
+def sealed(record: dict) -> str:
+    """A record as JSON text that also holds its own SHA-256."""
+    return json.dumps(record | {"sha256": _record_hash(record)}, indent=2, sort_keys=True) + "\n"
+
+
+def unsealed(path: Path, remedy: str) -> dict:
+    """The record in a file that ``sealed`` made.
+
+    Raises:
+        InputError: it is not there, can't be opened, or is not what was written; then ``remedy`` says what to do.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        seal = record.pop("sha256", None)
+        if _record_hash(record) != seal:
+            raise ValueError("it is not what was written")
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable(path, error, remedy) from error
+    return record
+
+
+def _record_hash(record: dict) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------- one process at a time
+
+
 @contextmanager
-def locked(path: Path, busy: str = "") -> Iterator[None]:
+def locked(path: Path, busy: str = "", waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock of a file for as long as the block lasts. It goes with the process, however that ends.
 
     Args:
-        path: the lock file, made if need be and left behind.
+        path: the lock file, made if need be and removed at the end.
         busy: what to tell a user while another process holds it; empty: wait for that process.
+        waiting: called before waiting.
 
     Raises:
-        InputError: another process holds it, and ``busy`` is given.
+        InputError: another process holds it, and ``busy`` is given; or the file can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as lock:
+    with _writes(path):
+        lock = _lock(path, busy, waiting)
+    with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+            yield
+        finally:
+            if _is_file_of(lock, path):
+                path.unlink(missing_ok=True)
+
+
+def _lock(path: Path, busy: str, waiting: Callable[[], None]) -> TextIO:
+    """The lock file, open and locked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        lock = open(path, "w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(busy) from None
-        yield
+            if busy:
+                lock.close()
+                raise InputError(busy) from None
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_file_of(lock, path):
+            return lock
+        lock.close()  # who held it has removed it
+
+
+def _is_file_of(opened, path: Path) -> bool:
+    """Whether an opened file is the one that is there under this name."""
+    try:
+        return os.path.samestat(os.fstat(opened.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 class Journal:

@@ -16,7 +16,9 @@ from typing import TypeVar
 
 def started() -> int:
     """How many processes torchrun started, joined yet or not; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # clusters set WORLD_SIZE for their own purposes
+        return 1
+    return int(os.environ["WORLD_SIZE"])
 
 
 def _joined() -> ModuleType | None:

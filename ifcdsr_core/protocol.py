@@ -16,8 +16,8 @@ from torch import Tensor
 from ifcdsr_core.batches import Batch
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import PROTOCOLS
+from ifcdsr_core.settings import NUM_NEGATIVES
 
-NUM_NEGATIVES = 999
 _STREAM = 999  # first word of the seed, so that no other generator of the project draws the same numbers
 
 
@@ -82,7 +82,7 @@ def rank_cases(model, cases: Batch, seed: int, batch_size: int = 512) -> pd.Data
         ``full``, and ``sampled_999_ties`` and ``full_ties``: how many others score as the target does.
 
     Raises:
-        InputError: the model scores a target with NaN (it diverged).
+        InputError: the model's scores have another shape than ``score`` must return, or some are NaN.
     """
     was_training, device = model.training, model.device
     model.eval()
@@ -90,15 +90,15 @@ def rank_cases(model, cases: Batch, seed: int, batch_size: int = 512) -> pd.Data
     ties = {f"{protocol}_ties": np.empty(len(cases), dtype=np.int32) for protocol in PROTOCOLS}
     for domain in (0, 1):
         rows = torch.nonzero(cases.target_domain.cpu() == domain).squeeze(1)
+        if not len(rows):
+            continue
         offset, num_items = model.inputs.item_range(domain)
         target = cases.target_item[rows.to(cases.target_item.device)].cpu() - offset
         drawn = _drawn(target.numpy().tobytes(), num_items, seed)
         for part in torch.arange(len(rows)).split(batch_size):
             batch = cases[rows[part].to(cases.target_item.device)].to(device)
-            scores = model.score(batch, domain)  # (B, num_items)
+            scores = _checked(model.score(batch, domain), (len(part), num_items), model)
             wanted = scores.gather(1, target[part, None].to(device)).squeeze(1)
-            if wanted.isnan().any():
-                raise InputError("the model scores a target with NaN: it diverged; lower learning_rate")
             where = rows[part].numpy()
             for protocol, among in (("full", scores), ("sampled_999", scores.gather(1, drawn[part].to(device).long()))):
                 itself = int(protocol == "full")  # there the target is one of those it is compared with
@@ -108,3 +108,16 @@ def rank_cases(model, cases: Batch, seed: int, batch_size: int = 512) -> pd.Data
     model.train(was_training)
     domain_name = np.where(cases.target_domain.cpu().numpy() == 0, "x", "y")
     return pd.DataFrame({"target_item": cases.target_item.cpu().numpy(), "target_domain": domain_name, **ranks, **ties})
+
+
+def _checked(scores: Tensor, shape: tuple[int, int], model) -> Tensor:
+    """The scores, if they are of the right shape and all numbers: one that is NaN would count as below the target."""
+    what = f"score() of {model.title}"
+    if not isinstance(scores, Tensor) or tuple(scores.shape) != shape or not scores.is_floating_point():
+        given = f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        raise InputError(f"{what} gave {given}: it must give floats {shape}, a column for each item of the domain")
+    if scores.amax().isnan():  # the largest is NaN where any is
+        trained = any(parameter.requires_grad for parameter in model.parameters())
+        remedy = "it diverged; lower learning_rate" if trained else "each item needs a number"
+        raise InputError(f"{what} gave NaN for {int(scores.isnan().sum()):,} of {scores.numel():,} scores: {remedy}")
+    return scores

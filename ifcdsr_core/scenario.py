@@ -7,7 +7,6 @@ Every source (generated or downloaded) ends here and every model starts here. On
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError, first_line
-from ifcdsr_core.paths import new_file
+from ifcdsr_core.errors import InputError
+from ifcdsr_core.paths import new_file, sealed, unreadable, unsealed
 
 SECONDS_A_DAY = 86_400
 PAD_ID = 0  # items are numbered from 1, all of X before all of Y
@@ -56,26 +55,60 @@ class Scenario:
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        where = f"scenario {self.source}/{self.name}"
         for table, columns in ((self.items, _ITEM_COLUMNS), (self.sequences, _SEQUENCE_COLUMNS)):
             missing = [column for column in columns if column not in table.columns]
-            if missing:
-                raise InputError(f"{where}: no column {missing[0]!r}; a scenario has {', '.join(columns)}")
-        domain = self.items["domain"].to_numpy()
-        if not np.array_equal(self.items["item"].to_numpy(), np.arange(1, len(self.items) + 1)):
-            raise InputError(f"{where}: item ids must be 1 to {len(self.items)}, in order")
-        if sorted(set(domain)) != list(DOMAINS) or np.any(domain[1:] < domain[:-1]):
-            raise InputError(f"{where}: items must be those of domain x, then those of domain y")
-        if not set(self.sequences["split"].unique()) <= set(SPLITS):
-            raise InputError(f"{where}: a split must be one of {', '.join(SPLITS)}")
-        flat, length = self.flat_items
-        if len(length) == 0 or length.min() < 2:
-            raise InputError(f"{where}: every sequence needs at least two items, a history and a target")
-        if flat.min() < 1 or flat.max() > self.num_items:
-            raise InputError(f"{where}: sequences name item {flat.max()}, but items are 1 to {self.num_items}")
+            self._require(not missing, f"no column {missing[:1]}; a scenario has {', '.join(columns)}")
+        self._check_items()
+        self._check_sequences()
+        self._check_times()
+
+    def _require(self, holds: bool, wrong: str) -> None:
+        if not holds:
+            raise InputError(f"scenario {self.source}/{self.name}: {wrong}")
+
+    def _check_items(self) -> None:
+        items, domain = self.items, self.items["domain"]
+        numbered = np.array_equal(items["item"].to_numpy(), np.arange(1, len(items) + 1))
+        self._require(numbered, f"item ids must be 1 to {len(items)}, in order")
+        in_order = domain.isin(DOMAINS).all() and domain.nunique() == 2 and domain.is_monotonic_increasing
+        self._require(in_order, "items must be those of domain x, then those of domain y")
+        self._require(items["source_id"].notna().all(), "every item needs a source_id")
+        twice = items[items.duplicated(["domain", "source_id"])]
+        self._require(twice.empty, f"source_id {twice['source_id'].head(1).tolist()} stands twice in a domain")
+        for column in ("title", "image"):
+            given = items[column].dropna()
+            self._require(given.map(type).eq(str).all(), f"{column} must be text or None")
+
+    def _check_sequences(self) -> None:
+        sequences, (flat, length) = self.sequences, self.flat_items
+        row = np.repeat(np.arange(len(length)), length)
+        self._require(len(length) > 0, "it has no sequences")
+        self._each(length >= 2, "needs at least two items, a history and a target")
+        self._each(sequences["user"].notna().to_numpy(), "needs a user")
+        self._each(sequences["split"].isin(SPLITS).to_numpy(), f"must be of a split of {', '.join(SPLITS)}")
+        known = (flat >= 1) & (flat <= self.num_items)
+        self._each(np.bincount(row[~known], minlength=len(length)) == 0, f"names an item outside 1 to {self.num_items}")
         last = flat[np.cumsum(length) - 1]
-        if not np.array_equal(domain[last - 1], self.sequences["target_domain"].to_numpy()):
-            raise InputError(f"{where}: target_domain must be the domain of a sequence's last item")
+        of_last = self.items["domain"].to_numpy()[last - 1]
+        self._each(of_last == sequences["target_domain"].to_numpy(), "needs as target_domain that of its last item")
+
+    def _check_times(self) -> None:
+        length = self.flat_items[1]
+        given = self.sequences["timestamps"].map(lambda times: times is not None).to_numpy(bool)
+        times = [np.asarray(times) for times in self.sequences["timestamps"][given]]
+        right = np.ones(len(length), dtype=bool)
+        right[given] = [time.shape == (count,) for time, count in zip(times, length[given], strict=True)]
+        self._each(right, "needs one time per item, or None")
+        right[given] = [time.dtype.kind in "iu" for time in times]
+        self._each(right, "needs times in whole seconds")
+        right[given] = [not (time[1:] < time[:-1]).any() for time in times]
+        self._each(right, "needs times that do not decrease")
+
+    def _each(self, holds: np.ndarray, wrong: str) -> None:
+        """Raise an InputError that names the first sequence for which ``holds`` (number of sequences,) is False."""
+        if not holds.all():
+            row = int(np.argmin(holds))
+            self._require(False, f"sequence {row}, of user {self.sequences['user'].iloc[row]!r}, {wrong}")
 
     @cached_property
     def num_items_x(self) -> int:
@@ -96,9 +129,13 @@ class Scenario:
     @cached_property
     def flat_items(self) -> tuple[np.ndarray, np.ndarray]:
         """All sequences end to end (sum of lengths,) and their lengths (number of sequences,)."""
-        length = self.sequences["items"].map(len).to_numpy(dtype=np.int64)
-        flat = np.concatenate([np.zeros(0, np.int64), *self.sequences["items"]]).astype(np.int64)
-        return flat, length
+        try:
+            length = self.sequences["items"].map(len).to_numpy(dtype=np.int64)
+            flat = np.concatenate([np.zeros(0, np.int64), *self.sequences["items"]])
+        except (TypeError, ValueError):
+            flat = length = np.zeros(0)
+        self._require(flat.dtype.kind in "iu", "the items of a sequence must be a list of whole numbers")
+        return flat.astype(np.int64), length
 
     @cached_property
     def fingerprint(self) -> str:
@@ -138,7 +175,7 @@ class Scenario:
             "provenance": self.provenance,
         }
         with new_file(folder / "scenario.json") as path:
-            path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            path.write_text(sealed(record), encoding="utf-8")
         return Scenario(self.name, self.source, self.items, self.sequences, self.provenance, folder)
 
     @classmethod
@@ -156,7 +193,7 @@ class Scenario:
             try:
                 tables[part] = pd.read_parquet(path)
             except Exception as error:  # pyarrow raises many kinds for a damaged file
-                raise InputError(f"{path} can't be read ({first_line(error)}): {_REMEDY}") from error
+                raise unreadable(path, error, _REMEDY) from error
         scenario = cls(name, source, tables["items"], tables["sequences"], provenance, folder)
         if scenario.fingerprint != fingerprint:
             raise InputError(f"{folder}: its tables are not those scenario.json describes: {_REMEDY}")
@@ -178,9 +215,5 @@ def read_record(folder: Path) -> Record:
     Raises:
         InputError: it is missing or damaged.
     """
-    path = folder / "scenario.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return Record(*(record[key] for key in Record._fields))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} can't be read ({first_line(error)}): {_REMEDY}") from error
+    record = unsealed(folder / "scenario.json", _REMEDY)
+    return Record(*(record[key] for key in Record._fields))

@@ -12,33 +12,63 @@ Those of a training are here, too: the command line names them without importing
 
 from __future__ import annotations
 
-import math
+import operator
+import typing
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ifcdsr_core.errors import choose, require
 
 PROTOCOLS = ("sampled_999", "full")  # how a model is ranked, see ``protocol``
+NUM_NEGATIVES = 999
+MOST = 2**63 - 1  # largest whole number, of seeds as well
 
 
-def setting(
-    default: Any, text: str = "", *, minimum: float | None = None, above: float | None = None, compare: bool = True
-) -> Any:
-    """A field with a help text; a number in it is finite, at least ``minimum`` and more than ``above``.
+def setting(default: Any, text: str = "", *, compare: bool = True, **limits: float) -> Any:
+    """A field with a help text.
 
-    Settings that differ only in what is not to ``compare`` are equal.
+    Args:
+        compare: settings that differ only in what is not to compare are equal.
+        limits: of a number: ``minimum``, ``maximum``, and what it has to be ``above``.
     """
-    return field(default=default, compare=compare, metadata={"help": text, "minimum": minimum, "above": above})
+    return field(default=default, compare=compare, metadata={"help": text, "limits": limits})
 
 
 def check_ranges(settings: Any) -> None:
-    """Raise an InputError for the first number of a dataclass of settings that is out of its range."""
+    """Give every field of a dataclass of settings its type, and raise an InputError for the first value that can't be.
+
+    Whatever its limits, a number is finite.
+    """
+    kinds = typing.get_type_hints(type(settings))
     for spec in fields(settings):
-        value, minimum, above = getattr(settings, spec.name), spec.metadata.get("minimum"), spec.metadata.get("above")
-        if minimum is not None:
-            require(minimum <= value < math.inf, spec.name, value, f"at least {minimum}")
-        if above is not None:
-            require(above < value < math.inf, spec.name, value, f"more than {above}")
+        value = typed(spec.name, getattr(settings, spec.name), kinds[spec.name])
+        object.__setattr__(settings, spec.name, value)
+        for limit, bound in spec.metadata.get("limits", {}).items():
+            holds, words = _LIMITS[limit]
+            require(holds(value, bound), spec.name, value, f"{words} {bound}")
+
+
+_LIMITS = {
+    "minimum": (operator.ge, "at least"),
+    "maximum": (operator.le, "at most"),
+    "above": (operator.gt, "more than"),
+}
+
+
+def typed(name: str, value: Any, kind: Any) -> Any:
+    """``value`` as ``kind``, a type or a Literal; a whole number is accepted where a float is wanted.
+
+    Raises:
+        InputError: another type; a number that is not finite or beyond 64 bits.
+    """
+    if typing.get_origin(kind) is typing.Literal:
+        return choose(name, value, typing.get_args(kind))
+    if kind is float and type(value) is int and abs(value) <= MOST:
+        value = float(value)
+    require(type(value) is kind, name, f"{value!r:.80}", f"of type {kind.__name__}")
+    if kind in (int, float):
+        require(abs(value) <= MOST, name, value, "a finite number of at most 64 bits")
+    return value
 
 
 @dataclass(frozen=True)
@@ -49,7 +79,7 @@ class TrainSettings:
         InputError: a value out of its range, or none of those to choose from.
     """
 
-    seed: int = setting(0, "seed of initial weights, order and dropout")
+    seed: int = setting(0, "seed of initial weights, order and dropout", minimum=0)
     # Adam, on batches of sequences
     batch_size: int = setting(256, "sequences per step", minimum=1)
     learning_rate: float = setting(1e-3, "of Adam; the paper's grid is 1e-3, 5e-4, 1e-4", above=0)
@@ -60,7 +90,7 @@ class TrainSettings:
     patience: int = setting(10, "epochs without a better validation MRR after which training stops", minimum=1)
     select_protocol: str = setting("sampled_999", f"protocol of the validation MRR: {' or '.join(PROTOCOLS)}")
     select_domain: str = setting("both", "select by the mean of both domains, or by x or y alone")
-    candidate_seed: int = setting(0, "seed of the 999 negatives, the same for all models")
+    candidate_seed: int = setting(0, "seed of the 999 negatives, the same for all models", minimum=0)
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -10,14 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ifcdsr_core.batches import Batch, shuffled
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import PROTOCOLS, summarise
 from ifcdsr_core.models.base import SequenceModel
-from ifcdsr_core.paths import new_file
+from ifcdsr_core.paths import new_file, unreadable
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.settings import TrainSettings
 
@@ -48,8 +50,12 @@ def fit(
         History, one row per epoch: ``epoch``, ``loss``, ``<protocol>_mrr_<domain>``, ``selection``, ``seconds``.
 
     Raises:
-        InputError: the loss is no longer finite, or the checkpoint can't be read.
+        InputError: no validation target is of the domain to select by; the loss is no scalar or no longer finite; the
+            checkpoint is damaged or of another model.
     """
+    chosen = {"both": {0, 1}, "x": {0}, "y": {1}}[settings.select_domain]
+    if not chosen & set(valid.target_domain.tolist()):
+        raise InputError(f"no validation target is of select_domain {settings.select_domain!r}: select by the other")
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:  # a count: nothing to train, and nothing to select
         row = {"epoch": 1, "loss": float("nan"), **_validation(model, valid, settings)}
@@ -80,7 +86,7 @@ def _train_epoch(
     model: SequenceModel, train: Batch, optimiser: torch.optim.Optimizer, settings: TrainSettings, epoch: int
 ) -> float:
     """One pass over the training cases; the mean loss of a case."""
-    seed = settings.seed * 100_003 + epoch
+    seed = (settings.seed * 100_003 + epoch) % 2**63
     torch.manual_seed(seed)
     model.train()
     total = 0.0
@@ -96,6 +102,8 @@ def step(model: SequenceModel, batch: Batch, optimiser: torch.optim.Optimizer, p
     device = model.device
     with torch.autocast(device.type, torch.bfloat16, enabled=products(precision, device) == "bfloat16"):
         loss = model.loss(batch.to(device))
+    if loss.numel() != 1:
+        raise InputError(f"loss() of {model.title} gave a tensor of shape {tuple(loss.shape)}: it must be a scalar")
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
@@ -132,36 +140,47 @@ def _should_stop(history: list[dict], patience: int) -> bool:
 
 
 def _keep(path: Path, model: SequenceModel, optimiser: torch.optim.Optimizer, best: dict, history: list[dict]) -> None:
-    """Weights, best weights and optimiser state as one safetensors file, the history in its header."""
+    """Weights, best weights and optimiser state as one safetensors file; its header has the history and a checksum."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    told = json.dumps(history)
     with new_file(path) as staging:
-        save_file(
-            {name: value.contiguous() for name, value in tensors.items()},
-            staging,
-            metadata={"history": json.dumps(history)},
-        )
+        save_file(tensors, staging, metadata={"history": told, "sha256": _checksum(tensors, told)})
 
 
 def _restore(path: Path, model: SequenceModel, optimiser: torch.optim.Optimizer) -> tuple[list[dict], dict]:
-    from safetensors import safe_open
-
     try:
         with safe_open(path, "pt") as opened:
-            history = json.loads(opened.metadata()["history"])
-        tensors = load_file(path, device=str(model.device))
+            header = opened.metadata()
+        tensors = load_file(path)
+        if _checksum(tensors, header["history"]) != header["sha256"]:
+            raise ValueError("it is not what was written")
+        history = json.loads(header["history"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"checkpoint {path} can't be read ({error}): delete it to start this run anew") from error
+        raise unreadable(path, error, "delete it to start this run anew") from error
     part = {
         kind: {name.removeprefix(kind + "."): value for name, value in tensors.items() if name.startswith(kind + ".")}
         for kind in ("model", "best", "optimiser")
     }
-    model.load_state_dict(part["model"])
+    try:
+        model.load_state_dict(part["model"])
+    except RuntimeError as error:
+        raise InputError(f"{path} is of a model with other parts: delete it to start this run anew") from error
     state: dict[int, dict] = {}
     for name, value in part["optimiser"].items():
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     return history, part["best"]
+
+
+def _checksum(tensors: dict[str, Tensor], history: str) -> str:
+    """SHA-256 of all that a checkpoint holds; safetensors itself has no checksum."""
+    digest = hashlib.sha256(history.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

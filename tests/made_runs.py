@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from ifcdsr_core.metrics import summarise
 from ifcdsr_core.runs.store import Run
 
 NAMES = ("Food", "Kitchen")
@@ -39,4 +38,4 @@ def made_run(ranks_x: list[float], ranks_y: list[float], seed: int = 0, first_us
         "parameters": 1234,
     }
     history = pd.DataFrame({"epoch": [1, 2, 3], "selection": [0.1, 0.3, 0.2]})
-    return Run(Path("runs") / f"run{seed}", config, provenance, history, frame, summarise(frame))
+    return Run(Path("runs") / f"run{seed}", config, provenance, history, frame)

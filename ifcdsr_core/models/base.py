@@ -65,8 +65,8 @@ class ModelConfig:
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        require(self.hidden_size >= 1, "hidden_size", self.hidden_size, "at least 1")
-        require(self.num_layers >= 1, "num_layers", self.num_layers, "at least 1")
+        require(1 <= self.hidden_size <= 65_536, "hidden_size", self.hidden_size, "between 1 and 65,536")
+        require(1 <= self.num_layers <= 1_000, "num_layers", self.num_layers, "between 1 and 1,000")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
 
 

@@ -8,6 +8,7 @@ to be causal: (6) predicts every item of a sequence from those before it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,17 +24,19 @@ class AttentionConfig(ModelConfig):
     """Shape of the attention encoders (gap 7).
 
     Attributes:
-        inner_size: width of the feed-forward part; 0 for none.
+        inner_size: width of the feed-forward part; 0 for none, where a model is allowed to be without.
         positions: add a learned vector for each position.
     """
 
     num_heads: int = 2
     inner_size: int = 256
     positions: bool = True
+    least_inner_size: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.inner_size >= 0, "inner_size", self.inner_size, "0 or more")
+        least = self.least_inner_size
+        require(least <= self.inner_size <= 65_536, "inner_size", self.inner_size, f"between {least} and 65,536")
         require(
             self.num_heads >= 1 and self.hidden_size % self.num_heads == 0,
             "num_heads",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +66,7 @@ class IFCDSR(SequenceModel):
         source_branch: Literal["score", "zero"] = "score"
         target: Literal["both", "x", "y"] = "both"
         image_projection: Literal["none", "linear"] = "none"
+        least_inner_size: ClassVar[int] = 0  # attention alone, as equation (1) is printed [gap 7]
 
         def __post_init__(self) -> None:
             super().__post_init__()

@@ -7,8 +7,9 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,16 +24,15 @@ from ifcdsr_core import processes
 from ifcdsr_core.batches import Batch, encode, shuffle_days
 from ifcdsr_core.blocks import keep_freed_memory
 from ifcdsr_core.errors import InputError, usable_device
-from ifcdsr_core.metrics import summarise
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.models.base import ModelInputs, SequenceModel
-from ifcdsr_core.paths import ROOT, new_folder
+from ifcdsr_core.paths import ROOT, locked, new_folder
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.runs import gradients
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.model import model_config
 from ifcdsr_core.runs.run import identify
-from ifcdsr_core.runs.store import Run, best_epoch, folder_name, runs_dir
+from ifcdsr_core.runs.store import WEIGHTS, Run, best_epoch, find, folder_name, runs_dir
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import prepare
 from ifcdsr_core.train import fit, products
@@ -48,15 +48,35 @@ def train_and_test(config: RunConfig, identity: dict, *, anew: bool, report: Cal
         identity: what ``identify`` says of it.
         anew: do not continue what was interrupted.
     """
+    folder = runs_dir() / folder_name(config, identity)
+    unfinished = runs_dir() / ".unfinished" / folder.name
+    with _alone(unfinished.with_name(f"{folder.name}.lock"), report):
+        if not anew and (finished := find(config, identity)):  # another process has trained it in the meantime
+            report(f"found: {finished.folder}")
+            return finished
+        if anew and processes.rank() == 0:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        processes.wait()
+        finished = _train_and_test(config, identity, unfinished, report)
+        if processes.rank() == 0:
+            shutil.rmtree(unfinished, ignore_errors=True)  # a count leaves none
+    return finished
+
+
+@contextmanager
+def _alone(lock: Path, report: Callable[[str], None]) -> Iterator[None]:
+    """Work while no other command works on the same run; the processes of torchrun count as one."""
+    waiting = partial(report, "another process trains this configuration: waiting for it")
+    with locked(lock, waiting=waiting) if processes.rank() == 0 else nullcontext():
+        processes.wait()
+        yield
+        processes.wait()
+
+
+def _train_and_test(config: RunConfig, identity: dict, unfinished: Path, report: Callable[[str], None]) -> Run:
     device = usable_device(config.device)
     _use_processor(config.threads)
     scenario, inputs, cases = assemble(config)
-    folder = runs_dir() / folder_name(config, identity)
-    unfinished = runs_dir() / ".unfinished" / folder.name
-    if anew and processes.rank() == 0:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    processes.wait()
-    unfinished.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     torch.manual_seed(config.seed)
     model = build_model(config, inputs).to(device)
@@ -84,13 +104,12 @@ def train_and_test(config: RunConfig, identity: dict, *, anew: bool, report: Cal
         "seconds": round(time.perf_counter() - started, 1),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
+    folder = runs_dir() / folder_name(config, identity)
     processes.wait()
     if processes.rank() == 0:
         with new_folder(folder) as staging:
-            Run(staging, dataclasses.asdict(config), provenance, history, ranks, summarise(ranks)).save()
-            weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-            save_file(weights, staging / "weights.safetensors")
-        shutil.rmtree(unfinished)
+            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, staging / WEIGHTS)
+            Run(staging, dataclasses.asdict(config), provenance, history, ranks).save()
     processes.wait()
     return Run.load(folder)
 
@@ -129,7 +148,7 @@ def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
         InputError: the folder is not a run, it has no weights, or data or features are not those it was trained on.
     """
     finished = Run.load(folder)
-    config = RunConfig(**finished.config)
+    config, weights = finished.settings, finished.weights
     _use_processor(config.threads)
     identity = identify(config)
     for name in ("scenario_fingerprint", "features_fingerprint"):
@@ -140,13 +159,7 @@ def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
             )
     scenario, inputs, cases = assemble(config)
     model = build_model(config, inputs)
-    try:
-        model.load_state_dict(load_file(Path(folder) / "weights.safetensors"))
-    except Exception as error:
-        raise InputError(
-            f"{Path(folder) / 'weights.safetensors'} can't be read ({type(error).__name__}): "
-            "run the configuration again with --force"
-        ) from error
+    model.load_state_dict(load_file(weights))
     return model.to(usable_device(config.device)).eval(), scenario, cases
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import typing
 from dataclasses import dataclass, field, fields
 
 from ifcdsr_core.errors import choose, require
 from ifcdsr_core.models import MODELS
-from ifcdsr_core.runs.model import describe, typed
+from ifcdsr_core.runs.model import describe
 from ifcdsr_core.settings import TrainSettings, setting
 from ifcdsr_core.sources import complete_options
 
@@ -26,7 +25,7 @@ class RunConfig(TrainSettings):
     model: str = setting("ifcdsr", f"one of {', '.join(MODELS)}")
     train_on: str = setting("train", "split to train on; 'valid' for c2dsr without its training file")
     holdout: float = setting(0.1, "with train_on=valid: share of its sequences kept for selection", above=0)
-    max_seq_len: int = setting(50, "newest items of a history that are used", minimum=1)
+    max_seq_len: int = setting(50, "newest items of a history that are used", minimum=1, maximum=65_536)
     train_negatives: int = setting(0, "items that the training loss draws per step; 0: all, the exact loss", minimum=0)
     encoder: str = setting("small_clip", "image encoder: small_clip, or <open_clip model>/<weights>")
     text: str = setting("title", "text of an item: title, rules (the demo's), or llm:<model>, the model asked")
@@ -41,14 +40,13 @@ class RunConfig(TrainSettings):
         0,
         "processor threads, 0: as many as there are, in a sweep its share; their number may change the last digits",
         minimum=0,
+        maximum=1024,
         compare=False,
     )
     source_options: dict = field(default_factory=dict)
     model_options: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, kind in typing.get_type_hints(type(self)).items():
-            object.__setattr__(self, name, typed(name, getattr(self, name), kind))
         super().__post_init__()
         choose("model", self.model, MODELS)
         choose("train_on", self.train_on, ("train", "valid"))

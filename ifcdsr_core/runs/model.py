@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.models import MODELS
-from ifcdsr_core.paths import ROOT, data_dir, new_file
+from ifcdsr_core.paths import ROOT, data_dir, new_file, sealed, unsealed
 from ifcdsr_core.runs.versions import code_versions
+from ifcdsr_core.settings import typed
 
 _IMPORTED = time.time()  # about when this process read the package's code
 
@@ -60,17 +61,17 @@ def keep(model: str, options: dict) -> None:
     defaults, described = describe(model, {}), describe(model, options)
     known = models.setdefault(model, {"versions": defaults.versions, "defaults": defaults.options, "features": {}})
     known["features"] |= {_key(one.options): one.features for one in (defaults, described)}
-    with suppress(OSError), new_file(_place()) as path:
-        path.write_text(json.dumps({"code": _code(), "models": models}) + "\n", encoding="utf-8")
+    with suppress(InputError), new_file(_place()) as path:
+        path.write_text(sealed({"code": _code(), "models": models}), encoding="utf-8")
 
 
 def _kept() -> dict[str, dict]:
     """What is kept of each model: ``versions``, ``defaults``, and ``features`` by all options as text."""
     try:
-        record = json.loads(_place().read_text(encoding="utf-8"))
-        return record["models"] if record["code"] == _code() else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        record = unsealed(_place(), "")
+    except InputError:
         return {}  # it can be made again
+    return record["models"] if record["code"] == _code() else {}
 
 
 def _place() -> Path:
@@ -105,16 +106,5 @@ def model_config(model: str, options: dict):
     known = {spec.name: types[spec.name] for spec in dataclasses.fields(config_class)}
     for name in options:
         if name not in known:
-            raise InputError(f"unknown option {name!r} of model {model!r}: it has {', '.join(known)}")
+            raise InputError(f"unknown option {name!r:.80} of model {model!r}: it has {', '.join(known)}")
     return config_class(**{name: typed(name, value, known[name]) for name, value in options.items()})
-
-
-def typed(name: str, value, kind):
-    """``value`` as ``kind``, a type or a Literal; an int is accepted where a float is wanted."""
-    if typing.get_origin(kind) is typing.Literal:
-        return choose(name, value, typing.get_args(kind))
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise InputError(f"{name} is {value!r}: it must be of type {kind.__name__}")
-    return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
@@ -16,16 +17,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, require
 from ifcdsr_core.paths import processors
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.model import describe
 from ifcdsr_core.runs.run import identify, run
-from ifcdsr_core.runs.store import Run, find
+from ifcdsr_core.runs.store import Run, find, key
 
 
 def sweep(
@@ -50,22 +52,30 @@ def sweep(
     Raises:
         InputError: runs failed, after all others were finished; or a process was killed from outside.
     """
+    require(jobs is None or 1 <= jobs <= 1_000, "jobs", jobs, "between 1 and 1,000")
+    for config in configs:
+        require(not gpus or config.device == "cuda", "device", config.device, "cuda for GPUs to be shared out")
     threads = max((config.threads for config in configs), default=0)
 
     def carry_out(waiting: Sequence[RunConfig]) -> Iterator[tuple[int, Run | Exception]]:
-        at_once = jobs or len(gpus) or min(len(waiting), max(1, processors() // max(1, threads)))
-        with _pool(at_once, gpus) as pool:
+        at_once = min(len(waiting), jobs or len(gpus) or max(1, processors() // max(1, threads)))
+        others = set(multiprocessing.active_children())
+        pool = _pool(at_once, gpus)
+        try:
             futures = {pool.submit(run, config): position for position, config in enumerate(waiting)}
-            try:
-                for future in as_completed(futures):
-                    if isinstance(future.exception(), BrokenProcessPool):
-                        raise InputError(
-                            "a process was killed, perhaps for lack of memory: the same command goes on, "
-                            "with fewer --jobs if need be; what is finished is kept"
-                        )
-                    yield futures[future], future.exception() or future.result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            for future in as_completed(futures):
+                if isinstance(future.exception(), BrokenProcessPool):
+                    raise InputError(
+                        "a process was killed, perhaps for lack of memory: the same command goes on, "
+                        "with fewer --jobs if need be; what is finished is kept"
+                    )
+                yield futures[future], future.exception() or future.result()
+        except BaseException:  # Ctrl-C, too
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
+        pool.shutdown()
 
     return _gather(configs, carry_out, shipped, report)
 
@@ -92,14 +102,20 @@ def submit(
     """
     import submitit
 
-    try:
+    @contextmanager
+    def told() -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # RuntimeError, NameError and others, with lists of what submitit knows
+            raise InputError(f"submitit can't start jobs: {' '.join(str(error).split())[:300]}") from error
+
+    with told():
         executor = submitit.AutoExecutor(folder, cluster=cluster)
         executor.update_parameters(**(options or {}))
-    except Exception as error:  # submitit raises RuntimeError, NameError and others, with lists of what it knows
-        raise InputError(f"submitit can't start jobs: {' '.join(str(error).split())[:300]}") from error
 
     def carry_out(waiting: Sequence[RunConfig]) -> Iterator[tuple[int, Run | Exception]]:
-        running = dict(enumerate(executor.map_array(run, list(waiting))))
+        with told():
+            running = dict(enumerate(executor.map_array(run, list(waiting))))
         while running:
             for position in [position for position, job in running.items() if job.done()]:
                 job = running.pop(position)
@@ -119,10 +135,11 @@ def _gather(
     shipped: bool,
     report: Callable[[str], None] | None,
 ) -> list[Run]:
-    """Find what is there, have the rest carried out, and report each."""
-    failed: dict[int, Exception] = {}
+    """Find what is there, have the rest carried out, and report each. Equal configurations are one run."""
+    configs, asked = list({key(config): config for config in configs}.values()), configs
     found = [find(config, identity, shipped) for config, identity in zip(configs, _identities(configs), strict=True)]
     waiting = [position for position, finished in enumerate(found) if finished is None]
+    failed: dict[int, Exception] = {}
     bar = tqdm(
         total=len(configs),
         initial=len(configs) - len(waiting),
@@ -146,7 +163,8 @@ def _gather(
             f"{len(failed)} of {len(configs)} runs failed, the others are finished and will be found. "
             f"The first: {_outcome_line(configs[position], error)}"
         ) from error
-    return found
+    of_key = dict(zip(map(key, configs), found, strict=True))
+    return [of_key[key(config)] for config in asked]
 
 
 def _identities(configs: Sequence[RunConfig]) -> list[dict]:
@@ -166,37 +184,47 @@ def _identities(configs: Sequence[RunConfig]) -> list[dict]:
 def _outcome_line(config: RunConfig, outcome: Run | Exception) -> str:
     what = f"{config.source} {config.scenario} {config.model} seed {config.seed}"
     if isinstance(outcome, Exception):
-        lines = str(outcome).strip().splitlines() or [""]
-        return f"{what}: {type(outcome).__name__}: {lines[-1]}"
+        return f"{what}: {_reason(outcome)}"
     mrr = ", ".join(f"{domain} {100 * value:.2f}" for domain, value in outcome.mrr().items())
     return f"{what}: test MRR (sampled_999, %) {mrr}"
 
 
+def _reason(error: Exception) -> str:
+    """Why a run failed, in one line; of a cluster's job, whose error is told by its traceback, that one's last line."""
+    text, _, logs = str(error).partition("You can check full logs")
+    lines = [line for line in text.splitlines() if line.strip(" -")] or [""]
+    name = "" if logs else f"{type(error).__name__}: "
+    where = next((f" (see {word})" for word in logs.split() if word.endswith(".err")), "")
+    return f"{name}{lines[-1].strip()}{where}"
+
+
 def _pool(jobs: int, gpus: Sequence[str]) -> ProcessPoolExecutor:
-    """Fresh processes that share the GPUs out and end with this one."""
+    """Fresh processes that share the GPUs out and end with this one, which alone is told of Ctrl-C."""
     context = multiprocessing.get_context("spawn")
     places = context.Queue()
     for number in range(jobs):
         places.put(gpus[number % len(gpus)] if gpus else None)
     threads = str(max(1, processors() // jobs))
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(places, threads, os.getpid()))
-    for _ in range(jobs):
-        pool.submit(os.getpid)  # starts a process
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(places, threads))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # processes inherit what is blocked
+    try:
+        for _ in range(jobs):
+            pool.submit(os.getpid)  # starts a process
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pool
 
 
-def _start(places, threads: str, parent: int) -> None:
+def _start(places, threads: str) -> None:
     """What a process of the pool does first."""
     gpu = places.get()
     os.environ.setdefault("OMP_NUM_THREADS", threads)  # read when torch is imported
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback; files are written atomically
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)  # the sweep was killed: nobody waits for this run
+        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)  # the sweep has ended: nobody waits for this run
 
     threading.Thread(target=watch, daemon=True).start()
 

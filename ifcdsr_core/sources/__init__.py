@@ -13,7 +13,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.paths import data_dir, new_folder
+from ifcdsr_core.paths import data_dir, locked, new_folder
+from ifcdsr_core.settings import typed
 
 if TYPE_CHECKING:
     from ifcdsr_core.scenario import Scenario
@@ -50,20 +51,42 @@ def prepared(source: str, scenario: str, *, force: bool = False, **options) -> P
     choose("scenario", scenario, module.SCENARIOS)
     options = complete_options(source, options)
     folder = scenario_folder(source, scenario, options, module.OPTIONS)
+    if force or not _is_current(folder, source, scenario, options):
+        with locked(folder.with_name(f".{folder.name}.lock")):
+            if force or not _is_current(folder, source, scenario, options):  # another process may have built it
+                with new_folder(folder) as staging:
+                    built = module.build(scenario, staging, **options)
+                    built.provenance.update(version=module.VERSION, options=options)
+                    built.save(staging)
+    return folder
+
+
+def _is_current(folder: Path, source: str, scenario: str, options: dict) -> bool:
+    """Whether a scenario is there and was built by this version of its source.
+
+    Raises:
+        InputError: what is there is another scenario, or damaged.
+    """
     from ifcdsr_core.scenario import read_record
 
-    if force or not folder.exists() or read_record(folder).provenance.get("version") != module.VERSION:
-        with new_folder(folder) as staging:
-            built = module.build(scenario, staging, **options)
-            built.provenance.update(version=module.VERSION, options=options)
-            built.save(staging)
-    return folder
+    if not folder.exists():
+        return False
+    module, record = source_module(source), read_record(folder)
+    if record.provenance.get("version") != module.VERSION:
+        return False
+    built_with = module.OPTIONS | record.provenance.get("options", {})  # an option may have been added since
+    if (record.source, record.name, built_with) != (source, scenario, options):
+        raise InputError(
+            f"{folder} holds {record.source}/{record.name} with other options than its name says: delete the folder "
+            "and prepare the scenario again"
+        )
+    return True
 
 
 def scenario_folder(source: str, scenario: str, options: dict, defaults: dict) -> Path:
     """``data/scenarios/<source>/<scenario>``, followed by the options that differ from their defaults."""
     changed = [f"{name}={json.dumps(value)}" for name, value in sorted(options.items()) if value != defaults[name]]
-    return data_dir() / "scenarios" / source / "-".join([scenario, *changed])
+    return data_dir() / "scenarios" / source / "-".join([scenario, *changed]).replace("/", "%2F")
 
 
 def source_module(source: str) -> ModuleType:
@@ -79,12 +102,11 @@ def complete_options(source: str, options: dict) -> dict:
     defaults, complete = source_module(source).OPTIONS, {}
     for name, value in options.items():
         if name not in defaults:
-            raise InputError(f"unknown option {name!r} of source {source!r}: it has {', '.join(defaults) or 'none'}")
-        if type(value) is int and type(defaults[name]) in (float, str):  # 1 for 1.0, and a release called 2023
-            value = type(defaults[name])(value)
-        if type(value) is not type(defaults[name]):
             raise InputError(
-                f"option {name!r} of source {source!r} is {value!r}: it must be of type {type(defaults[name]).__name__}"
+                f"unknown option {name!r:.80} of source {source!r}: it has {', '.join(defaults) or 'none'}"
             )
+        if type(value) is int and type(defaults[name]) is str:  # a release called 2023
+            value = str(value)
+        value = typed(f"option {name!r} of source {source!r}", value, type(defaults[name]))
         complete[name] = value
     return {**defaults, **complete}
