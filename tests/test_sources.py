@@ -137,6 +137,12 @@ def test_a_download_that_breaks_off_is_continued(web, known_file, own_data):
     assert get(web).read_bytes() == CONTENT and web.log[-1]["headers"]["Range"] == "bytes=1000-"
 
 
+def test_what_a_killed_download_left_is_removed(web, known_file, own_data):
+    path = get(web)
+    path.with_name(f"{path.name}.part.json").write_text("{}")
+    assert get(web) == path and left_behind(own_data) == [path]
+
+
 def test_two_processes_that_need_the_same_file(known_file, own_data):
     """The second waits, and finds what the first has brought."""
     path = own_data / "downloads" / NAME
