@@ -98,6 +98,17 @@ markup.show(funnel, f"{title}: what each step leaves.", "tab-funnel")
 figures.save_figure(raw_files.funnel_figure(funnel), f"01b_{release}_{scenario}")
 
 # %% [markdown]
+# ## Items of the same time
+#
+# Times of the 2014 release, and of this sample, are days. What a user bought on one day has no order, so an order is
+# drawn from a seed (rule `ties`). In the order of a list, X before Y and each by name, the last item, the target, would
+# be told by its place in that list: a model that knows no more than the list would beat chance, on data without any
+# pattern. Targets that are one of several items of their day (in the 2023 release, of their second):
+
+# %% mystnb={"markdown_format": "myst"}
+markup.show(raw_files.ties(world), f"{title}: targets that the draw chose.", "tab-raw-ties")
+
+# %% [markdown]
 # ## Does training know the answers?
 #
 # A user's latest sequence is held out, and its last item is the target. Sequences overlap, so the items *before* the

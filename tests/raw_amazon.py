@@ -23,7 +23,8 @@ class Planted:
 
     Attributes:
         x, y: the interactions of each domain.
-        expected: user -> the sequences the default rules give, each a list of item names, the latest last.
+        expected: user -> the sequences that the default rules but for ties=by_name give, each a list of item names, the
+            latest last.
     """
 
     def __init__(self) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import codecs
 import gzip
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,7 +65,7 @@ def test_the_planted_world_is_recovered_from_raw_files(release, kind, own_data):
         (release, kind),
         titles={"X00": "Salt &amp; <b>Caf&amp;eacute;</b>\n 1", "Y39": "Not in a sequence"},
     )
-    scenario = prepare("amazon", "food_kitchen", release=release, reviews=kind)
+    scenario = prepare("amazon", "food_kitchen", release=release, reviews=kind, ties="by_name")
     names, found = scenario.items["source_id"].tolist(), {}
     for row in scenario.sequences.itertuples():
         found.setdefault(row.user, []).append([names[item - 1] for item in row.items])
@@ -78,12 +81,18 @@ def test_the_planted_world_is_recovered_from_raw_files(release, kind, own_data):
     assert provenance["rules"]["window_days"] == 365 and provenance["options"]["window_days"] == 0
     assert provenance["funnel"][0]["interactions"] == len(WORLD.x) + len(WORLD.y)
     assert provenance["leakage_left"]["training_sequences"] == 0
+    held_out = sum(map(bool, WORLD.expected.values()))
+    assert provenance["target_ties"] == {"held_out_sequences": held_out, "tied": 1}  # that of TIES
+    assert provenance["rules"]["ties"] == "by_name"
     assert [facts["problems"] for facts in provenance["files"].values()] == [{}] * 4
     assert {name: (facts["url"], facts["recorded_sha256"]) for name, facts in provenance["files"].items()} == {
         name: (url, sha256) for name, url, _, sha256 in source.raw_files(release, "food_kitchen", kind)
     }
     assert scenario.folder.name == "-".join(
-        ["food_kitchen"] + ['release="2023"'] * (release == "2023") + ['reviews="5core"'] * (kind == "5core")
+        ["food_kitchen"]
+        + ['release="2023"'] * (release == "2023")
+        + ['reviews="5core"'] * (kind == "5core")
+        + ['ties="by_name"']
     )
 
 
@@ -95,6 +104,7 @@ def test_rules_are_options(own_data):
     for options, says in (
         ({"windows": "cut"}, "unknown windows 'cut'"),
         ({"min_user": 0}, "min_user is 0"),
+        ({"ties": "shuffled"}, "unknown ties 'shuffled': choose one of drawn, by_name"),
         ({"min_user": "9"}, "must be of type int"),
         ({"cut": 1}, "unknown option 'cut'"),
     ):
@@ -177,6 +187,81 @@ def test_a_missing_file_says_where_it_is_from(release, kind, own_data):
     assert "python -m ifcdsr_core download --source amazon --scenario movie_book" in message
 
 
+RELEASES = [("2014", "ratings", 1), ("2014", "5core", 1), ("2023", "ratings", 1_000)]
+
+
+def rewrite(path: Path, change) -> None:
+    """Change the lines of a raw file, compressed or not: ``change(number from 0, line)``."""
+    gz = path.suffix == ".gz"
+    lines = (gzip.decompress(path.read_bytes()) if gz else path.read_bytes()).decode().splitlines()
+    write(path, [change(number, line).encode() for number, line in enumerate(lines)])
+
+
+@pytest.mark.parametrize("release, kind, units", RELEASES)
+@pytest.mark.parametrize("factor", [0.001, 1000.0, 1 / 60, 1 / DAY, 1e6])
+def test_a_file_in_another_unit_of_time_is_refused(release, kind, units, factor, own_data):
+    log = [[(user, item, int(time * factor)) for user, item, time in part] for part in (WORLD.x, WORLD.y)]
+    paths = write_raw(own_data / "amazon" / release, "food_kitchen", log, (release, kind))
+    with pytest.raises(
+        InputError, match=f"{paths[0].name} holds no line .* x time out of range.* should be "
+    ) as caught:
+        prepare("amazon", "food_kitchen", release=release, reviews=kind)
+    assert "\n" not in str(caught.value) and ("milliseconds" if units > 1 else "seconds") in str(caught.value)
+
+
+@pytest.mark.parametrize("release, kind, units", RELEASES)
+def test_times_in_two_units_are_counted_or_refused(release, kind, units, own_data):
+    """A third in another unit is counted; more than half, and the file is not what its name says."""
+    paths = write_raw(own_data / "amazon" / release, "food_kitchen", (WORLD.x, WORLD.y), (release, kind))
+    options = {"release": release, "reviews": kind, "min_item": 1, "min_length": 2, "min_per_domain": 1, "force": True}
+    found = {}
+    for thirds in range(3):
+        for path in paths[:2]:
+            rewrite(path, lambda number, line, thirds=thirds: longer(line) if number % 3 < thirds else line)
+        if thirds < 2:
+            facts = prepare("amazon", "food_kitchen", **options).provenance["files"]
+            found[thirds] = [facts[path.name]["problems"] for path in paths[:2]]
+    assert found[0] == [{}, {}]
+    lines = [-(-len(part) // 3) for part in (WORLD.x, WORLD.y)]
+    assert found[1] == [{"time out of range": {"lines": number, "first": 1}} for number in lines]
+    with pytest.raises(InputError, match=r"lines can't be used \(\d+ x time out of range, first in line 1\): a line "):
+        prepare("amazon", "food_kitchen", **options)
+
+
+def longer(line: str) -> str:
+    """The line, its time in a thousandth of the unit."""
+    return re.sub(r"(?<=\D)(1\d{9})(\d{3})?(?=\D|$)", r"\g<0>000", line)
+
+
+@pytest.mark.parametrize("release, kind", FORMATS)
+def test_metadata_of_other_items_are_refused(release, kind, own_data):
+    paths = write_raw(own_data / "amazon" / release, "food_kitchen", (WORLD.x, WORLD.y), (release, kind))
+    rewrite(paths[3], lambda number, line: line.replace("'asin': 'Y", "'asin': 'Z").replace('asin": "Y', 'asin": "Z'))
+    rewrite(paths[3], lambda number, line: line.replace("'XBOTH'", "'Z'").replace('"XBOTH"', '"Z"'))
+    with pytest.raises(InputError, match=f"{paths[3].name} describes no item of {paths[1].name} .they begin with "):
+        prepare("amazon", "food_kitchen", release=release, reviews=kind)
+    assert not (own_data / "scenarios").exists() or not list((own_data / "scenarios").rglob("*.json"))
+
+
+def test_users_and_items_in_the_wrong_columns_are_noticed(own_data):
+    paths = write_raw(own_data / "amazon" / "2014", "food_kitchen", (WORLD.x, WORLD.y))
+    for path in paths[:2]:
+        rewrite(path, lambda number, line: ",".join(line.split(",")[n] for n in (1, 0, 2, 3)))
+    with pytest.raises(InputError, match="describes no item of ratings_Grocery_and_Gourmet_Food.csv"):
+        prepare("amazon", "food_kitchen")
+
+
+def test_quoted_ratings_and_json_metadata_make_the_same_scenario(own_data):
+    paths = write_raw(own_data / "amazon" / "2014", "food_kitchen", (WORLD.x, WORLD.y))
+    plain = prepare("amazon", "food_kitchen")
+    for path in paths[:2]:
+        rewrite(path, lambda number, line: ",".join(f'"{field}"' for field in line.split(",")))
+    for path in paths[2:]:
+        rewrite(path, lambda number, line: json.dumps(ast.literal_eval(line)))
+    other = prepare("amazon", "food_kitchen", force=True)
+    assert other.fingerprint == plain.fingerprint and other.provenance["items_without_title"] == 0
+
+
 def test_the_published_files():
     for scenario, (x, y) in raw_amazon.NAMES.items():
         assert [file[0] for file in source.raw_files("2014", scenario)] == [
@@ -215,8 +300,13 @@ BAD_META_2014 = {
     b"{['asin']: 'A'}": "cut off or malformed",
     b"{'asin' 'A'}": "cut off or malformed",
     b"{'asin': 'A', 'n': " + b"1" * 5000 + b"}": "cut off or malformed",
-    b"\xef\xbb\xbf{'asin': 'A'}": "more than a literal: a name, a call or an operator",
-    b'{"asin": "A", "ok": true}': "more than a literal: a name, a call or an operator",
+    b"\xef\xbb\xbf{'asin': 'A'}": "more than a literal: a name, a call or an operator",  # not at the beginning
+    b'{"asin": "A", "ok": true, "no": False}': "more than a literal: a name, a call or an operator",
+    b'{"asin": "A", "ok": TRUE}': "more than a literal: a name, a call or an operator",
+    b'{"asin": "A", "title": "cut': "cut off or malformed",
+    b'{"asin": "A"}, ': "not a dict",
+    b'[{"asin": "A"}]': "not a dict",
+    b'{"asin": "A\\"B"}': "asin is malformed",
     b"{'asin': 'A', 'n': nan}": "more than a literal: a name, a call or an operator",
     b"{'asin': " + b"-" * 100_000 + b"1}": "more than a literal: a name, a call or an operator",
     b"{'asin': 1" + b"+1" * 100_000 + b"}": "more than a literal: a name, a call or an operator",
@@ -263,6 +353,26 @@ def test_bad_metadata_lines_of_2014_are_counted_by_kind(tmp_path, own_data):
     ]
     lost = sum(seen["lines"] for kind, seen in expected.items() if "item kept" not in kind)
     assert facts["rows"] + lost == 1 + len(lines)  # none lost silently
+
+
+def test_metadata_of_2014_are_read_as_json_where_they_are_json(tmp_path, own_data):
+    title = "Caf\u00e9 / 'It's' \U0001f600"
+    lines = [
+        json.dumps({"asin": "A1", "title": title, "imUrl": "http://a/b.jpg", "price": None, "new": True}),
+        json.dumps({"asin": "A2", "title": title, "imUrl": "http://a/b.jpg", "salesRank": {}}, ensure_ascii=False),
+        repr({"asin": "A3", "title": title, "imUrl": "http://a/b.jpg", "price": None, "new": True}),
+        json.dumps({"asin": "A4", "title": title, "imUrl": "http://a/b.jpg", "price": float("nan")}).replace(
+            "/", "\\/"
+        ),
+    ]
+    text = codecs.BOM_UTF8 + "\r\n".join(lines).encode()
+    for name in ("meta_Books.json.gz", "meta_Books.json"):
+        for content in (text, gzip.compress(text), gzip.compress(text[:99]) + gzip.compress(text[99:])):
+            (tmp_path / name).write_bytes(content)
+            path, facts = reviews.items(tmp_path / name, own_data)
+            assert facts["problems"] == {} and table(path) == [
+                {"source_id": f"A{number}", "title": title, "image_urls": ["http://a/b.jpg"]} for number in range(1, 5)
+            ]
 
 
 @pytest.mark.parametrize("unit", [b'\\"', b"'\\", b"\"'", b"( ", b"a ", b"1.", b"-", b"&", b"] "])
@@ -319,7 +429,19 @@ BAD_RATINGS = {
     b"A1;B1;5.0;1405987200": "not four fields",
     b",B1,5.0,1405987200": "user missing or malformed",
     b"A 1,B1,5.0,1405987200": "user missing or malformed",
+    b"A\\,B1,5.0,1405987200": "user missing or malformed",
+    b"'A1','B1',5.0,1405987200": "user missing or malformed",
+    b'"A1,"B1",5.0,1405987200': "user missing or malformed",
+    b'A1",B1,5.0,1405987200': "user missing or malformed",
+    b'"A1"x,B1,5.0,1405987200': "user missing or malformed",
+    b'" A1",B1,5.0,1405987200': "user missing or malformed",
+    b'"A""1",B1,5.0,1405987200': "user missing or malformed",
+    b'"",B1,5.0,1405987200': "user missing or malformed",
+    b'"A,1",B1,5.0,1405987200': "not four fields",
+    b'"A1,B1,5.0,1405987200"': "user missing or malformed",
+    b"A1\tB1\t5.0\t1405987200": "not four fields",
     b"A1,,5.0,1405987200": "item missing or malformed",
+    b"A1,{B1},5.0,1405987200": "item missing or malformed",
     b"A1,B1,good,1405987200": "rating is not a number",
     b"A1,B1,nan,1405987200": "rating is not a number",
     b"A1,B1,%d,1405987200" % 10**400: "rating is not a number",
@@ -327,7 +449,16 @@ BAD_RATINGS = {
     b"A1,B1,5.0,today": "time is not a whole number",
     b"A1,B1,5.0,": "time is not a whole number",
     b"A1,B1,5.0,1405987200.5": "time is not a whole number",
+    b"A1,B1,5.0,1.405987200e9": "time is not a whole number",
+    b"A1,B1,5.0,1405987200.0": "time is not a whole number",
+    b'A1,B1,5.0,"1405987200.0"': "time is not a whole number",
+    b"A1,B1,5.0,2014-07-22": "time is not a whole number",
     b"A1,B1,5.0,-5": "time out of range",
+    b"A1,B1,5.0,0": "time out of range",
+    b"A1,B1,5.0,14": "time out of range",  # cut off
+    b"A1,B1,5.0,140598720": "time out of range",  # cut off, too: 1974
+    b"A1,B1,5.0,788918399": "time out of range",
+    b"A1,B1,5.0,4102444800": "time out of range",
     b"A1,B1,5.0,1405987200000": "time out of range",
     b"user,item,rating,timestamp": "rating is not a number",
 }
@@ -335,7 +466,7 @@ BAD_RATINGS = {
 
 @pytest.mark.parametrize("end", [b"", b"\r"])
 def test_bad_ratings_are_counted_by_kind(end, tmp_path, own_data):
-    lines = [GOOD_RATING + end, *BAD_RATINGS, b"#oc-R1,B2,1,1" + end]
+    lines = [GOOD_RATING + end, *BAD_RATINGS, b"#oc-R1,B2,1,788918400" + end]
     path, facts = reviews.interactions(write(tmp_path / "ratings_Books.csv", lines), own_data)
     expected = {}
     for number, kind in enumerate(BAD_RATINGS.values(), start=2):
@@ -343,8 +474,30 @@ def test_bad_ratings_are_counted_by_kind(end, tmp_path, own_data):
     assert facts["problems"] == expected
     assert table(path) == [
         {"user": "A1", "item": "B1", "time": 1405987200},
-        {"user": "#oc-R1", "item": "B2", "time": 1},
+        {"user": "#oc-R1", "item": "B2", "time": 788918400},
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"A1,B1,5.0,1405987200",
+        b'"A1","B1",5.0,1405987200',
+        b'"A1","B1","5.0","1405987200"',
+        b'A1,"B1",5.0,1405987200',
+        b'"A1", "B1", 5.0, 1405987200',
+        b" A1 , B1 , 5.0 , 1405987200 ",
+        b'  "A1"  ,"B1",5,1405987200',
+        b"A1,B1,5e0,+1405987200",
+    ],
+)
+@pytest.mark.parametrize("before, end", [(b"", b"\n"), (b"\xef\xbb\xbf", b"\n"), (b"", b"\r\n"), (b"", b"")])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lambda text: gzip.compress(text[:9]) + gzip.compress(text[9:])])
+def test_a_rating_is_read_in_other_dialects(line, before, end, pack, tmp_path, own_data):
+    raw = tmp_path / "ratings_Books.csv"
+    raw.write_bytes(pack(before + line + end))
+    path, facts = reviews.interactions(raw, own_data)
+    assert table(path) == [{"user": "A1", "item": "B1", "time": 1405987200}] and facts["problems"] == {}
 
 
 @pytest.mark.parametrize(
@@ -352,22 +505,31 @@ def test_bad_ratings_are_counted_by_kind(end, tmp_path, own_data):
     [
         (
             "reviews_Books_5.json.gz",
-            {"reviewerID": "U", "asin": "I", "overall": 5, "unixReviewTime": 9},
+            {"reviewerID": "U", "asin": "I", "overall": 5, "unixReviewTime": 788918400},
             {
-                "reviewerID": (None, 5),
-                "asin": (None, ""),
+                "reviewerID": (None, 5, '"U"'),
+                "asin": (None, "", "{I}"),
                 "overall": (None, "5", True, float("nan"), 10**400),
-                "unixReviewTime": (None, 5.5, "9", True, 0, 1405987200000),
+                "unixReviewTime": (None, 788918400.5, "788918400", True, 0, 788918399, 4102444800, 1405987200000),
             },
         ),
         (
             "Books.jsonl",
-            {"user_id": "U", "parent_asin": "I", "rating": 5.0, "timestamp": 9999},
+            {"user_id": "U", "parent_asin": "I", "rating": 5.0, "timestamp": 788918400999},
             {
                 "user_id": (None, 5),
                 "parent_asin": (None, "a b"),
                 "rating": (None, [], float("inf"), 10**400),
-                "timestamp": (None, 1e9, -1, 10**16),
+                "timestamp": (
+                    None,
+                    1405987200000.0,
+                    "1405987200000",
+                    -1,
+                    1405987200,
+                    788918399999,
+                    4102444800000,
+                    10**16,
+                ),
             },
         ),
     ],
@@ -376,7 +538,7 @@ def test_bad_reviews_are_counted_by_kind(name, good, bad, tmp_path, own_data):
     wrong = [good | {field: value} for field, values in bad.items() for value in values]
     lines = [json.dumps(line).encode() for line in (good, *wrong)] + [b"{", b"[]"]
     path, facts = reviews.interactions(write(tmp_path / name, lines), own_data)
-    assert table(path) == [{"user": "U", "item": "I", "time": 9}]
+    assert table(path) == [{"user": "U", "item": "I", "time": 788918400}]
     assert sum(seen["lines"] for seen in facts["problems"].values()) == len(wrong) + 2
     assert len(facts["problems"]) >= 7
 
@@ -406,6 +568,14 @@ def test_lines_are_numbered_across_blocks_and_endless_lines_need_no_memory(tmp_p
         ("meta_Books.json.gz", gzip.compress(GOOD_2014, mtime=0)[:40] + b"\xff" * 40),
         ("meta_Books.json.gz", gzip.compress(b"", mtime=0)),
         ("meta_Books.jsonl", b"<html>404</html>"),
+        ("meta_Books.json.gz", b""),
+        ("meta_Books.json", b"\xef\xbb\xbf"),
+        ("meta_Books.json", GOOD_2014.decode().encode("utf-16")),
+        ("meta_Books.json", (GOOD_2014 + b"\n" + GOOD_2014).decode().encode("utf-16-le")),
+        ("meta_Books.json.gz", gzip.compress(gzip.compress(GOOD_2014, mtime=0), mtime=0)),
+        ("meta_Books.json.gz", gzip.compress(GOOD_2014, mtime=0) + b"more"),
+        ("meta_Books.json.gz", b"\x1f\x8b"),
+        ("meta_Books.json", b"[" + GOOD_2014 + b",\n" + GOOD_2014 + b"]"),
     ],
 )
 def test_a_damaged_file_is_one_clear_error(name, content, tmp_path, own_data):
@@ -433,7 +603,7 @@ def test_a_killed_conversion_leaves_nothing_half_written(tmp_path, own_data):
     random = np.random.default_rng(0)
     raw = write(
         tmp_path / "ratings_Books.csv",
-        [b"A%d,B%d,5.0,%d" % tuple(row) for row in random.integers(1, 10**9, (150_000, 3))],
+        [b"A%d,B%d,5.0,%d" % tuple(row) for row in random.integers(8 * 10**8, 10**9, (150_000, 3))],
     )
     code = (
         "import sys, pathlib; from ifcdsr_core.sources.amazon import reviews; reviews._CHUNK = 1 << 16; "
@@ -457,6 +627,6 @@ def test_a_killed_conversion_leaves_nothing_half_written(tmp_path, own_data):
 
 
 def test_seconds_of_2023_are_whole(tmp_path, own_data):
-    line = json.dumps({"user_id": "U", "parent_asin": "I", "rating": 1, "timestamp": DAY * 1000 - 1})
+    line = json.dumps({"user_id": "U", "parent_asin": "I", "rating": 1, "timestamp": 12_000 * DAY * 1000 - 1})
     path, _ = reviews.interactions(write(tmp_path / "Books.jsonl.gz", [line.encode()]), own_data)
-    assert table(path)[0]["time"] == DAY - 1
+    assert table(path)[0]["time"] == 12_000 * DAY - 1

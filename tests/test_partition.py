@@ -20,7 +20,7 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import prepare
-from ifcdsr_core.sources.amazon.partition import Rules, leakage, partition
+from ifcdsr_core.sources.amazon.partition import Rules, _drawn, leakage, partition, tied_targets
 
 pl = pytest.importorskip("polars")
 MIRROR = Path(os.environ.get("IFCDSR_MIRROR") or ROOT.parent / "shared" / "mirror")
@@ -31,7 +31,7 @@ needs_mirror = pytest.mark.skipif(not MIRROR.is_dir(), reason="no real data: IFC
 
 
 # Below, a row of a log is (user, time, domain, item); a sequence is (user, its place among the user's, run), where a
-# run holds (time, domain, item).
+# run holds (time, domain, item). ``drawn`` gives a row's place among those of its time.
 
 
 def naive(x: list, y: list, rules: Rules) -> list[tuple[str, str, tuple]]:
@@ -57,6 +57,18 @@ def naive(x: list, y: list, rules: Rules) -> list[tuple[str, str, tuple]]:
     for place, s in enumerate(held_out):
         label[s] = "held out" if rules.halves == "random" else "valid" if place < len(held_out) // 2 else "test"
     return sorted((s[0], label.get(s, "train"), s[2]) for s in [*train, *held_out])
+
+
+@cache
+def one_draw(seed: int, user: str, time: int, domain: str, item: str) -> int:
+    """The module's draw for an interaction that is the only one there is."""
+    table = pl.DataFrame({"u": [0], "i": [0], "time": [time]})
+    items = [pl.Series([item] if part == domain else [], dtype=pl.String) for part in "xy"]
+    return int(_drawn(table, pl.Series([user]), items, seed)[0])
+
+
+def drawn(user: str, row: tuple, rules: Rules) -> int:
+    return one_draw(rules.seed, user, *row) if rules.ties == "drawn" else 0
 
 
 def naive_overlap(log: list, rules: Rules) -> list:
@@ -105,7 +117,8 @@ def naive_sequences(log: list, rules: Rules) -> list:
     cut = naive_sliding if rules.windows == "sliding" else naive_pieces
     sequences = []
     for user in sorted({row[0] for row in log}):
-        history = sorted(row[1:] for row in log if row[0] == user)
+        history = [row[1:] for row in log if row[0] == user]
+        history.sort(key=lambda row: (row[0], drawn(user, row, rules), row))
         for position, run in enumerate(cut(history, rules)):
             per_domain = Counter(domain for _, domain, _ in run)
             if len(run) >= rules.min_length and min(per_domain["x"], per_domain["y"]) >= rules.min_per_domain:
@@ -142,7 +155,7 @@ def naive_pieces(history: list, rules: Rules) -> list:
 
 def naive_held_out(sequences: list, rules: Rules) -> list:
     """Those held out, by the time at which they end."""
-    by_end = sorted(sequences, key=lambda s: (s[2][-1][0], s[0], s[1]))
+    by_end = sorted(sequences, key=lambda s: (s[2][-1][0], drawn(s[0], s[2][-1], rules), s[0], s[1]))
     if rules.held_out == "latest":
         return [s for s in by_end if is_latest(s, sequences)]
     number = round(rules.held_out_share * len(sequences))
@@ -200,7 +213,7 @@ WORLD = Planted()
 
 def test_the_planted_world_is_recovered(tmp_path):
     found = {}
-    for user, label, run in ours(tmp_path, WORLD.x, WORLD.y, Rules()):
+    for user, label, run in ours(tmp_path, WORLD.x, WORLD.y, Rules(ties="by_name")):
         found.setdefault(user, {})[label, run[-1][0]] = [name for _, _, name in run]
     for user, expected in WORLD.expected.items():
         sequences = found.pop(user, {})
@@ -245,6 +258,7 @@ def test_each_rule_has_its_threshold(rule, user, expected, tmp_path):
 EVERY_VALUE = [
     {},
     *(dict(rule) for rule, *_ in OTHER_VALUES),
+    {"ties": "by_name"},
     {"overlap": False},
     {"filter_rounds": "stable"},
     {"held_out": "share", "held_out_share": 0.5},
@@ -277,6 +291,7 @@ def random_case(seed: int) -> tuple[list, list, Rules]:
         name: str(random.choice(known))
         for name, known in {
             "shared_items": ["drop", "keep"],
+            "ties": ["drawn", "by_name"],
             "repeats": ["first", "all"],
             "count_in": ["both", "each"],
             "filter_rounds": ["once", "stable"],
@@ -366,6 +381,118 @@ def test_row_order_and_threads_make_no_difference(tmp_path):
     assert json.loads(outcomes.pop())[1]["funnel"][-1]["sequences"] > 500
 
 
+# ---------------------------------------------------------------------------- the order of equal times
+
+
+def one_day(users: int, items: int, seed: int = 7) -> tuple[list, list]:
+    """Without any pattern: every user has six items of each domain, drawn evenly, all on one day."""
+    random = np.random.default_rng(seed)
+    return tuple(
+        [
+            (f"u{user:04d}", f"B{item:02d}{domain}", 15_000 * DAY)
+            for user in range(users)
+            for item in random.choice(items, 6, replace=False)
+        ]
+        for domain in "XY"
+    )
+
+
+def next_in_list(items: pd.DataFrame, sequences: pd.DataFrame) -> float:
+    """MRR of a model that knows only the list of items: what follows the largest number in the history comes first."""
+    num_x, ranks = int((items["domain"] == "x").sum()), []
+    for row in sequences.itertuples():
+        ids = np.arange(1, num_x + 1) if row.target_domain == "x" else np.arange(num_x + 1, len(items) + 1)
+        ahead = ids - max(np.intersect1d(row.items[:-1], ids), default=ids[0] - 1)
+        score = np.where(ahead > 0, -ahead, -1000)
+        own = score[ids == row.items[-1]][0]
+        ranks.append(1 + (score > own).sum() + ((score == own).sum() - 1) / 2)
+    return float((1 / np.array(ranks)).mean())
+
+
+def test_the_list_of_items_tells_nothing_of_the_target(tmp_path):
+    """Six items of each domain on one day, of 60: a target can be any of the twelve."""
+    paths = parquet(tmp_path, *one_day(600, 60))
+    chance = (1 / np.arange(1, 61)).mean()  # 7.8 %
+    found = {}
+    for ties in ("drawn", "by_name"):
+        items, sequences, account = partition(*paths, Rules(min_user=2, min_item=2, ties=ties))
+        found[ties] = next_in_list(items, sequences)
+        assert account["target_ties"] == {"held_out_sequences": 600, "tied": 600}
+        in_y = (sequences["target_domain"] == "y").mean()
+        assert in_y == 1 if ties == "by_name" else 0.44 < in_y < 0.56
+    assert found["drawn"] < 1.1 * chance and found["by_name"] > 2.5 * chance
+
+
+def test_every_order_of_a_day_comes_as_often(tmp_path):
+    """Also of the same items at other times, and with another seed."""
+    names = [("X", "a"), ("X", "b"), ("Y", "a"), ("Y", "b")]
+    logs = [
+        [
+            (f"u{user}", name, (15_000 + user % 7) * DAY)
+            for user in range(4_800)
+            for domain, name in names
+            if domain == d
+        ]
+        for d in "XY"
+    ]
+    loose = Rules(min_user=1, min_item=1, min_length=2, min_per_domain=0, shared_items="keep")
+    orders = {}
+    for seed in (0, 1):
+        sequences = partition(*parquet(tmp_path, *logs), replace(loose, seed=seed))[1]
+        orders[seed] = dict(zip(sequences["user"], map(tuple, sequences["items"]), strict=True))
+        count = np.array(list(Counter(orders[seed].values()).values()))
+        assert len(count) == 24 and ((count - 200) ** 2 / 200).sum() < 50  # chi-squared, 23 degrees: 1 in 1,000
+    same = np.mean([orders[1][user] == order for user, order in orders[0].items()])
+    assert 0.02 < same < 0.07  # 1 in 24
+
+
+def test_the_order_of_a_day_is_the_users_own(tmp_path):
+    """Neither other users nor another item, nor the order of the files, change it."""
+    x, y = one_day(50, 20)
+    rules = Rules(min_user=1, min_item=1)
+
+    def orders(x: list, y: list) -> dict[str, list[str]]:
+        items, sequences, _ = partition(*parquet(tmp_path, x, y), rules)
+        names = items["source_id"].to_numpy()
+        return {row.user: names[row.items - 1].tolist() for row in sequences.itertuples()}
+
+    everything = orders(x, y)
+    some = {f"u{user:04d}" for user in range(0, 50, 3)}
+    assert orders([row for row in x if row[0] in some][::-1], [row for row in y if row[0] in some]) == {
+        user: order for user, order in everything.items() if user in some
+    }
+    fewer = orders([row for row in x if row[1] != "B07X"], y)
+    assert fewer == {user: [name for name in order if name != "B07X"] for user, order in everything.items()}
+
+
+def test_a_draw_keeps_its_value():
+    """Scenarios are told by their fingerprints: another version of the hash would be another scenario."""
+    assert one_draw(0, "AUSER", 1_300_000_000, "x", "B0") == 17254127599559104667
+    assert one_draw(0, "AUSER", 1_300_000_000, "y", "B0") == 9978058247716633704
+    assert one_draw(10**30, "AUSER", 1_300_000_000, "x", "B0") == 16246667081888596895
+
+
+def test_sequences_that_end_together_are_not_held_out_by_name(tmp_path):
+    x, y = one_day(400, 20)
+    for ties, least, most in (("drawn", 10, 45), ("by_name", 100, 100)):
+        rules = Rules(min_user=1, min_item=1, held_out="share", held_out_share=0.25, ties=ties)
+        sequences = partition(*parquet(tmp_path, x, y), rules)[1]
+        held_out = sequences.loc[sequences["split"] != "train", "user"]
+        assert len(held_out) == 100 and least <= (held_out >= "u0300").sum() <= most
+
+
+def test_tied_targets_are_those_of_held_out_sequences():
+    table = pd.DataFrame(
+        [
+            sequence("a", "train", (1, 10), (2, 10)),
+            sequence("a", "valid", (1, 10), (2, 20), (3, 20)),
+            sequence("b", "test", (1, 20), (2, 20), (3, 30)),
+            sequence("c", "test", (1, 20), (2, 20)),
+        ]
+    )
+    assert tied_targets(table) == {"held_out_sequences": 3, "tied": 2}
+
+
 # ---------------------------------------------------------------------------- leakage
 
 
@@ -432,6 +559,7 @@ def test_what_leaks_is_dropped_refused_or_kept(tmp_path):
         ({"max_length": 5}, "max_length is 5: it must be at least 6"),
         ({"min_per_domain": 8}, "max_length is 15: it must be at least 16"),
         ({"window_days": -1}, "window_days is -1"),
+        ({"ties": "random"}, "unknown ties 'random': choose one of drawn, by_name"),
         ({"held_out_share": 1.0}, "held_out_share is 1.0: it must be between 0 and 1"),
     ],
 )
@@ -522,7 +650,8 @@ def test_the_released_sequences_satisfy_the_rules(released, name, days, windows,
     for part in "xy":
         paths.append(tmp_path / f"{part}.parquet")
         rows.loc[rows["domain"] == part, ["user", "item", "time"]].to_parquet(paths[-1], index=False)
-    rules = Rules(min_user=1, min_item=1, window_days=days, windows=windows, leaks="refuse")
+    # the files have X before Y within a day
+    rules = Rules(min_user=1, min_item=1, window_days=days, windows=windows, ties="by_name", leaks="refuse")
     items, sequences, account = partition(*paths, rules)
     assert len(sequences) == len(released.sequences) and (sequences["split"] != "train").all()
     assert {(step["step"], step.get("interactions")) for step in account["funnel"][:3]} == {

@@ -82,12 +82,29 @@ def _shared(data) -> list[str]:
 
 
 @pytest.mark.slow
+def test_targets_of_several_items_of_a_day_are_counted(world):
+    held_out = world.sequences[world.sequences["split"] != "train"]
+    tied = [times[-1] in times[:-1] for times in held_out["timestamps"]]
+    assert raw_files.ties(world).iloc[0].tolist() == [len(tied), sum(tied), 100 * np.mean(tied)]
+    assert 0.05 < np.mean(tied) < 0.5
+    last = [
+        domain
+        for times, items in zip(held_out["timestamps"], held_out["items"], strict=True)
+        if len(set(of_day := (items[times == times[-1]] > world.num_items_x).tolist())) == 2
+        for domain in of_day[-1:]
+    ]
+    assert len(last) > 100 and 0.4 < np.mean(last) < 0.6  # the target is of Y as often as of X
+
+
+@pytest.mark.slow
 def test_table_1_by_other_rules(world):
     table, counted = raw_files.other_rules(world).set_index("Rule changed"), table1(world)
     first = table.loc["as above"]
     assert first[["Food items", "Kitchen items"]].tolist() == counted["items"].tolist()
     assert first["Train"] == counted["train"].iloc[0] and first["Test"] == counted["test"].sum()
     assert "windows: sliding" not in table.index and "window_days: 365" not in table.index  # those of the scenario
+    by_name = prepare("amazon", "food_kitchen", release="sample", ties="by_name")
+    assert table.loc["ties: by_name", "Test"] == (by_name.sequences["split"] == "test").sum()
     assert table.loc["min_item: 5", "Food items"] > first["Food items"]
     assert table.loc["windows: pieces", "Train"] < first["Train"]
     one = prepare("amazon", "food_kitchen", release="sample", per_user="one")

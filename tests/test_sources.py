@@ -23,6 +23,7 @@ from ifcdsr_core.sources.download import published
 MIRROR = Path(os.environ.get("IFCDSR_MIRROR") or ROOT.parent / "shared" / "mirror")
 needs_mirror = pytest.mark.skipif(not MIRROR.is_dir(), reason="no real data: IFCDSR_MIRROR names no mirror of it")
 DAY = 86_400
+START = 12_000  # a day in 2002
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +137,12 @@ def test_a_download_that_breaks_off_is_continued(web, known_file, own_data):
     assert get(web).read_bytes() == CONTENT and web.log[-1]["headers"]["Range"] == "bytes=1000-"
 
 
+def test_what_a_killed_download_left_is_removed(web, known_file, own_data):
+    path = get(web)
+    path.with_name(f"{path.name}.part.json").write_text("{}")
+    assert get(web) == path and left_behind(own_data) == [path]
+
+
 def test_two_processes_that_need_the_same_file(known_file, own_data):
     """The second waits, and finds what the first has brought."""
     path = own_data / "downloads" / NAME
@@ -201,8 +208,8 @@ def test_mirror_must_be_a_folder(known_file, tmp_path, monkeypatch):
 
 
 def interactions(*pairs: tuple[int, int]) -> str:
-    """``<item>|<unix time>|<date>|`` of each (item, day)."""
-    return "\t".join(f"{item}|{day * DAY}|1970-01-{day + 1:02d} 08:00:00|" for item, day in pairs)
+    """``<item>|<unix time>|<date>|`` of each (item, day from START on)."""
+    return "\t".join(f"{item}|{(START + day) * DAY}|2002-11-{day + 9:02d} 08:00:00|" for item, day in pairs)
 
 
 TINY_C2DSR = {
@@ -220,11 +227,12 @@ TINY_C2DSR = {
 def tiny_c2dsr(tmp_path, monkeypatch):
     """``put(**changed files)`` publishes a tiny Food-Kitchen."""
 
-    def put(**changed: str) -> None:
-        contents = TINY_C2DSR | {f"{name}.txt": text for name, text in changed.items()}
+    def put(**changed: bytes) -> None:
+        contents = {name: text.encode() for name, text in TINY_C2DSR.items()}
+        contents |= {f"{name}.txt": content for name, content in changed.items()}
         register(
             monkeypatch,
-            {f"{c2dsr.REPOSITORY}/data/raw/Food-Kitchen/{name}": text.encode() for name, text in contents.items()},
+            {f"{c2dsr.REPOSITORY}/data/raw/Food-Kitchen/{name}": content for name, content in contents.items()},
             tmp_path / "mirror",
         )
 
@@ -242,7 +250,7 @@ def test_c2dsr_sorts_by_time_and_numbers_from_one(tiny_c2dsr):
     assert rows["split"].tolist() == ["train", "valid", "test"]
     assert [list(items) for items in rows["items"]] == [[1, 4, 2, 5], [1, 4, 5, 2], [5, 1, 2, 3, 4]]
     assert rows["target_domain"].tolist() == ["y", "x", "y"]  # a tie keeps the file's order
-    assert list(rows["timestamps"][1]) == [DAY, 2 * DAY, 5 * DAY, 9 * DAY]
+    assert list(rows["timestamps"][1]) == [(START + day) * DAY for day in (1, 2, 5, 9)]
     assert scenario.provenance["lines_not_in_time_order"] == {"train_new.txt": 0, "val_new.txt": 1, "test_new.txt": 0}
     assert scenario.provenance["sequences_numbered"] == 8
     facts = scenario.provenance["files"]["val_new.txt"]
@@ -282,36 +290,79 @@ def test_c2dsr_takes_titles_from_llmcdsr_by_asin(tiny_c2dsr, tmp_path, monkeypat
     assert prepare("c2dsr", "food_kitchen").items["title"].isna().all()
 
 
-GOOD_LINE = TINY_C2DSR["val_new.txt"]
+def test_titles_of_other_items_are_no_titles(tiny_c2dsr, tmp_path, monkeypatch):
+    files = {
+        f"{llmcdsr.REPOSITORY}/data/food-kitchen/text_{part}.pkl": pickle.dumps({"other": "Soup"}) for part in "AB"
+    }
+    files |= {f"{c2dsr.REPOSITORY}/data/raw/Food-Kitchen/{name}": text.encode() for name, text in TINY_C2DSR.items()}
+    register(monkeypatch, files, tmp_path / "mirror")
+    with pytest.raises(InputError, match="text_A.pkl and text_B.pkl have no title of c2dsr's items"):
+        prepare("c2dsr", "food_kitchen", titles=True)
+
+
+def line(*pairs: tuple[int, int], head: str = "1\t8") -> str:
+    return f"{head}\t{interactions(*pairs)}\n"
+
+
+SHAPE = "'<user> <sequence>' and two or more"
+TWO = line((0, 1), (3, 2))
 
 
 @pytest.mark.parametrize(
-    "file, text, line",
+    "file, text, number, says",
     [
-        ("val_new", GOOD_LINE + "1 8 0|1|d|\n", 2),  # blanks for tabs
-        ("val_new", GOOD_LINE + f"1\t8\t{interactions((0, 1))}\n", 2),  # no history
-        ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t-3|2|d|\n", 2),
-        ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t3|soon|d|\n", 2),
-        ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t3|2\n", 2),
-        ("val_new", GOOD_LINE + "1\t8\t0|1|d|\t5|2|d|\n", 2),  # items are 0 to 4
-        ("val_new", GOOD_LINE + f"3\t8\t{interactions((0, 1), (3, 2))}\n", 2),  # users are 0 to 2
-        ("val_new", GOOD_LINE + "\n" + GOOD_LINE, 2),
-        ("val_new", "<html>404: Not Found</html>\n", 1),
-        ("test_new", "1\t8\t0|1|d|\t३|2|d|\n", 1),  # digits, but not those of ASCII
-        ("items_x", "7\tASINX0\t0\n9\tASINX1\t2\n", 2),  # an index left out
-        ("items_y", "7\tASINX0\n", 1),
-        ("userlist", "first\t0\nsecond\t0\n", 2),
+        ("val_new", TWO.replace("\t", " "), 2, SHAPE),  # blanks for tabs
+        ("val_new", line((0, 1)), 2, SHAPE),  # no history
+        ("val_new", line(head="1\t8"), 2, SHAPE),
+        ("val_new", line((0, 1), (-3, 2)), 2, SHAPE),
+        ("val_new", TWO.replace("|1036", "|soon", 1), 2, SHAPE),
+        ("val_new", TWO.replace("|1036", "|-1036", 1), 2, SHAPE),
+        ("val_new", TWO.replace("|1036", "|1036.", 1), 2, SHAPE),
+        ("val_new", TWO.removesuffix("|\n") + "\n", 2, SHAPE),  # cut off
+        ("val_new", TWO.replace("1\t8", "8"), 2, SHAPE),  # no user
+        ("val_new", TWO.replace("\n", "\r\n"), 2, SHAPE),
+        ("val_new", TWO.replace("\n", "\t\n"), 2, SHAPE),
+        ("val_new", "\n" + TWO, 2, SHAPE),
+        ("val_new", TWO + "\n\n", 3, SHAPE),
+        ("val_new", TWO.replace("1\t8", "\ufeff1\t8"), 2, SHAPE),
+        ("val_new", TWO.replace("3|", "३|"), 2, SHAPE),  # digits, but not those of ASCII
+        ("val_new", "<html>404: Not Found</html>\n", 2, SHAPE),
+        ("val_new", b"1\t8\t\xff\n", 2, "text in UTF-8"),
+        ("val_new", TWO.encode().replace(b"2002", b"\xff002", 1), 2, "text in UTF-8"),  # in what is not used
+        ("val_new", TWO.encode("utf-16"), 2, "text in UTF-8"),
+        ("val_new", line((0, 1), (5, 2)), 2, "items from 0 to 4, found 5"),
+        ("val_new", line((0, 1), (3, 2), head="3\t8"), 2, "a user from 0 to 2, found 3"),
+        ("val_new", line((0, 1), (3, 2), head="1\t6"), 2, "each sequence once, found 6 again"),
+        ("val_new", line((0, -START), (3, 1)), 2, "times of 1995 to 2099, found 0 to "),
+        ("val_new", line((0, 1), (3, 40_000)), 2, "times of 1995 to 2099, found "),
+        (
+            "val_new",
+            line((0, 9131 - START), (3, 9130 - START)),
+            2,
+            "times of 1995 to 2099, found 788832000 to 788918400",
+        ),
+        ("val_new", line((0, 3), (3, 2), (1, 4), (4, 5)), 2, "all but the last two in the order of time"),
+        ("items_x", "7\tASINX0\t0\n9\tASINX1\t2\n", 2, "'<old id> <ASIN> 1'"),  # an index left out
+        ("items_x", "7\tASINX0\t0\n9\tASINX1\t-1\n", 2, "'<old id> <ASIN> 1'"),
+        ("items_x", "7\tASINX0\t0\n9\tASINX0\t1\n", 2, "each name once, found ASINX0 again"),
+        ("items_x", b"7\tASIN\xe9\t0\n", 1, "text in UTF-8"),
+        ("items_y", "7\tASINX0\n", 1, "'<old id> <ASIN> 0'"),
+        ("userlist", "first\t0\nsecond\t0\n", 2, "'<user> 1'"),
+        ("userlist", "first\t0\n\nsecond\t1\n", 2, "'<user> 1'"),
+        ("userlist", "first\t0\nfirst\t1\n", 2, "each name once, found first again"),
     ],
 )
-def test_c2dsr_names_the_malformed_line(tiny_c2dsr, file, text, line):
-    tiny_c2dsr(**{file: text})
-    with pytest.raises(InputError, match=rf"{file}\.txt, line {line}: expected"):
+def test_c2dsr_names_the_malformed_line(tiny_c2dsr, file, text, number, says):
+    text = text if isinstance(text, bytes) else text.encode()
+    tiny_c2dsr(**{file: (TINY_C2DSR["val_new.txt"].encode() if file == "val_new" else b"") + text})
+    with pytest.raises(InputError, match=rf"{file}\.txt, line {number}: expected {re.escape(says)}") as caught:
         prepare("c2dsr", "food_kitchen")
+    assert "\n" not in str(caught.value)
     assert not (sources.data_dir() / "scenarios" / "c2dsr" / "food_kitchen").exists()
 
 
 def test_c2dsr_empty_file(tiny_c2dsr):
-    tiny_c2dsr(val_new="")
+    tiny_c2dsr(val_new=b"")
     with pytest.raises(InputError, match="val_new.txt holds no sequence"):
         prepare("c2dsr", "food_kitchen")
 
@@ -406,6 +457,20 @@ def test_llmcdsr_refuses_a_pickle_that_names_anything(tiny_llmcdsr, tmp_path, fi
         ("test.txt", b"1\t0,4,1\n2\t0;1\n", "test.txt, line 2"),
         ("test.txt", b"1\t0,4,1\n2\t0,5\n", "test.txt, line 2: expected items from 0 to 4, found 5"),
         ("test.txt", b"1\t0,4,\n", "test.txt, line 1"),
+        ("test.txt", b"1\t0,-4\n", "test.txt, line 1: expected user 1, a tab"),
+        ("test.txt", b"1\t0,4\n\n2\t0,4\n", "test.txt, line 2: expected user 2, a tab"),
+        ("test.txt", b"1\t0,4\n3\t0,4\n", "test.txt, line 2: expected user 2, a tab"),  # a user is missing
+        ("test.txt", b"1\t0,4\n1\t0,4\n", "test.txt, line 2: expected user 2, a tab"),
+        ("test.txt", b"0,4\n", "test.txt, line 1: expected user 1, a tab"),
+        ("test.txt", b"1\t0,4\t9\n", "test.txt, line 1: expected user 1, a tab"),
+        ("test.txt", b"1\t0,4\r\n", "test.txt, line 1: expected user 1, a tab"),
+        ("test.txt", b"1\t0,4\n2\t0,\xff\n", "test.txt, line 2: expected text in UTF-8"),
+        ("test.txt", b"", "test.txt holds no sequence"),
+        ("test.txt", b"1\t4\n", "test.txt holds no sequence"),
+        ("num.txt", b"2\n-3\n", "expected two lines"),
+        ("item_set_A.pkl", pickle.dumps({"A0": 0, "A 1": 1}), "item_set_A.pkl: expected ASINs, found 'A 1'"),
+        ("item_set_A.pkl", pickle.dumps({"A0": 0, "A1": -1}), "0 to 1 each once"),
+        ("text_A.pkl", pickle.dumps({"other": "Salt"}), "text_A.pkl has no title of an item of item_set_A.pkl"),
     ],
 )
 def test_llmcdsr_says_what_is_wrong(tiny_llmcdsr, file, content, says):

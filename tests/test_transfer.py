@@ -141,6 +141,25 @@ def test_a_whole_part_is_only_verified(web, path):
     assert get(web.put("/f", CONTENT), path, **FACTS).read_bytes() == CONTENT and web.log == []
 
 
+def test_what_a_kill_left_beside_a_whole_file_is_removed(web, path):
+    """A kill between the last two steps leaves the record; a copy put in place by hand leaves the part."""
+    url = web.put("/f", CONTENT)
+    get(url, path, **FACTS)
+    for left_over in (["raw.bin.part.json"], ["raw.bin.part"], ["raw.bin.part", "raw.bin.part.json"]):
+        for name in left_over:
+            (path.parent / name).write_bytes(CONTENT[:100])
+        with locked(path.parent / ".raw.bin.lock"):  # another process is at it
+            get(url, path, **FACTS)
+            assert left(path) == ["raw.bin", *left_over]
+        get(url, path, **FACTS)
+        assert left(path) == ["raw.bin"] and len(web.log) == 1
+    path.write_bytes(OTHER)
+    (path.parent / "raw.bin.part").write_bytes(CONTENT[:100])
+    with pytest.raises(InputError, match="is not the published file"):
+        get(url, path, **FACTS)
+    assert left(path) == ["raw.bin", "raw.bin.part"]  # the next try can go on from there
+
+
 @pytest.mark.parametrize("junk", [OTHER, OTHER + b"more", OTHER[:77]])
 def test_a_wrong_part_is_begun_anew(web, path, junk):
     path.parent.mkdir()

@@ -7,7 +7,11 @@ The target. A line is not in order of time: it is the merged history, then the l
 Sorted by unix time, stably, its last item is the target, and each domain has as many targets as Table 1 says. Taken as
 they stand, all lines would end in Y, so that can't be the paper's reading. Where the last X and the last Y fall on the
 same day, the stable sort leaves Y behind X: such a target's domain is a convention of the file, not something seen.
-``counts.order_ties`` counts them.
+``counts.order_ties`` counts them. What orders items of one domain within a day is not known; it stays as published.
+
+Numbers as published tell targets: items are numbered as they first appear, user after user. Of Food-Kitchen's test
+targets a quarter are the number after the largest of their domain in the history. The book's models learn a vector for
+each number and never compute with it; one that does would read the answer.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import pandas as pd
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import llmcdsr
+from ifcdsr_core.sources.amazon import EARLIEST, LATEST
 from ifcdsr_core.sources.download import published
 
 VERSION = 1
@@ -35,7 +40,7 @@ EARLIER_FILE = "val.txt"  # replaced since by val_new.txt: it held sequences of 
 SPLIT_FILES = {"train": "train_new.txt", "valid": "val_new.txt", "test": "test_new.txt"}
 
 _ITEM_LINE = re.compile(r"\d{1,9}\t([!-~]+)\t(\d{1,9})", re.ASCII)
-_USER_LINE = re.compile(r"[!-~]+\t(\d{1,9})", re.ASCII)
+_USER_LINE = re.compile(r"([!-~]+)\t(\d{1,9})", re.ASCII)
 _SEQUENCE_LINE = re.compile(r"(\d{1,9})\t(\d{1,9})((?:\t\d{1,9}\|\d{1,11}\|[^|\t]*\|){2,})", re.ASCII)
 _INTERACTION = re.compile(r"\t(\d+)\|(\d+)\|", re.ASCII)
 
@@ -61,6 +66,8 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Sce
 
     title_of, title_files = llmcdsr.titles(scenario) if titles else ({}, {})
     ids_x, ids_y = read_items(paths["items_x.txt"]), read_items(paths["items_y.txt"])
+    if titles and title_of.keys().isdisjoint(ids_x + ids_y):
+        raise InputError(f"{' and '.join(title_files)} have no title of c2dsr's items: put good copies in their place")
     num_items_x, num_items = len(ids_x), len(ids_x) + len(ids_y)
     num_users = read_users(paths["userlist.txt"])
     tables, facts = [], {}
@@ -125,31 +132,32 @@ def _fetch(name: str) -> Path:
 
 def read_items(path: Path) -> list[str]:
     """ASINs of one domain, in the order of their index."""
-    asins = []
-    for number, line in published.lines(path):
-        match = _ITEM_LINE.fullmatch(line)
-        if not match or int(match[2]) != len(asins):
-            raise published.malformed(path, number, f"'<old id> <ASIN> {len(asins)}', separated by tabs")
-        asins.append(match[1])
-    return asins
+    return _read_index(path, _ITEM_LINE, "<old id> <ASIN>")
 
 
 def read_users(path: Path) -> int:
     """Number of users; the file must count them from 0."""
-    count = 0
+    return len(_read_index(path, _USER_LINE, "<user>"))
+
+
+def _read_index(path: Path, pattern: re.Pattern, before: str) -> list[str]:
+    """The names of a file that counts them from 0, each once; ``before`` is what stands before the number."""
+    names = {}
     for number, line in published.lines(path):
-        match = _USER_LINE.fullmatch(line)
-        if not match or int(match[1]) != count:
-            raise published.malformed(path, number, f"'<user> {count}', separated by a tab")
-        count += 1
-    return count
+        match = pattern.fullmatch(line)
+        if not match or int(match[2]) != len(names):
+            raise published.malformed(path, number, f"'{before} {len(names)}', separated by tabs")
+        if match[1] in names:
+            raise published.malformed(path, number, f"each name once, found {match[1]} again")
+        names[match[1]] = number
+    return list(names)
 
 
 def read_sequences(
     path: Path, split: str, num_users: int, num_items_x: int, num_items: int
 ) -> tuple[pd.DataFrame, dict]:
     """The sequences of a file, each in time order, and what was found: ``not_in_time_order``, ``ids`` of sequences."""
-    rows, num_unsorted, ids = [], 0, []
+    rows, num_unsorted, ids = [], 0, {}
     for number, line in published.lines(path):
         match = _SEQUENCE_LINE.fullmatch(line)
         if not match:
@@ -161,7 +169,13 @@ def read_sequences(
         items, times = np.array(_INTERACTION.findall(match[3])).astype(np.int64).T  # (length,) each
         if items.max() >= num_items:
             raise published.malformed(path, number, f"items from 0 to {num_items - 1}, found {items.max()}")
-        ids.append(int(match[2]))
+        if not EARLIEST <= times.min() <= times.max() < LATEST:
+            raise published.malformed(path, number, f"times of 1995 to 2099, found {times.min()} to {times.max()}")
+        if split != "train" and np.any(times[1:-2] < times[:-3]):  # the training file could not be looked at
+            raise published.malformed(path, number, "all but the last two in the order of time")
+        if int(match[2]) in ids:
+            raise published.malformed(path, number, f"each sequence once, found {match[2]} again")
+        ids[int(match[2])] = number
         if np.any(times[1:] < times[:-1]):
             num_unsorted += 1
             order = np.argsort(times, kind="stable")
@@ -171,4 +185,4 @@ def read_sequences(
     if not rows:
         raise InputError(f"{path} holds no sequence: delete it, or put a good copy in its place")
     columns = ["user", "split", "target_domain", "items", "timestamps"]
-    return pd.DataFrame(rows, columns=columns), {"not_in_time_order": num_unsorted, "ids": ids}
+    return pd.DataFrame(rows, columns=columns), {"not_in_time_order": num_unsorted, "ids": list(ids)}

@@ -1,8 +1,9 @@
 """The same Amazon domains with item titles: the files of LLMCDSR.
 
 https://github.com/xhran2010/LLMCDSR. A line of a sequence file is ``<user>``, a tab, ``<item>,<item>,…``; items are
-numbered from 0, A (our X) before B (our Y), in order but without times. Users are numbered from 1 in each file, so the
-file's name tells them apart. ASINs and titles are pickled dicts, read without ever looking up a class.
+numbered from 0, A (our X) before B (our Y), in order but without times; how many times were equal, and what orders
+items of one time, can't be seen. Users are numbered from 1 in each file, so the file's name tells them apart. ASINs and
+titles are pickled dicts, read without ever looking up a class.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SEQUENCE_FILES = {
     "test.txt": "test",
 }
 
+_ASIN = re.compile(r"[!-~]+")
 _LINE = re.compile(r"(\d{1,9})\t(\d{1,9}(?:,\d{1,9})*)", re.ASCII)
 
 
@@ -85,7 +87,11 @@ def read_items(item_set: Path, text: Path, num_items: int) -> pd.DataFrame:
     index_of = read_plain_pickle(item_set)
     if not _is_dict(index_of, int) or sorted(index_of.values()) != list(range(num_items)):
         raise InputError(f"{item_set}: expected a dict from ASIN to index, 0 to {num_items - 1} each once")
+    if bad := [asin for asin in index_of if not _ASIN.fullmatch(asin)]:
+        raise InputError(f"{item_set}: expected ASINs, found {bad[0]!r}")
     asins, title_of = sorted(index_of, key=index_of.get), read_titles(text)
+    if title_of.keys().isdisjoint(asins):
+        raise InputError(f"{text} has no title of an item of {item_set.name}: delete both, or put good copies there")
     return pd.DataFrame({"source_id": asins, "title": pd.Series([title_of.get(asin) for asin in asins], dtype=object)})
 
 
@@ -119,8 +125,8 @@ def read_sequences(path: Path, split: str, num_items_x: int, num_items: int) -> 
     rows, seen, longest, one_item = [], set(), 0, 0
     for number, line in published.lines(path):
         match = _LINE.fullmatch(line)
-        if not match:
-            raise published.malformed(path, number, "'<user>', a tab, and '<item>,<item>,…'")
+        if not match or int(match[1]) != number:
+            raise published.malformed(path, number, f"user {number}, a tab, and '<item>,<item>,…'")
         items = np.array(match[2].split(",")).astype(np.int64)  # (length,)
         if items.max() >= num_items:
             raise published.malformed(path, number, f"items from 0 to {num_items - 1}, found {items.max()}")
@@ -131,6 +137,8 @@ def read_sequences(path: Path, split: str, num_items_x: int, num_items: int) -> 
             continue
         target_domain = "x" if items[-1] < num_items_x else "y"
         rows.append((f"{path.stem}/{int(match[1])}", split, target_domain, (items + 1).astype(np.int32), None))
+    if not rows:
+        raise InputError(f"{path} holds no sequence: delete it, or put a good copy in its place")
     table = pd.DataFrame(rows, columns=["user", "split", "target_domain", "items", "timestamps"])
     lines = len(rows) + one_item
     return table, {"lines": lines, "one_item_dropped": one_item, "repeated": lines - len(seen), "longest": longest}

@@ -28,6 +28,7 @@ from ifcdsr_core.sources.amazon import source
 from ifcdsr_core.sources.amazon.partition import CHOICES, Rules, partition
 
 OTHER_RULES = [  # one rule at a time, against those of the scenario
+    {"ties": "by_name"},
     {"windows": "pieces"},
     {"windows": "latest"},
     {"window_days": 30},
@@ -123,6 +124,16 @@ def leaks(scenario: Scenario) -> pd.DataFrame:
     )
 
 
+def ties(scenario: Scenario) -> pd.DataFrame:
+    """How many held-out targets share their time with another interaction of their sequence."""
+    counted = _account(scenario)["target_ties"]
+    share = 100 * counted["tied"] / counted["held_out_sequences"]
+    return pd.DataFrame(
+        [(counted["held_out_sequences"], counted["tied"], share)],
+        columns=["Held-out targets", "At the time of another item", "Share (%)"],
+    )
+
+
 def other_rules(scenario: Scenario) -> pd.DataFrame:
     """Table 1 by other rules, one changed at a time; beside it the paper's, where the files are of its release.
 
@@ -197,7 +208,10 @@ def shown_rebuilt() -> pd.DataFrame:
 
 
 def rebuilt_from(released: pd.DataFrame, num_items_x: int) -> pd.DataFrame:
-    """The same for sequences of whole users: ``user``, ``items``, ``timestamps``; items up to num_items_x are of X."""
+    """The same for sequences of whole users: ``user``, ``items``, ``timestamps``; items up to num_items_x are of X.
+
+    Equal times are ordered by name: as in the released files, X precedes Y within a day.
+    """
     log = released.explode(["items", "timestamps"]).drop_duplicates()
     log = pd.DataFrame(
         {
@@ -220,7 +234,8 @@ def rebuilt_from(released: pd.DataFrame, num_items_x: int) -> pd.DataFrame:
         for path, part in zip(paths, (log[log["in_x"]], log[~log["in_x"]]), strict=True):
             part[["user", "item", "time"]].to_parquet(path, index=False)
         for windows in CHOICES["windows"]:
-            items, sequences, _ = partition(*paths, Rules(min_user=1, min_item=1, windows=windows, leaks="keep"))
+            rules = Rules(min_user=1, min_item=1, windows=windows, ties="by_name", leaks="keep")
+            items, sequences, _ = partition(*paths, rules)
             names = items["source_id"].astype(int).to_numpy()
             found = of_users(sequences.assign(items=[names[row - 1] for row in sequences["items"]]))
             same = {user: found.get(user, set()) & known for user, known in expected.items()}

@@ -3,15 +3,16 @@
 The papers name few of the rules (gaps 5 and 6), and nobody published the code of this step. The defaults are what can
 be seen in the released C2DSR files (Cao et al., CIKM 2022; https://github.com/crystal22/C2DSR), see ``Rules``.
 
-Users, items and times are numbers from the first step on, in arrays ordered by user, time, domain (X first), item name.
-That is also the rule for interactions of the same second, and so of the same day where times are days: in the
-released files, too, X precedes Y within a day in all 26,462 cases (leaving out each line's last two); what orders items
-of the same domain there is not known. Nothing depends on the order of the input rows or on the number of threads.
-Polars reads and joins as a stream; no step loops over users.
+Users, items and times are numbers from the first step on, in arrays ordered by user and time. Interactions of a user at
+the same time, the same day where times are days, have no order; one is drawn (``Rules.ties``). Nothing depends on the
+order of the input rows or on the number of threads. Polars reads and joins as a stream; no step loops over users.
+
+Items are numbered by domain and name. Once the order of equal times is drawn, a number tells no more than the name.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # where nobody partitions, Polars need not be there
 CHOICES = {
     "count_in": ("both", "each"),
     "filter_rounds": ("once", "stable"),
+    "ties": ("drawn", "by_name"),
     "repeats": ("first", "all"),
     "shared_items": ("drop", "keep"),
     "windows": ("sliding", "pieces", "latest"),
@@ -47,6 +49,10 @@ class Rules:
     Attributes:
         shared_items: an item that both domains have: ``drop`` it (no ASIN of the released files is in both), or
             ``keep`` it as an X item and a Y item.
+        ties: the order of a user's interactions at the same time. ``drawn``: by a hash of seed, user, item and time, so
+            that it is the same whatever else is in the files. ``by_name``: X first, then by the item's name; the last
+            item, the target, is then told by its name. In the released files X precedes Y within a day in all 26,462
+            cases (leaving out each line's last two); what orders items of the same domain there is not known.
         overlap: keep only users of both domains.
         repeats: of a user's interactions with the same item keep the ``first``, or ``all``. In the released files no
             sequence has an item twice.
@@ -67,7 +73,7 @@ class Rules:
         held_out_share: that share.
         halves: which half of the held-out sequences is the test: drawn at ``random`` (in the released files both
             halves are of the same age) or the later one in ``time``.
-        seed: of that draw.
+        seed: of that draw, and of the order of ``ties``.
         per_user: ``several`` training sequences per user, or only the latest ``one``.
         leaks: what to do with training sequences that leak (see ``leakage``): ``drop`` them; be ``strict`` and drop
             those that merely share history with a held-out sequence, too; ``refuse`` to go on; ``keep`` them.
@@ -77,6 +83,7 @@ class Rules:
     """
 
     shared_items: str = "drop"
+    ties: str = "drawn"
     overlap: bool = True
     repeats: str = "first"
     min_user: int = setting(10, minimum=1)
@@ -107,16 +114,18 @@ class Rules:
 
 @dataclass(frozen=True)
 class Log:
-    """N interactions, ordered by user, time, item.
+    """N interactions, ordered by user, time, draw, item.
 
     Attributes:
         user, item, time: (N,) numbers of users and items, seconds; items below ``num_items_x`` are of X.
+        draw: (N,) the drawn order of equal times; all 0 where the rule is ``by_name``.
         users, source_ids: the names the numbers stand for, sorted (items: those of X, then those of Y).
     """
 
     user: np.ndarray
     item: np.ndarray
     time: np.ndarray
+    draw: np.ndarray
     num_items_x: int
     users: pl.Series
     source_ids: pl.Series
@@ -125,7 +134,7 @@ class Log:
         return len(self.user)
 
     def of(self, keep: np.ndarray) -> Log:
-        return replace(self, user=self.user[keep], item=self.item[keep], time=self.time[keep])
+        return replace(self, user=self.user[keep], item=self.item[keep], time=self.time[keep], draw=self.draw[keep])
 
     def per_user(self) -> np.ndarray:
         """(2, users) interactions in X and in Y."""
@@ -142,7 +151,7 @@ def partition(x: Path, y: Path, rules: Rules) -> tuple[pd.DataFrame, pd.DataFram
     Returns:
         Items (``item``, ``domain``, ``source_id``) that are in a sequence; sequences with the columns of a Scenario,
         ordered by split, user and time; and an account: ``funnel`` (what is left after every step), ``leakage`` (before
-        anything is done about it) and ``leakage_left``.
+        anything is done about it), ``leakage_left`` and ``target_ties`` (see ``tied_targets``).
 
     Raises:
         InputError: no sequence is left; or there is a leak and the rules refuse it.
@@ -184,7 +193,8 @@ def partition(x: Path, y: Path, rules: Rules) -> tuple[pd.DataFrame, pd.DataFram
         | {name: int((sequences["split"] == name).sum()) for name in SPLITS}
     )
     items, sequences = _renumbered(log, sequences)
-    return items, sequences, {"funnel": funnel, "leakage": found, "leakage_left": leakage(sequences)[0]}
+    account = {"funnel": funnel, "leakage": found, "leakage_left": leakage(sequences)[0]}
+    return items, sequences, account | {"target_ties": tied_targets(sequences)}
 
 
 def read_log(paths: dict[str, Path], rules: Rules, funnel: list[dict]) -> Log:
@@ -212,9 +222,33 @@ def read_log(paths: dict[str, Path], rules: Rules, funnel: list[dict]) -> Log:
         items = table.select("item").unique().sort("item").with_row_index("i", sum(map(len, names)))
         tables.append(table.join(items, on="item").select("u", "time", "i"))
         names.append(items["item"])
-    table = pl.concat(tables).sort("u", "time", "i")
-    user, item, time = (table[column].to_numpy() for column in ("u", "i", "time"))
-    return Log(user, item, time, len(names[0]), users["user"], pl.concat(names))
+    table = pl.concat(tables)
+    if rules.ties == "drawn":
+        table = table.with_columns(draw=_drawn(table, users["user"], names, rules.seed))
+    else:
+        table = table.with_columns(draw=pl.lit(0, pl.UInt64))
+    table = table.sort("u", "time", "draw", "i")
+    columns = (table[column].to_numpy() for column in ("u", "i", "time", "draw"))
+    return Log(*columns, len(names[0]), users["user"], pl.concat(names))
+
+
+def _drawn(table: pl.DataFrame, users: pl.Series, items: list[pl.Series], seed: int) -> np.ndarray:
+    """(N,) a hash of each interaction: seed, user, domain and item by their names, and time.
+
+    Args:
+        table: ``u``, ``i`` (numbers of users and items) and ``time``.
+        items: the names of the items of X and of Y.
+    """
+    from pandas.util import hash_array, hash_pandas_object  # these keep their values from version to version
+
+    names = ["x" + items[0], "y" + items[1]]  # an item of both domains is two
+    parts = {
+        column: pd.Categorical.from_codes(table[column].to_numpy(), pd.Index(np.concatenate(known), dtype=object))
+        for column, known in (("u", [users]), ("i", names))
+    }
+    key = hashlib.blake2b(str(seed).encode(), digest_size=8).hexdigest()
+    hashed = hash_pandas_object(pd.DataFrame({**parts, "time": table["time"].to_numpy()}), index=False, hash_key=key)
+    return hash_array(hashed.to_numpy())  # once more, as rows are hashed by sums and products, whose order shows
 
 
 def _in_both(raw: dict[str, pl.LazyFrame], column: str) -> tuple[pl.DataFrame, int, dict[str, int]]:
@@ -254,7 +288,7 @@ def _overlapping(log: Log, rules: Rules) -> Log:
 def _first_of_repeats(log: Log, rules: Rules) -> Log:
     pair = log.user.astype(np.int64) * len(log.source_ids) + log.item
     keep = np.zeros(len(log), dtype=bool)
-    keep[np.unique(pair, return_index=True)[1]] = True  # the log is ordered by time
+    keep[np.unique(pair, return_index=True)[1]] = True  # the log is ordered by time; at one time they are the same
     return log.of(keep)
 
 
@@ -308,7 +342,7 @@ def _complete(log: Log, start: np.ndarray, stop: np.ndarray, rules: Rules) -> tu
 def _split(log: Log, start: np.ndarray, stop: np.ndarray, rules: Rules) -> np.ndarray:
     """(W,) 0 training, 1 validation, 2 test."""
     user, end = log.user[start], log.time[stop - 1]
-    by_time = np.lexsort((stop, user, end))
+    by_time = np.lexsort((stop, user, log.draw[stop - 1], end))
     if rules.held_out == "latest":
         held_out = np.flatnonzero(_last_of_each(user))
     else:
@@ -407,6 +441,18 @@ def leakage(sequences: pd.DataFrame) -> tuple[dict, np.ndarray, np.ndarray]:
         leaking,
         sharing,
     )
+
+
+def tied_targets(sequences: pd.DataFrame) -> dict:
+    """How many held-out sequences end in several interactions of one time, so that the order makes the target.
+
+    Returns:
+        Counts: ``held_out_sequences``, and ``tied``, those whose target has the time of the item before it.
+    """
+    held_out = sequences.loc[sequences["split"] != "train", "timestamps"]
+    time = np.concatenate([*held_out])
+    last = np.cumsum(held_out.map(len).to_numpy()) - 1
+    return {"held_out_sequences": len(last), "tied": int((time[last] == time[last - 1]).sum())}
 
 
 def rules_of(options: dict) -> Rules:

@@ -2,26 +2,28 @@
 
 Three formats of reviews and two of metadata, each told by the file's name:
 
-- 2014, ``ratings_<Category>.csv``: ``user,item,rating,unix time``, no header;
+- 2014, ``ratings_<Category>.csv``: ``user,item,rating,unix time``, no header, fields quoted or not;
 - 2014, ``reviews_<Category>_5.json.gz``: JSON lines (``reviewerID``, ``asin``, ``overall``, ``unixReviewTime``);
 - 2023, ``<Category>.jsonl[.gz]``: JSON lines (``user_id``, ``parent_asin``, ``rating``, ``timestamp`` in milliseconds);
-- 2014, ``meta_<Category>.json.gz``: lines that are *Python literals*, not JSON (``asin``, ``title``, ``imUrl``);
+- 2014, ``meta_<Category>.json.gz``: lines that are *Python literals*, or JSON, as some copies have them (``asin``,
+  ``title``, ``imUrl``);
 - 2023, ``meta_<Category>.jsonl[.gz]``: JSON lines (``parent_asin``, ``title``, ``images``).
 
 Releases: https://jmcauley.ucsd.edu/data/amazon/index_2014.html and https://amazon-reviews-2023.github.io.
 
 Nothing in a file is ever executed. A bad line is never fatal and never lost silently: it is counted under its kind,
-with the number of the first such line, and the counts stay with the Parquet file. Memory does not grow with a file of
+with the number of the first such line, and the counts stay with the Parquet file. Whether a file is compressed is told
+by its first bytes; a byte order mark is passed over. Memory does not grow with a file of
 reviews; of metadata one small entry an item is kept, to know a repeated one.
 """
 
 from __future__ import annotations
 
 import ast
+import codecs
 import gzip
 import html
 import json
-import os
 import re
 import sys
 import zlib
@@ -33,21 +35,23 @@ import pyarrow.parquet as pq
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import file_hash, new_file
+from ifcdsr_core.sources.amazon import EARLIEST, LATEST
 
-VERSION = 1
+VERSION = 2
 MAX_LINE = 1 << 20  # bytes; the longest of the published metadata lines are some 100 kB
 MAX_DEPTH = 20  # brackets within brackets; the published lines have 4
 MAX_PICTURES = 6  # addresses kept of one item
-LATEST = 4_102_444_800  # 2100-01-01: a later time is not one, e.g. milliseconds taken for seconds
 
+_GZIP = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 _CHUNK = 1 << 24
 _BATCH = 200_000  # rows
 _QUOTED = r"""(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'|"[^"\\]*+(?:\\.[^"\\]*+)*+")"""
 _STRING = re.compile(_QUOTED, re.DOTALL)
 _CLOSED = re.compile(rf"(?:[^'\"]++|{_QUOTED})*+", re.DOTALL)  # every string ends; takes time in proportion to the line
 _ATOM = re.compile(r"(?<![\w.])(?:None|True|False|-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?![\w.])")
+_KEPT = re.compile(r"^item again|\(item kept\)$")  # kinds of lines whose item is there all the same
 _BRACKET = re.compile(r"[\[\](){}]")
-_IDENTIFIER = re.compile(r"[!-~]{1,64}")
+_IDENTIFIER = re.compile(r"#?[A-Za-z0-9_-]{1,64}")  # "#oc-R1" is a user of 2014, "AE22_1" one of 2023
 _ADDRESS = re.compile(r"https?://[!-~]{1,2000}")
 _REVIEWS = pa.schema({"user": pa.string(), "item": pa.string(), "time": pa.int64()})
 _ITEMS = pa.schema({"source_id": pa.string(), "title": pa.string(), "image_urls": pa.list_(pa.string())})
@@ -104,6 +108,22 @@ def items(raw: Path, folder: Path) -> tuple[Path, dict]:
     return _convert(raw, folder, _ITEMS, lambda raw, problems: _tables(raw, _ITEMS, problems, read_new))
 
 
+def require_usable(raw: Path, facts: dict) -> None:
+    """Raise an InputError if more than half of a raw file's lines could not be used: it is not what its name says.
+
+    An item that is there again counts neither way.
+
+    Args:
+        facts: as ``interactions`` or ``items`` returned them.
+    """
+    lost = {kind: seen for kind, seen in facts["problems"].items() if not _KEPT.search(kind)}
+    lines = sum(seen["lines"] for seen in lost.values())
+    if lines > facts["rows"]:
+        raise InputError(
+            f"{raw}: {lines} of {lines + facts['rows']} lines can't be used ({_in_words(lost)}): {_remedy(raw)}"
+        )
+
+
 # ---------------------------------------------------------------------------- from raw file to Parquet
 
 
@@ -115,7 +135,6 @@ def _convert(raw: Path, folder: Path, schema: pa.Schema, tables: Callable) -> tu
     if facts == {name: known.get(name) for name in facts}:
         return final, known
     problems, rows = Problems(), 0
-    _sweep(final)
     with new_file(final) as staging:
         with pq.ParquetWriter(staging, schema, compression="zstd") as writer:
             for table in tables(raw, problems):
@@ -124,7 +143,7 @@ def _convert(raw: Path, folder: Path, schema: pa.Schema, tables: Callable) -> tu
             facts |= {"rows": rows, "problems": dict(sorted(problems.items()))}
             writer.add_key_value_metadata({"ifcdsr": json.dumps(facts)})
         if not rows:
-            raise InputError(f"{raw} holds no line that can be used ({_in_words(problems)}): fetch it again")
+            raise InputError(f"{raw} holds no line that can be used ({_in_words(problems)}): {_remedy(raw)}")
     return final, facts
 
 
@@ -136,17 +155,6 @@ def _known_facts(parquet: Path) -> dict:
         return {}
 
 
-def _sweep(final: Path) -> None:
-    """Remove what conversions to ``final`` left that were killed: their process is gone."""
-    for stale in final.parent.glob(f".{final.name}.*"):
-        try:
-            os.kill(int(stale.suffix[1:]), 0)
-        except ProcessLookupError:
-            stale.unlink(missing_ok=True)
-        except (ValueError, OSError):
-            continue
-
-
 def _fingerprint(raw: Path) -> dict:
     try:
         return {"bytes": raw.stat().st_size, "sha256": file_hash(raw)}
@@ -154,9 +162,21 @@ def _fingerprint(raw: Path) -> dict:
         raise InputError(f"{raw} can't be read: {error.strerror}") from error
 
 
-def _in_words(problems: Problems) -> str:
+def _in_words(problems: dict) -> str:
     found = "; ".join(f"{seen['lines']} x {kind}, first in line {seen['first']}" for kind, seen in problems.items())
     return found or "it is empty"
+
+
+def _remedy(raw: Path) -> str:
+    if raw.name.startswith("meta_"):
+        right = "a Python literal or JSON, with asin" if _is_2014(raw) else "JSON with parent_asin"
+    elif raw.name.endswith(".csv"):
+        right = "<user>,<item>,<rating>,<unix time in seconds>"
+    elif _is_2014(raw):
+        right = "JSON with reviewerID, asin, overall and unixReviewTime in seconds"
+    else:
+        right = "JSON with user_id, parent_asin, rating and timestamp in milliseconds"
+    return f"a line should be {right}; fetch it again"
 
 
 def _is_2014(raw: Path) -> bool:
@@ -170,7 +190,10 @@ def _blocks(raw: Path) -> Iterator[tuple[int, bytes]]:
     """
     number, rest = 1, b""
     try:
-        with (gzip.open if raw.name.endswith(".gz") else open)(raw, "rb") as file:
+        with open(raw, "rb") as stored:
+            file = gzip.GzipFile(fileobj=stored) if stored.peek(2)[:2] == _GZIP else stored
+            if file.peek(3)[:3] == codecs.BOM_UTF8:
+                file.read(3)
             while chunk := file.read(_CHUNK):
                 end = chunk.rfind(b"\n") + 1
                 if not end:
@@ -193,21 +216,21 @@ def _csv_tables(raw: Path, problems: Problems) -> Iterator[pa.Table]:
     """Arrow tables of ``ratings_<Category>.csv``; a line is checked by expressions, not one by one."""
     import polars as pl
 
-    line, part = pl.col("line"), pl.col("part").struct.field
-    time = part("field_3").cast(pl.Int64, strict=False)
-    rating = part("field_2").cast(pl.Float64, strict=False)
+    line, user, item = pl.col("line"), pl.col("field_0"), pl.col("field_1")
+    rating = pl.col("field_2").cast(pl.Float64, strict=False)
+    time = pl.col("field_3").cast(pl.Int64, strict=False)
     kinds = {
         "not UTF-8": line.is_null(),
         "longer than 1 MiB": line.str.len_bytes() > MAX_LINE,
         "empty": line.str.strip_chars() == "",
         "NUL byte": line.str.contains("\0", literal=True),
         "HTML or XML": line.str.starts_with("<"),
-        "not four fields": part("field_3").is_null() | part("field_4").is_not_null(),
-        "user missing or malformed": ~part("field_0").str.contains("^[!-~]{1,64}$"),
-        "item missing or malformed": ~part("field_1").str.contains("^[!-~]{1,64}$"),
+        "not four fields": pl.col("field_3").is_null() | pl.col("field_4").is_not_null(),
+        "user missing or malformed": ~user.str.contains(f"^{_IDENTIFIER.pattern}$"),
+        "item missing or malformed": ~item.str.contains(f"^{_IDENTIFIER.pattern}$"),
         "rating is not a number": rating.is_null() | ~rating.is_finite(),
         "time is not a whole number": time.is_null(),
-        "time out of range": (time <= 0) | (time >= LATEST),
+        "time out of range": ~time.is_between(EARLIEST, LATEST, closed="left"),
     }
     bad = pl.coalesce(*(pl.when(condition).then(pl.lit(kind)) for kind, condition in kinds.items()))
     for number, block in _blocks(raw):
@@ -216,13 +239,16 @@ def _csv_tables(raw: Path, problems: Problems) -> Iterator[pa.Table]:
         except UnicodeDecodeError:
             lines = [_decoded(line) for line in block.split(b"\n")]
         table = pl.DataFrame({"line": pl.Series(lines, dtype=pl.String).str.strip_suffix("\r")})
-        table = table.with_columns(part=line.str.splitn(",", 5)).with_columns(bad=bad).with_row_index("number", number)
+        table = table.with_columns(line.str.splitn(",", 5).alias("part")).unnest("part")
+        if b'"' in block or b" " in block:  # a field holds no comma, so that a quoted one is one still
+            table = table.with_columns(pl.col("^field_.$").str.replace('^ *(?:"([^"]*)"|([^"]*?)) *$', "$1$2"))
+        table = table.with_columns(bad=bad).with_row_index("number", number)
         for kind, count, first in (
             table.drop_nulls("bad").group_by("bad").agg(pl.len(), pl.col("number").min()).sort("bad").iter_rows()
         ):
             problems.note(kind, first, count)
         good = table.filter(pl.col("bad").is_null())
-        yield good.select(user=part("field_0"), item=part("field_1"), time=time).to_arrow()
+        yield good.select(user=user, item=item, time=time).to_arrow()
 
 
 def _decoded(line: bytes) -> str | None:
@@ -331,13 +357,16 @@ def _review(line: dict, user: str, item: str, rating: str, time: str, units: int
         raise _Bad("rating is not a number")
     if type(line.get(time)) is not int:
         raise _Bad("time is not a whole number")
-    if not 0 < line[time] < LATEST * units:
+    if not EARLIEST * units <= line[time] < LATEST * units:
         raise _Bad("time out of range")
     return *found, line[time] // units
 
 
 def _item_2014(text: str, note: Callable[[str], None]) -> tuple:
-    line = _literal(text)
+    try:
+        line = _json(text)
+    except _Bad:
+        line = _literal(text)
     return _identifier(line, "asin"), _title(line, note), _addresses([line.get("imUrl")], note)
 
 

@@ -28,7 +28,7 @@ from ifcdsr_core.sources.amazon.partition import Rules, partition, rules_of
 from ifcdsr_core.sources.download.pictures import MANIFEST, link_images
 from ifcdsr_core.sources.download.published import mirror_folder
 
-VERSION = 2
+VERSION = 3
 SCENARIOS = ("food_kitchen", "movie_book")
 CATEGORIES = {
     "Food": "Grocery_and_Gourmet_Food",
@@ -109,11 +109,13 @@ def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -
         rules: the fields of ``partition.Rules``; window_days 0 is the papers' own.
 
     Raises:
-        InputError: a raw file is not there or is damaged, a rule is out of its range, no sequence is left, or a leak is
-            refused.
+        InputError: a raw file is not there, is damaged or is of other items than the reviews, a rule is out of its
+            range, no sequence is left, or a leak is refused.
     """
     rules = rules_of({**rules, "window_days": rules["window_days"] or WINDOW_DAYS[scenario]})
     parquet, files = converted(scenario, release, reviews)
+    for reviews_of, metadata_of in zip(parquet[:2], parquet[2:], strict=True):
+        _require_common_items(reviews_of, metadata_of)
     items, sequences, account = partition(*parquet[:2], rules)
     items, store = _described(items, parquet[2:]), picture_store("amazon", release)
     if (store / MANIFEST).is_file():
@@ -132,7 +134,7 @@ def converted(scenario: str, release: str, reviews: str) -> tuple[list[Path], di
     """A scenario's raw files as Parquet, in the order of ``raw_files``, and what is known of each, by name.
 
     Raises:
-        InputError: a raw file is not there or is damaged.
+        InputError: a raw file is not there, is damaged, or has more bad lines than good ones.
     """
     published = raw_files(release, scenario, reviews)
     if release == "sample":
@@ -145,6 +147,7 @@ def converted(scenario: str, release: str, reviews: str) -> tuple[list[Path], di
         published, raw, [raw_reviews.interactions] * 2 + [raw_reviews.items] * 2, strict=True
     ):
         table, facts = convert(path, data_dir() / "amazon" / release)
+        raw_reviews.require_usable(path, facts)
         parquet.append(table)
         files[name] = {**facts, "url": url, "recorded_sha256": sha256}
     return parquet, files
@@ -161,6 +164,19 @@ def _find(release: str, scenario: str, name: str, url: str) -> Path:
         f"{folders[-1] / name} is not there: fetch it with 'python -m ifcdsr_core download "
         f"--source amazon --scenario {scenario} --release {release}', or from {url}"
     )
+
+
+def _require_common_items(reviews: Path, metadata: Path) -> None:
+    """Raise an InputError if a domain's metadata (a Parquet file) describe no item of its reviews."""
+    import polars as pl
+
+    rated, described = pl.scan_parquet(reviews).select(source_id="item"), pl.scan_parquet(metadata).select("source_id")
+    if described.join(rated, on="source_id", how="semi").select(pl.len()).collect(engine="streaming").item() == 0:
+        examples = " and ".join(table.head(1).collect().item() for table in (rated, described))
+        raise InputError(
+            f"{metadata.stem} describes no item of {reviews.stem} (they begin with {examples}): put both files of one "
+            "category and release into their place"
+        )
 
 
 def _described(items: pd.DataFrame, metadata: list[Path]) -> pd.DataFrame:

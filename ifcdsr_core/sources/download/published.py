@@ -41,7 +41,9 @@ def fetch(name: str, *, base_url: str = BASE_URL, retries: int = 2) -> Path:
     mirror = mirror_folder()
     for path in ([mirror / name] if mirror else []) + [stored]:
         if path.is_file():
-            return resumable.verified(path, Facts(**registry()[name]))
+            resumable.verified(path, Facts(**registry()[name]))
+            resumable.tidy(stored)
+            return path
     return _download(name, stored, base_url, retries)
 
 
@@ -56,9 +58,18 @@ def checksums(path: Path) -> dict:
 
 
 def lines(path: Path) -> list[tuple[int, str]]:
-    """The lines of a text file with their numbers from 1; bytes that are not UTF-8 become U+FFFD."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return list(enumerate(text.removesuffix("\n").split("\n"), start=1)) if text else []
+    """The lines of a text file with their numbers from 1.
+
+    Raises:
+        InputError: a line is not UTF-8.
+    """
+    content, found = path.read_bytes(), []
+    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else [], start=1):
+        try:
+            found.append((number, line.decode()))
+        except UnicodeDecodeError:
+            raise malformed(path, number, "text in UTF-8") from None
+    return found
 
 
 def malformed(path: Path, number: int, right: str) -> InputError:

@@ -16,6 +16,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -97,9 +98,11 @@ def fetch(url: str, path: Path, facts: Facts = Facts(), patience: Patience = Pat
 
     path = Path(path)
     if path.is_file():
-        return verified(path, facts)
+        verified(path, facts)
+        tidy(path)
+        return path
     busy = f"{path} is being downloaded by another process: wait for its end"
-    with locked(path.with_name(f".{path.name}.lock"), busy), requests.Session() as session:
+    with locked(_lock(path), busy), requests.Session() as session:
         if path.is_file():  # another process has been faster
             return verified(path, facts)
         session.max_redirects = MAX_REDIRECTS
@@ -120,6 +123,14 @@ def verified(path: Path, facts: Facts) -> Path:
     if problem := facts.difference(path):
         raise InputError(f"{path} is not the published file ({problem}): delete it, or put a good copy in its place")
     return path
+
+
+def tidy(path: Path) -> None:
+    """Remove what a killed transfer left beside a file that is there, unless one is under way."""
+    if path.is_file() and (_part(path).exists() or _record(path).exists()):
+        with suppress(InputError, OSError), locked(_lock(path), "a transfer is under way"):
+            _part(path).unlink(missing_ok=True)
+            _record(path).unlink(missing_ok=True)
 
 
 def fetch_all(
@@ -368,6 +379,10 @@ class _Transfer:
                 f"{self.path.parent}, {free / 1e9:.2f} GB are free: make room, or set IFCDSR_DATA to a "
                 "folder on another disk"
             )
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def _part(path: Path) -> Path:
