@@ -406,7 +406,7 @@ def _train(options) -> None:
     from ifcdsr_core.runs.config import RunConfig
 
     config = _settings(
-        options, RunConfig, source_options=_source_options(options), model_options=_assignments(options.set)
+        options, RunConfig, source_options=_assignments(options.source_option), model_options=_assignments(options.set)
     )
     from ifcdsr_core.runs.run import run
 
@@ -510,7 +510,8 @@ def _source_options(options) -> dict:
     """The options of the source, checked: what it does not have must not be taken for an argument of ours."""
     from ifcdsr_core.sources import complete_options
 
-    given = _assignments(options.source_option)
+    if not (given := _assignments(options.source_option)):
+        return {}
     return {name: value for name, value in complete_options(options.source, given).items() if name in given}
 
 

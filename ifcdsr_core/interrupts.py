@@ -16,7 +16,7 @@ import time
 from typing import NoReturn
 
 GRACE = 1.5  # seconds to clean up
-_said = threading.Lock()
+_saying, _said = threading.Lock(), threading.Event()
 
 
 class Terminated(KeyboardInterrupt):
@@ -37,10 +37,12 @@ def end_soon() -> None:
 
 
 def say() -> None:
-    """Print the line, once."""
-    if _said.acquire(blocking=False):
-        line = "interrupted: what is finished is kept, the same command continues\n"
-        os.write(2, (("\n" if os.isatty(2) else "") + line).encode())
+    """Print the line, once; both threads wait until it is printed."""
+    with _saying:
+        if not _said.is_set():
+            line = "interrupted: what is finished is kept, the same command continues\n"
+            os.write(2, (("\n" if os.isatty(2) else "") + line).encode())
+            _said.set()
 
 
 def leave(code: int) -> NoReturn:

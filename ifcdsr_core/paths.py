@@ -187,7 +187,7 @@ def _writes(final: Path) -> Iterator[None]:
 
 def unwritable(path: Path, error: Exception) -> InputError:
     """That a file or folder can't be written: why, and the way out."""
-    said = reason(error)
+    said = "a file is in the way" if isinstance(error, (FileExistsError, NotADirectoryError)) else reason(error)
     way_out = "make it writable, or name another place"
     if any(os.strerror(number) in said for number in _NO_ROOM):
         way_out = "make room, the same command continues"
@@ -230,7 +230,7 @@ def file_hash(path: Path, kind: str = "sha256") -> str:
 
 def sealed(record: dict) -> str:
     """A record as JSON text that also holds its own SHA-256."""
-    return json.dumps(record | {"sha256": _record_hash(record)}, indent=2, sort_keys=True) + "\n"
+    return json.dumps(record | {"sha256": _record_hash(record)}, indent=2) + "\n"
 
 
 def unsealed(path: Path, remedy: str) -> dict:

@@ -60,7 +60,7 @@ def test_prepare_says_what_is_there(capsys):
         (["train", "--source-option", "visual=1"], "unknown option 'visual' of source 'demo'"),
         (["train", "--device", "tpu"], "unknown device 'tpu'"),
         (["train"], "no pictures"),
-        (["evaluate", "no/such/folder"], "config.json can't be read"),
+        (["evaluate", "no/such/folder"], "is not a run's folder"),
         (["prepare", "--source-option", "visual_signal=2"], "visual_signal is 2.0: it must lie between 0 and 1"),
         (["embed", "--encoder", "clip"], "clip"),
     ],

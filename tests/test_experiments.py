@@ -134,12 +134,7 @@ def made_run(model, learning_rate, l2, validation):
     history = pd.DataFrame({"epoch": [1, 2], "selection": [validation / 2, validation]})
     ranks = pd.DataFrame({"target_domain": ["x"], "sampled_999": [1 + 100 * validation]})
     return Run(
-        grid.results_dir() / "folder",
-        {"model": model, "learning_rate": learning_rate, "l2": l2},
-        {},
-        history,
-        ranks,
-        pd.DataFrame(),
+        grid.results_dir() / "folder", {"model": model, "learning_rate": learning_rate, "l2": l2}, {}, history, ranks
     )
 
 

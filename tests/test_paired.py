@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
 from pathlib import Path
 
@@ -122,10 +121,7 @@ def put_run(folder: Path, configured: RunConfig) -> Path:
     run = made_run([2], [4], configured.seed)
     run.provenance["code_versions"] = code_versions(MODELS[configured.model])
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(configured)))
-    (folder / "provenance.json").write_text(json.dumps(run.provenance))
-    run.history.to_csv(folder / "history.csv", index=False)
-    run.ranks.to_parquet(folder / "ranks.parquet")
+    dataclasses.replace(run, folder=folder, config=dataclasses.asdict(configured)).save()
     return folder
 
 
@@ -150,7 +146,7 @@ def test_shipped_runs_are_those_of_the_experiment_and_no_others(tmp_path, monkey
     assert "ships no results" in evidence.inventory({}).data
     assert "IFCDSR (no images) (1 run)" in evidence.inventory({"food_kitchen": found}).data
     (folder / "ranks.parquet").write_bytes(b"no table")
-    with pytest.raises(InputError, match="ranks.parquet can't be read"):
+    with pytest.raises(InputError, match="ranks.parquet is damaged"):
         lists.shipped_comparison("c2dsr", "food_kitchen")
 
 

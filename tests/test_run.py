@@ -194,7 +194,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path):
         run(config(), report=interrupt)
     checkpoint = next((tmp_path / "runs" / ".unfinished").rglob("*.safetensors"))
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    with pytest.raises(InputError, match="can't be read.*delete it"):
+    with pytest.raises(InputError, match="is damaged.*delete it"):
         run(config())
 
 
@@ -233,7 +233,7 @@ def test_a_damaged_run_folder_is_refused_in_one_line(name):
 def test_damaged_weights_are_refused():
     finished = run(config(epochs=1))
     (finished.folder / "weights.safetensors").write_bytes(b"damaged")
-    with pytest.raises(InputError, match="weights.safetensors can't be read"):
+    with pytest.raises(InputError, match="weights.safetensors is damaged"):
         evaluate(finished.folder)
 
 

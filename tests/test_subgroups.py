@@ -18,7 +18,6 @@ from ifcdsr_core.book import figures
 from ifcdsr_core.book.pages import where_it_helps
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.features.cache import Features
-from ifcdsr_core.metrics import summarise
 from ifcdsr_core.runs import lists
 from ifcdsr_core.runs.assembly import training_splits
 from ifcdsr_core.runs.config import RunConfig
@@ -93,7 +92,7 @@ def made_run(ranks, domains, seed: int = 0, **config) -> Run:
     )
     config = {"seed": seed, "train_on": "train", "holdout": 0.1, **config}
     history = pd.DataFrame({"epoch": [1], "selection": [0.1]})
-    return Run(Path("runs") / f"run{seed}", config, {"scenario_fingerprint": "f"}, history, ranks, summarise(ranks))
+    return Run(Path("runs") / f"run{seed}", config, {"scenario_fingerprint": "f"}, history, ranks)
 
 
 # --- properties ---
