@@ -35,7 +35,7 @@ def run_ours(paths: list[Path], work: Path) -> tuple[dict, list]:
     begin = time.perf_counter()
     parquet = [interactions(path, work)[0] for path in paths]
     converted = time.perf_counter()
-    items, sequences, account = partition(*parquet, Rules(window_days=30))
+    items, sequences, account = partition(*parquet, Rules(window_days=30, ties="by_name"))
     done = time.perf_counter()
     name = items["source_id"].to_numpy()
     facts = {

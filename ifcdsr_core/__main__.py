@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         if line is None:  # a fault of ours
             raise
         _drop_output()
-        line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], line)
+        line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda found: repr(found[0])[1:-1], line)
         print(f"error: {line[:2000]}", file=sys.stderr)
         return 1
     return 0

@@ -131,7 +131,7 @@ class Scenario:
         """All sequences end to end (sum of lengths,) and their lengths (number of sequences,)."""
         try:
             length = self.sequences["items"].map(len).to_numpy(dtype=np.int64)
-            flat = np.concatenate([np.zeros(0, np.int64), *self.sequences["items"]])
+            flat = np.concatenate([np.zeros(0, np.int64), *self.sequences["items"][length > 0]])
         except (TypeError, ValueError):
             flat = length = np.zeros(0)
         self._require(flat.dtype.kind in "iu", "the items of a sequence must be a list of whole numbers")
@@ -194,7 +194,12 @@ class Scenario:
                 tables[part] = pd.read_parquet(path)
             except Exception as error:  # pyarrow raises many kinds for a damaged file
                 raise unreadable(path, error, _REMEDY) from error
-        scenario = cls(name, source, tables["items"], tables["sequences"], provenance, folder)
+        try:
+            scenario = cls(name, source, tables["items"], tables["sequences"], provenance, folder)
+        except InputError as error:
+            raise InputError(
+                f"{folder / 'sequences.parquet'} or items.parquet is damaged ({error}): {_REMEDY}"
+            ) from None
         if scenario.fingerprint != fingerprint:
             raise InputError(f"{folder}: its tables are not those scenario.json describes: {_REMEDY}")
         return scenario

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.errors import InputError, choose, first_line
 from ifcdsr_core.models import COUNTING, MODELS
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.grid import chosen
@@ -431,8 +431,8 @@ def named_list(
 def _listed(path: Path) -> list[RunConfig]:
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read as JSON ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} can't be read as JSON ({first_line(error)})") from error
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records) or not records:
         raise InputError(f"{path} must hold a list of configurations, each as in the config.json of a run")
     configs = []

@@ -8,14 +8,13 @@ git blob SHA-1, which the commit itself vouches for, always.
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import asdict
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import data_dir, locked
+from ifcdsr_core.paths import data_dir, locked, named_folder
 from ifcdsr_core.sources.download import resumable
 from ifcdsr_core.sources.download.resumable import Facts, Patience
 
@@ -90,15 +89,13 @@ def registry() -> dict[str, dict]:
 
 def mirror_folder() -> Path | None:
     """The folder ``IFCDSR_MIRROR`` names, None where it is not set."""
-    named = os.environ.get(MIRROR_VARIABLE)
-    if not named:
-        return None
-    if not Path(named).is_dir():
+    folder = named_folder(MIRROR_VARIABLE)
+    if folder is not None and not folder.is_dir():
         raise InputError(
-            f"{MIRROR_VARIABLE} names {named}, which is not a folder: "
+            f"{MIRROR_VARIABLE} names {folder}, which is not a folder: "
             "name a folder laid out <owner>/<repository>/<commit>/<path>, or unset it to download"
         )
-    return Path(named)
+    return folder
 
 
 def _download(name: str, stored: Path, base_url: str, retries: int) -> Path:
