@@ -515,7 +515,7 @@ class _OverBudget(Stopped):
 
 
 IN_A_ROW = 20  # items refused or given up, with no usable answer in between: that many are not due to their titles
-GRACE = 1.5  # seconds that answers in flight have to arrive in after a signal
+GRACE = 1.0  # seconds that answers in flight have to arrive in after a signal
 
 
 class _Run:

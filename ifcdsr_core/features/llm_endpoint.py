@@ -37,7 +37,7 @@ PRICE_LIST = "https://api-docs.deepseek.com/quick_start/pricing"  # prices chang
 ANSWER_TOKENS = 550  # assumed until the cache knows better: about 150 of JSON and 400 of reasoning; without it, 150
 TOKENS_PER_CALL = 5  # the chat template's own: begin, user, assistant, <think>, line end
 SHORTEST_SECRET = 8  # a shorter key is a placeholder ("none", "EMPTY"), as local servers want one
-LONGEST_KEY, LONGEST_MODEL = 4_096, 200  # characters
+LONGEST_URL, LONGEST_KEY, LONGEST_MODEL = 2_000, 4_096, 200  # characters
 CONNECTIONS = 1_000  # that the official client opens at most
 GARBLED = 599  # stands for the status of what is no chat completion: the client repeats it as any 5xx
 LARGEST = 10**9  # of any limit, and of the tokens of an answer: more is a mistake
@@ -98,9 +98,9 @@ class Limits:
         for spec in fields(self):
             value, kinds = getattr(self, spec.name), {"int": (int,), "float": (int, float)}[spec.type]
             right = "a whole number" if spec.type == "int" else "a number"
-            require(type(value) in kinds and value == value, spec.name, repr(value), right)
+            require(type(value) in kinds and value == value, spec.name, _short(repr(value)), right)
             largest = CONNECTIONS if spec.name == "concurrency" else LARGEST
-            require(value <= largest, spec.name, _short(value), f"at most {largest}")
+            require(abs(value) <= largest, spec.name, _short(value), f"{right} of at most {largest}")
         check_ranges(self)
 
     def cost(self, usage: Usage) -> float:
@@ -182,6 +182,8 @@ _HOST = r"\[[0-9a-f:.]+\]|[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?"
 
 def _is_address(url: str) -> bool:
     """Whether a text is scheme, host, perhaps a port, perhaps a path, and nothing else."""
+    if len(url) > LONGEST_URL:
+        return False
     if not re.fullmatch(rf"https?://({_HOST})(:[0-9]*)?(/[!-~]*)?", url, re.IGNORECASE) or re.search(r"[?#\\]", url):
         return False
     try:
@@ -333,19 +335,23 @@ def _http_client(url: str):
 
 def _proxy(url: str) -> tuple[str | None, str]:
     """The proxy that the environment names for an address, None for none, and in words without its password."""
-    from requests.utils import get_environ_proxies, select_proxy  # they know what NO_PROXY may look like
+    from urllib.request import proxy_bypass_environment
 
+    from requests.utils import get_environ_proxies, select_proxy  # NO_PROXY with networks, the other with ports
+
+    parts = urlsplit(url)
     value = select_proxy(url, get_environ_proxies(url))
-    if not value:
+    if not value or proxy_bypass_environment(parts.netloc):
         return None, ""
-    names = [f"{kind}_proxy" for kind in (urlsplit(url).scheme, "all")]
+    names = (f"{parts.scheme}_proxy", "all_proxy")
     name = next((name for name in os.environ if name.lower() in names and os.environ[name] == value), "a proxy")
     scheme, _, rest = value.rpartition("://")
     shown = f"{scheme or 'http'}://{rest.rpartition('@')[2]}"
-    if not (re.fullmatch(r"([!-~]+@)?[^@]*", rest) and _is_address(shown)) or re.search(r"[/?#@].*@", rest):
+    if not (re.fullmatch(r"((?![/?#@])[!-~])+@[^/@]*/?|[^/@]*/?", rest) and _is_address(shown)):
+        password = ", special characters of a password as %XX" if "@" in rest else ""
         raise InputError(
-            f"{name} is {_short(ascii(shown))}: it must be the address of an HTTP proxy, such as http://host:3128 "
-            f"(SOCKS is not supported); or name {urlsplit(url).hostname} in NO_PROXY"
+            f"{name} is {_short(ascii(shown))}: it must be the address of an HTTP proxy, such as http://host:3128"
+            f"{password} (SOCKS is not supported); or name {parts.hostname} in NO_PROXY"
         )
     return f"{scheme or 'http'}://{rest}", f" by way of {name}={shown}"
 
