@@ -9,6 +9,7 @@ interests (LLM-EMF, https://arxiv.org/abs/2506.17966; its prompt is not publishe
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import time
@@ -229,6 +230,7 @@ class Cache:
         self.tries: dict[Key, int] = {}
         self.paid: list[tuple[Key, Usage]] = []
         self.damage, strange, count = "", [], 0
+        self._refuse_what_was_rewritten()
         for count, record in enumerate(self._journal.read(), start=1):
             try:
                 self._learn(record)
@@ -241,10 +243,26 @@ class Cache:
                     f"{self._journal.path} holds no line that can be read (line {damaged[0]} is {wrong}): put a copy "
                     "of it back; without one, move it away, and its items are asked for again"
                 )
+            lines = f"{len(damaged)} damaged lines are" if len(damaged) > 1 else "1 damaged line is"
             self.damage = (
-                f"{self._journal.path}: {len(damaged)} damaged lines are skipped, the first is line {damaged[0]} "
-                f"({wrong}); mend them or put a copy back, or their items are asked for and paid for again"
+                f"{self._journal.path}: {lines} skipped, the first is line {damaged[0]} ({wrong}); mend it or put a "
+                "copy back, or what is damaged is asked for and paid for again"
             )
+
+    def _refuse_what_was_rewritten(self) -> None:
+        """Raise an InputError where another program wrote the file anew: its answers would be taken for a torn line."""
+        try:
+            content = self._journal.path.read_bytes()
+        except OSError:  # not there, or the journal says why not
+            return
+        last = content.rpartition(b"\n")[2].decode(errors="replace")
+        try:
+            end = json.JSONDecoder().raw_decode(last)[1]
+        except (ValueError, RecursionError):  # nothing, or a torn line
+            end = len(last)
+        if b"\0" in content[:4] or last[end:].strip():
+            wrong = "is not UTF-8" if b"\0" in content[:4] else "does not have one record per line"
+            raise InputError(f"{self._journal.path} {wrong}: save it so, or put a copy of it back")
 
     @property
     def spent(self) -> Usage:
@@ -271,6 +289,7 @@ class Cache:
                     "name another folder for all data by IFCDSR_DATA"
                 ) from error
             self._read()
+            self._opened = os.stat(self._journal.path)
             yield self
 
     def add(self, key: Key, host: str, answer: Answer, outcome: str, said: Enhancement | str) -> None:
@@ -280,8 +299,13 @@ class Cache:
             said: what the answer says of the item, or why it is of no use.
 
         Raises:
-            InputError: the disk does not take it.
+            InputError: the disk does not take it, or the file is another one by now.
         """
+        if not (self._journal.path.exists() and os.path.samestat(os.stat(self._journal.path), self._opened)):
+            raise InputError(
+                f"{self._journal.path} was deleted or replaced while answers arrived, and more would be lost: put it "
+                "back if it is elsewhere"
+            )
         record = {
             "model": self.model,
             "prompt": PROMPT_VERSION,
