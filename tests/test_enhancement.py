@@ -497,6 +497,13 @@ def test_every_answer_is_paid_for_also_invalid_ones(server, own_data):
     assert Cache(MODEL).spent == told.usage  # from the file alone
 
 
+def test_odd_counts_and_half_characters_do_not_stop_a_run(server):
+    half = {"choices": [{"message": {"content": GOOD.replace("Oats.", "\ud83c")}}], "usage": {"prompt_tokens": 10**30}}
+    server.behave = lambda title, nth: f"body:{json.dumps(half)}"
+    told = enhance(ITEMS[:1], at(server), FAST)
+    assert told.failed == 1 and "no text" in told.useless and 300 < told.usage.total < 3_000
+
+
 @pytest.mark.parametrize("how", ["nousage", "zerousage"])
 def test_a_server_that_does_not_count_is_counted_for(server, how):
     server.behave = lambda title, nth: how
@@ -756,6 +763,9 @@ ERRORS = [  # what comes with status 200 -> what is said of it, and whether the 
     ({"error": {"code": "insufficient_quota", "message": "quota"}}, r"wants to be paid first \(quota\)", False),
     ({"error": {"code": 401, "message": "No auth"}}, r"does not accept the key \(401\)", False),
     ({"error": {"code": 404, "message": "No endpoints"}}, r"knows no model .*\(No endpoints\)", False),
+    ({"error": {"error": {"message": "deep", "code": 429}}}, r"answers 429 .*\(deep\)", True),
+    ({"error": 503}, r"answers 503 .*\(error 503\)", True),
+    ({"error": {"message": "\x1b[31mred\x07\nend", "code": 503}}, r"answers 503 .*\(\?\[31mred\? end\)", True),
     ({"choices": []}, r"what .* answers \(.*choices.*\) is no chat completion: check IFCDSR_LLM_URL", True),
     ({}, r"answers \({}\) is no chat completion", True),
     ("busy", r'answers \("busy"\) is no chat completion', True),

@@ -530,7 +530,8 @@ def enhance(
                 f"{failed} failed, {left} left{more * bool(left)}{useless and f'; of no use: {useless}'}"
             )
     if stopped and not isinstance(stopped, _OverBudget):
-        raise InputError(f"{stopped}; {enhanced} of {len(wanted)} items are done, the same command continues")
+        why = str(stopped).removesuffix(", the same command continues")
+        raise InputError(f"{why}; {enhanced} of {len(wanted)} items are done, the same command continues")
     return Outcome(enhanced, failed, left, used, limits.cost(used), expected, useless, str(stopped or ""))
 
 

@@ -292,7 +292,7 @@ class Client:
             return f"{place} can't be reached ({cause}): check IFCDSR_LLM_URL and the network"
         if status in (401, 403):  # its words are left out: they often quote the key in part
             return f"{place} does not accept the key ({status}): check IFCDSR_LLM_KEY, and what it may be used for"
-        text = self._line(verdict(error.response.content)[1] or error)
+        text = self._line(verdict(error.response.content)[1])
         if status == GARBLED:
             return f"what {place} answers ({text}) is no chat completion: check IFCDSR_LLM_URL"
         if status == 404:
@@ -310,8 +310,8 @@ class Client:
 
     def _line(self, text) -> str:
         """The endpoint's own words as one short line without secrets."""
-        text = str(text) or type(text).__name__
-        return " ".join(self.endpoint.redact(text).split())[:200]
+        text = " ".join(self.endpoint.redact(str(text)).split())[:200] or "nothing"
+        return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _http_client(url: str):
@@ -428,10 +428,12 @@ def _fault(error) -> tuple[int, str] | None:
     """Status and message of what may be an error, None if it is none."""
     if isinstance(error, str) and error.strip():
         return 500, error
-    error = _first(error)
+    error = {"code": error} if isinstance(error, int) else _first(error)
+    if "error" in error:  # wrapped twice
+        return _fault(error["error"])
     names = [str(error.get(name, "")) for name in ("code", "status_code", "status", "type")]
     number = next((int(name) for name in names if re.fullmatch("[45][0-9][0-9]", name)), None)
-    words = (error.get(name) for name in ("message", "msg", "status_msg", "detail", "error"))
+    words = (error.get(name) for name in ("message", "msg", "status_msg", "detail", "title"))
     said = next((text for text in words if isinstance(text, str) and text.strip()), "")
     if not said and number is None:
         return None
@@ -497,6 +499,7 @@ def prompt_tokens(messages: list[dict]) -> int:
 @lru_cache(4096)  # the system message is in every call
 def count_tokens(text: str) -> int:
     """Tokens of a text by DeepSeek's published tokenizer."""
+    text = text.encode("utf-8", "replace").decode()  # the tokenizer knows no half characters
     return len(_tokenizer().encode(text, add_special_tokens=False))
 
 
