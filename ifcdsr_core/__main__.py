@@ -180,7 +180,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     enhance.add_argument("--dry-run", action="store_true", help="print the estimate only; needs no key")
     enhance.add_argument("--keep", action="store_true", help="with --dry-run: keep the estimate in data/results")
-    enhance.add_argument("--limit", type=int, default=0, help="largest number of items to ask for (default: all)")
+    enhance.add_argument(
+        "--limit",
+        type=int,
+        default=0,
+        help="keep to the first so many different titles of the scenario, answered or not (default: all)",
+    )
     enhance.add_argument("--retry-failures", action="store_true", help="ask again for items that were given up")
     _add_settings(enhance, Limits)
     enhance.set_defaults(command=_enhance)
@@ -377,6 +382,8 @@ def _enhance(options) -> None:
     from ifcdsr_core.features.llm_endpoint import Endpoint, Limits
     from ifcdsr_core.sources import prepare
 
+    if options.keep and (options.limit or not options.dry_run):
+        raise InputError("--keep goes with --dry-run, and without --limit")
     endpoint = Endpoint.from_environment(needs_key=not options.dry_run)
     limits = _settings(options, Limits)
     scenario = prepare(options.source, options.scenario, **_source_options(options))
@@ -393,11 +400,14 @@ def _enhance(options) -> None:
         if options.keep:
             print(keep_estimate(expected, scenario, untitled))
         return
-    if options.keep:
-        raise InputError("--keep goes with --dry-run")
     outcome = enhance(titles, endpoint, limits, **chosen, report=lambda line: print(line, file=sys.stderr, flush=True))
     if outcome.stopped:
         raise InputError(outcome.stopped)
+    if outcome.failed and not outcome.enhanced:
+        raise InputError(
+            f"no title has a usable answer, {outcome.failed} failed ({outcome.useless or 'in earlier runs'}): choose "
+            "another IFCDSR_LLM_MODEL, or ask again with --retry-failures"
+        )
     print(f"{outcome.enhanced} items enhanced, {outcome.failed} failed, {outcome.left} left")
 
 

@@ -36,7 +36,7 @@ class ChatServer:
 
     Behaviours: ``ok``, ``plain`` (no reasoning), ``around`` (text and a fence around the object), ``length``,
     ``no_json``, ``shape``, ``empty``, ``429:<seconds>``, ``500``, ``sleep:<seconds>``, ``drop``, ``401``, ``400``,
-    ``404``, ``page``, ``nousage``, ``zerousage``.
+    ``404``, ``page``, ``nousage``, ``zerousage``, ``body:<text>`` (as it is, with status 200).
 
     Attributes:
         log: one dict per request, in order of arrival: ``title``, ``domain``, ``body``, ``path``, ``headers``, ``at``
@@ -99,6 +99,8 @@ class ChatServer:
             return self._send_error(handler, entry, int(what), number)
         if what == "sleep":
             time.sleep(float(number))
+        if what == "body":
+            return self._send(handler, entry, 200, number)
         if what == "page":
             return self._send(handler, entry, 200, "<html>welcome</html>")
         reply = self._reply(entry, body, item, what)

@@ -23,6 +23,7 @@ from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.features import enhanced_titles
 from ifcdsr_core.features.enhanced_titles import (
+    IN_A_ROW,
     MAX_TITLE,
     PROMPT_VERSION,
     SYSTEM_PROMPT,
@@ -95,8 +96,8 @@ def own_data(tmp_path, monkeypatch):
     """Every test has its own data folder and an environment that names no endpoint."""
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for name in ("URL", "MODEL", "KEY"):
-        monkeypatch.delenv(f"IFCDSR_LLM_{name}", raising=False)
+    for name in ("IFCDSR_LLM_URL", "IFCDSR_LLM_MODEL", "IFCDSR_LLM_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -141,8 +142,8 @@ except InputError as error:
 """
 
 
-def process(server, folder: Path, items: list, **limits) -> subprocess.Popen:
-    """A process that enhances ``items``."""
+def process(server, folder: Path, items: list, before: str = "", **limits) -> subprocess.Popen:
+    """A process that enhances ``items``, after the code ``before``."""
     environment = {
         **os.environ,
         "IFCDSR_DATA": str(folder),
@@ -152,7 +153,7 @@ def process(server, folder: Path, items: list, **limits) -> subprocess.Popen:
     }
     limits = json.dumps({"max_cost": 9.0, "concurrency": 4, "retries": 1} | limits)
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, json.dumps(items), limits],
+        [sys.executable, "-c", before + DRIVER, json.dumps(items), limits],
         cwd=ROOT,
         env=environment,
         text=True,
@@ -257,6 +258,157 @@ def test_an_interrupt_keeps_the_answers_in_flight(server, own_data):
     assert "interrupted: waiting" in said[-2] and f"{len(ITEMS) - asked} left; the same command continues" in said[-1]
 
 
+SIGNALLED = """
+import signal, sys
+def leave(number, frame):
+    raise SystemExit(128 + number)
+signal.signal(signal.SIGTERM, leave)
+signal.signal(signal.SIGINT, leave)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_does_not_wait_for_answers_that_do_not_come(server, own_data, number):
+    server.delay = lambda title: 0.3 if title in TITLES[:2] else 60
+    running = process(server, own_data, ITEMS, before=SIGNALLED)
+    wait_for_requests(server, 4, running)
+    sent = time.monotonic()
+    running.send_signal(number)
+    _, err = running.communicate()
+    assert time.monotonic() - sent < 5  # GRACE, the end of an interpreter, and a busy machine; not 60
+    assert running.returncode == 128 + number and "2 items enhanced, 0 failed, 38 left" in err
+    assert arrived(own_data) == set(TITLES[:2])
+
+
+@pytest.mark.slow
+def test_an_answer_that_comes_too_late_is_not_written(server, own_data):
+    class Leave(BaseException):
+        pass
+
+    def leave(*_):
+        raise Leave
+
+    def behave(title, nth):
+        if len(server.log) == 4:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+        return "ok"
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        server.behave, server.delay = behave, lambda title: 0.2 if title == TITLES[0] else 2.0
+        with pytest.raises(Leave):
+            enhance(ITEMS, at(server), Limits(concurrency=4))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert arrived(own_data) == {TITLES[0]}
+    time.sleep(1.5)
+    assert arrived(own_data) == {TITLES[0]}
+    server.behave, server.delay = lambda title, nth: "ok", lambda title: 0.0
+    assert enhance(ITEMS, at(server), FAST).enhanced == len(ITEMS)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_keeps_what_it_took(server, own_data):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))\n"
+    running = process(server, own_data, ITEMS, before=limit)
+    _, err = running.communicate()
+    assert running.returncode == 1 and "v1.jsonl can't be written (" in err and "): make room" in err, err
+    kept, asked = arrived(own_data), len(server.log)
+    assert 3 < len(kept) < 12 and len(records(own_data)) == len(kept)
+    out, err = process(server, own_data, ITEMS).communicate()
+    assert out.split() == ["40", "0", "0"] and not kept & set(server.titles(asked)), err
+
+
+def test_a_file_that_is_replaced_stops_the_run(server, own_data):
+    def replace(title, nth):
+        if title == TITLES[3]:
+            copy = cache_file(own_data).with_suffix(".saved")
+            copy.write_bytes(cache_file(own_data).read_bytes())
+            copy.rename(cache_file(own_data))  # as editors save
+        return "ok"
+
+    server.behave = replace
+    with pytest.raises(InputError, match="deleted or replaced .* 3 of 40 items are done"):
+        enhance(ITEMS, at(server), Limits(concurrency=1))
+    assert len(server.log) == 4 and arrived(own_data) == set(TITLES[:3])
+    server.behave = lambda title, nth: "ok"
+    assert enhance(ITEMS, at(server), FAST).enhanced == len(ITEMS)
+
+
+WRONG = {
+    "a truth value": {"prompt_tokens": True},
+    "too many tokens": {"answer_tokens": 10**300},
+    "no number": {"answer_tokens": float("nan")},
+    "a fraction": {"answer_tokens": 2.0},
+    "an unknown outcome": {"outcome": ["enhancement"]},
+    "no title": {"title": None},
+    "a list for a model": {"model": ["m"]},
+    "no enhancement": {"enhancement": None},
+    "a word for terms": {"enhancement": {"key_terms": "tea", "summary": "Tea.", "interests": ["cups"]}},
+    "terms by number": {"enhancement": {"key_terms": {"1": "tea"}, "summary": "Tea.", "interests": ["cups"]}},
+    "no terms": {"enhancement": {"key_terms": [], "summary": "Tea.", "interests": ["cups"]}},
+    "a nested term": {"enhancement": {"key_terms": [["tea"]], "summary": "Tea.", "interests": ["cups"]}},
+    "an empty summary": {"enhancement": {"key_terms": ["tea"], "summary": "", "interests": ["cups"]}},
+    "half a character": {"enhancement": {"key_terms": ["tea"], "summary": "\ud83c", "interests": ["cups"]}},
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
+def test_a_record_that_enhance_did_not_write_is_named(server, own_data, change):
+    enhance(ITEMS[:3], at(server), Limits(concurrency=1))
+    first, second, third = cache_file(own_data).read_bytes().splitlines(keepends=True)
+    cache_file(own_data).write_bytes(first + json.dumps(json.loads(second) | change).encode() + b"\n" + third)
+    with pytest.warns(UserWarning, match=r"1 damaged line is skipped, the first is line 2 \(not a record of enhance\)"):
+        assert set(stored(MODEL)) == {ITEMS[0], ITEMS[2]}
+
+
+REWRITTEN = {
+    "as UTF-16": lambda good: good.decode().encode("utf-16"),
+    "as UTF-16 without a mark": lambda good: good.decode().encode("utf-16-le"),
+    "with the line ends of old Macs": lambda good: good.replace(b"\n", b"\r"),
+    "as one line": lambda good: good.replace(b"\n", b""),
+    "indented": lambda good: json.dumps(json.loads(good.splitlines()[0]), indent=1).encode() + b"\n",
+    "as a list": lambda good: json.dumps([json.loads(line) for line in good.splitlines()]).encode() + b"\n",
+    "as a page": lambda good: b"<html>\n<p>404</p>\n",
+    "by nobody": lambda good: b"\0" * len(good),
+}
+
+
+@pytest.mark.parametrize("rewrite", REWRITTEN.values(), ids=REWRITTEN)
+def test_a_cache_that_was_rewritten_is_neither_asked_for_again_nor_changed(server, own_data, rewrite):
+    enhance(ITEMS[:3], at(server), Limits(concurrency=1))
+    content = rewrite(cache_file(own_data).read_bytes())
+    cache_file(own_data).write_bytes(content)
+    for call in (lambda: stored(MODEL), lambda: estimate(ITEMS, MODEL), lambda: enhance(ITEMS, at(server), FAST)):
+        with pytest.raises(
+            InputError, match="v1.jsonl (is not UTF-8|does not have one|holds no line).* put a copy of it back"
+        ):
+            call()
+    assert len(server.log) == 3 and cache_file(own_data).read_bytes() == content
+
+
+def test_marks_and_line_ends_of_windows_are_read(server, own_data):
+    enhance(ITEMS[:3], at(server), FAST)
+    good = cache_file(own_data).read_bytes()
+    cache_file(own_data).write_bytes(b"\xef\xbb\xbf" + good.replace(b"\n", b"\r\n"))
+    assert enhance(ITEMS[:3], at(server), FAST).enhanced == len(server.log) == 3
+
+
+def test_a_place_that_is_no_file_is_named(server, own_data, monkeypatch):
+    cache_file(own_data).mkdir(parents=True)
+    with pytest.raises(InputError, match="v1.jsonl can't be read .*directory"):
+        enhance(ITEMS[:3], at(server), FAST)
+    cache_file(own_data).rmdir()
+    cache_file(own_data).symlink_to("/proc/none/here")
+    with pytest.raises(InputError, match="v1.jsonl can't be written .*: make it and its folder writable"):
+        enhance(ITEMS[:3], at(server), FAST)
+    monkeypatch.setenv("IFCDSR_DATA", "/proc/none")
+    with pytest.raises(InputError, match="v1.jsonl can't be written .*IFCDSR_DATA"):
+        enhance(ITEMS[:3], at(server), FAST)
+    assert server.log == []
+
+
 def test_a_full_disk_stops_the_run_and_leaves_no_half_line(server, own_data, monkeypatch):
     enhance(ITEMS[:1], at(server), FAST)
     real = os.write
@@ -288,6 +440,22 @@ def test_after_a_pilot_the_estimate_needs_no_assumption(server, own_data):
     near(told, server.billed(asked))
 
 
+def test_a_limit_means_the_first_titles_and_is_the_same_when_made_again(server):
+    server.behave = lambda title, nth: "no_json" if title == TITLES[4] else "ok"
+    said = []
+    told = enhance(ITEMS[2:3] + ITEMS, at(server), FAST, limit=5, report=said.append)
+    assert set(server.titles()) == set(TITLES[:5]) and told.estimate.items == 5  # the one named twice counts once
+    assert (told.enhanced, told.failed, told.left) == (4, 1, 35) and "a larger limit goes on" in said[-1]
+    asked = len(server.log)
+    assert estimate(ITEMS[2:3] + ITEMS, MODEL, limit=5).items == 0
+    assert enhance(ITEMS[2:3] + ITEMS, at(server), FAST, limit=5).left == 35 and len(server.log) == asked
+    assert estimate(ITEMS, MODEL, limit=5, retry_failures=True).items == 1
+    assert estimate(ITEMS, MODEL, limit=8).items == 3 and estimate(ITEMS, MODEL, limit=10**30).items == 35
+    for wrong in (-1, 2.5, "3", True, None):
+        with pytest.raises(InputError, match="limit is .*: it must be a whole number, at least 0"):
+            estimate(ITEMS, MODEL, limit=wrong)
+
+
 def near(told: enhanced_titles.Outcome, billed: tuple[int, int]) -> None:
     """The estimate lies within 20 % of the server's count, and the usage reported is the server's count."""
     assert (told.usage.prompt, told.usage.answer) == billed
@@ -310,7 +478,9 @@ def test_the_caps_hold_and_a_larger_one_continues(server, own_data):
     first = enhance(ITEMS[:25], at(server), cap)
     assert "larger cap continues" in first.stopped and first.left > 0
     assert 6_500 < sum(server.billed()) <= 9_000  # stopped in time, and not too early
-    again = enhance(ITEMS[:25], at(server), cap, limit=1)
+    answered = Cache(MODEL).done
+    one_more = 1 + next(number for number, key in enumerate(ITEMS) if key not in answered)
+    again = enhance(ITEMS[:25], at(server), cap, limit=one_more)
     assert again.stopped and sum(server.billed()) <= 9_000  # earlier runs count
     usd = Limits(max_cost=0.0135, input_price=1.0, output_price=1.0, answer_tokens=10, answer_limit=600)
     assert enhance(ITEMS[:25], at(server), usd).stopped
@@ -325,6 +495,13 @@ def test_every_answer_is_paid_for_also_invalid_ones(server, own_data):
     assert told.enhanced == 6 and len(server.log) == 18
     assert (told.usage.prompt, told.usage.answer) == server.billed()
     assert Cache(MODEL).spent == told.usage  # from the file alone
+
+
+def test_odd_counts_and_half_characters_do_not_stop_a_run(server):
+    half = {"choices": [{"message": {"content": GOOD.replace("Oats.", "\ud83c")}}], "usage": {"prompt_tokens": 10**30}}
+    server.behave = lambda title, nth: f"body:{json.dumps(half)}"
+    told = enhance(ITEMS[:1], at(server), FAST)
+    assert told.failed == 1 and "no text" in told.useless and 300 < told.usage.total < 3_000
 
 
 @pytest.mark.parametrize("how", ["nousage", "zerousage"])
@@ -495,7 +672,7 @@ def test_attempts_are_counted_across_runs(server, own_data):
 
 
 def test_records_hold_what_is_needed_and_no_reasoning(server, own_data):
-    enhance(ITEMS[:1], Endpoint(server.url.replace("http://", "http://me:secret@"), MODEL, KEY), FAST)
+    enhance(ITEMS[:1], at(server), FAST)
     (record,) = records(own_data)
     assert "think" not in record["content"] and record["host"] == server.url and record["served"] == MODEL + "-served"
     assert (record["prompt_tokens"], record["answer_tokens"]) == server.billed()
@@ -555,6 +732,106 @@ def test_a_lasting_error_stops_the_run(server, own_data, trouble, says, asked):
     message = str(caught.value)
     assert "3 of 40 items are done, the same command continues" in message and "\n" not in message
     assert len(server.log) == 3 + asked and len(stored(MODEL)) == 3
+
+
+def completion(finish_reason: str = "stop", **more) -> dict:
+    message = {"role": "assistant", "content": GOOD}
+    return {"id": "1", "choices": [{"index": 0, "finish_reason": finish_reason, "message": message} | more]}
+
+
+ERRORS = [  # what comes with status 200 -> what is said of it, and whether the client asks again
+    ({"error": {"code": 429, "message": "Provider overloaded"}}, r"answers 429 again and again \(Provider overl", True),
+    ({"error": {"code": "429", "message": "slow"}, "choices": []}, r"answers 429 again and again \(slow\)", True),
+    ({"error": {"code": 503, "message": "no instances"}, "choices": None}, r"answers 503 .*\(no instances\)", True),
+    ({"error": "model is loading"}, r"answers 500 .*\(model is loading\)", True),
+    ({"error": {"message": "upstream", "type": "rate_limit_error"}}, r"answers 429 .*\(upstream\)", True),
+    ({"error": {"message": "odd", "code": "zzz"}} | completion(), r"answers 500 .*\(odd\)", True),
+    ({"error": {"code": 502}}, r"answers 502 .*\(error 502\)", True),
+    (completion("error", error={"code": 504, "message": "timed out"}), r"answers 504 .*\(timed out\)", True),
+    (completion("insufficient_system_resource"), "answers 503 .*it ended with insufficient_system", True),
+    ({"code": 500, "msg": "404 NOT_FOUND", "success": False}, r"answers 500 .*\(404 NOT_FOUND\)", True),
+    ({"object": "error", "message": "queue is full", "code": 50001}, r"answers 500 .*\(queue is full\)", True),
+    ({"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate"}}, r"answers 500 .*\(rate\)", True),
+    ({"success": False, "errors": [{"code": 7000, "message": "no route"}]}, r"answers 500 .*\(no route\)", True),
+    ({"detail": [{"loc": ["body"], "msg": "field required"}]}, r"answers 500 .*\(field required\)", True),
+    ([{"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}}], r"answers 503 .*overloaded", True),
+    (
+        {"error": {"code": 402, "message": "Insufficient credits"}},
+        r"wants to be paid first \(Insufficient credits\)",
+        False,
+    ),
+    ({"error": {"code": "insufficient_quota", "message": "quota"}}, r"wants to be paid first \(quota\)", False),
+    ({"error": {"code": 401, "message": "No auth"}}, r"does not accept the key \(401\)", False),
+    ({"error": {"code": 404, "message": "No endpoints"}}, r"knows no model .*\(No endpoints\)", False),
+    ({"error": {"error": {"message": "deep", "code": 429}}}, r"answers 429 .*\(deep\)", True),
+    ({"error": 503}, r"answers 503 .*\(error 503\)", True),
+    ({"error": {"message": "\x1b[31mred\x07\nend", "code": 503}}, r"answers 503 .*\(\?\[31mred\? end\)", True),
+    ({"choices": []}, r"what .* answers \(.*choices.*\) is no chat completion: check IFCDSR_LLM_URL", True),
+    ({}, r"answers \({}\) is no chat completion", True),
+    ("busy", r'answers \("busy"\) is no chat completion', True),
+    (completion(message="tea"), "is no chat completion", True),
+]
+
+
+@pytest.mark.parametrize("body, says, again", ERRORS, ids=lambda value: "" if isinstance(value, bool) else None)
+def test_an_error_with_status_200_is_one(server, own_data, body, says, again):
+    server.behave = lambda title, nth: f"body:{json.dumps(body)}" if title == TITLES[1] else "ok"
+    with pytest.raises(InputError, match=says) as caught:
+        enhance(ITEMS, at(server), Limits(concurrency=1, retries=int(again)))
+    assert "1 of 40 items are done, the same command continues" in str(caught.value) and "\n" not in str(caught.value)
+    assert len(server.log) == 2 + again and len(records(own_data)) == 1  # it costs the item no attempt
+
+
+def test_errors_with_status_200_pass_or_are_the_items(server, own_data):
+    slow, refused = ({"error": {"code": code, "message": "no"}} for code in (429, 400))
+    server.behave = lambda title, nth: f"body:{json.dumps(slow)}" if nth == 1 else "ok"
+    assert enhance(ITEMS[:1], at(server), FAST).enhanced == 1 and len(server.log) == 2
+    server.behave = lambda title, nth: f"body:{json.dumps(refused)}" if title == TITLES[1] else "ok"
+    assert enhance(ITEMS[:3], at(server), FAST).failed == 1
+    assert "refuses the request (400: no)" in records(own_data)[-1]["reason"]
+    server.behave = lambda title, nth: f"body:{json.dumps({'error': None} | completion())}"
+    assert enhance(ITEMS[:4], at(server), FAST).enhanced == 3
+
+
+# ---------------------------------------------------------------------------- models in trouble
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "how, reason",
+    [("shape", "a field not asked for was wrong"), ("empty", "no JSON objects"), ("length", "cut off"), ("400", "400")],
+)
+def test_a_row_without_a_usable_answer_stops_the_run_and_gives_nothing_up(server, own_data, how, reason):
+    server.behave = lambda title, nth: "ok" if title == TITLES[0] else how
+    said = []
+    with pytest.raises(InputError, match=f"{reason}.*; 1 of 40 items are done, the same command continues"):
+        enhance(ITEMS, at(server), Limits(concurrency=2), report=said.append)
+    assert IN_A_ROW <= len(set(server.titles())) - 1 <= IN_A_ROW + 2  # some are in flight when it stops
+    assert "1 items enhanced, 0 failed, 39 left; the same command continues; of no use: " in said[-1]
+    assert reason in said[-1] and Cache(MODEL).spent.total == sum(server.billed())  # paid for, and kept
+    asked, server.behave = len(server.log), lambda title, nth: "ok"
+    assert enhance(ITEMS, at(server), FAST).enhanced == 40 and len(server.log) == asked + 39
+
+
+@pytest.mark.slow
+def test_failures_that_are_not_in_a_row_do_not_stop_a_run(server):
+    server.behave = lambda title, nth: "ok" if TITLES.index(title) in (15, 35) else ("400", "empty")[len(title) % 2]
+    told = enhance(ITEMS, at(server), Limits(concurrency=1))
+    assert (told.enhanced, told.failed, told.left) == (2, 38, 0)
+    assert " x it held no JSON objects" in told.useless and "refuses the request" in told.useless
+
+
+def test_a_scenario_without_a_usable_answer_is_no_success(server, own_data, capsys, monkeypatch):
+    small_scenario(own_data)
+    for name, value in (("URL", server.url), ("MODEL", MODEL), ("KEY", KEY)):
+        monkeypatch.setenv(f"IFCDSR_LLM_{name}", value)
+    server.behave = lambda title, nth: "shape"
+    for says in ("(9 x a field not asked for", "(in earlier runs)"):
+        assert main(["enhance", "--limit", "3"]) == 1
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert f"error: no title has a usable answer, 3 failed {says}" in error and "--retry-failures" in error
+    server.behave = lambda title, nth: "ok"
+    assert main(["enhance", "--limit", "4"]) == 0  # one of four
 
 
 def test_answers_in_flight_are_kept_when_the_run_stops(server):
@@ -654,19 +931,112 @@ def test_nothing_of_an_openai_account_reaches_the_endpoint(server, monkeypatch):
     assert set(plain) == set(other) and "secret" not in str(other) and other["Authorization"] == f"Bearer {KEY}"
 
 
-def test_short_passwords_leave_answers_as_they_are(server, own_data):
-    endpoint = Endpoint(server.url.replace("//", "//u:e@"), MODEL, KEY)
-    assert enhance(ITEMS[:3], endpoint, FAST).enhanced == 3
-    assert "[password]" not in cache_file(own_data).read_text()
-    long = Endpoint("http://me:correct-horse@localhost", MODEL, KEY)
-    assert long.redact("me:correct-horse, correct-horse") == "[password], [password]"
-    assert endpoint.redact("u:e@") == "[password]@"  # in messages, where a wrong match does no harm
+SECRET = "correct-horse"
+SOCKS = "socks5://127.0.0.1:1080"
+PROXIES = [
+    (
+        {"ALL_PROXY": SOCKS},
+        "ALL_PROXY is 'socks5://127.0.0.1:1080': it must be .* HTTP proxy, such as http://host:3128",
+    ),
+    ({"all_proxy": f"socks5h://me:{SECRET}@there:1"}, r"all_proxy is 'socks5h://there:1'.*\(SOCKS is not supported\)"),
+    ({"HTTP_PROXY": f"ftp://me:{SECRET}@there"}, "HTTP_PROXY is 'ftp://there': it must be"),
+    ({"HTTP_PROXY": f"http://me:{SECRET}@there:port"}, "HTTP_PROXY is 'http://there:port': it must be"),
+    ({"HTTP_PROXY": f"http://me:/{SECRET}@there:1"}, "HTTP_PROXY is 'http://there:1'.* of a password as %XX"),
+    ({"HTTP_PROXY": f"http://me:@{SECRET}@there:1"}, "HTTP_PROXY is 'http://there:1'.* of a password as %XX"),
+    ({"HTTP_PROXY": "http://there:99999"}, "HTTP_PROXY is 'http://there:99999': it must be"),
+    ({"HTTP_PROXY": "http:/there:3128"}, "HTTP_PROXY is .*: it must be"),
+    ({"HTTP_PROXY": "http://[::1"}, "HTTP_PROXY is .*: it must be"),
+    ({"HTTP_PROXY": "\udcff"}, r"HTTP_PROXY is 'http://\\udcff': it must be"),
+    ({"HTTP_PROXY": "http://there:1\r\nX: y"}, r"HTTP_PROXY is 'http://there:1\\r\\nX: y': it must be"),
+    ({"HTTP_PROXY": f"http://me:{SECRET}@127.0.0.1:1"}, "by way of HTTP_PROXY=http://127.0.0.1:1 can't be reached"),
+    ({"http_proxy": "127.0.0.1:1", "ALL_PROXY": SOCKS}, "by way of http_proxy=http://127.0.0.1:1 can't be reached"),
+    ({"SSL_CERT_FILE": "/none/here"}, r"SSL_CERT_FILE is '/none/here', of which no certificate can be read \(No such"),
+    (
+        {"SSL_CERT_FILE": "/tmp"},
+        "SSL_CERT_FILE is '/tmp', of which .*directory.*: name a file of certificates, or unset",
+    ),
+    ({"SSL_CERT_FILE": __file__}, "SSL_CERT_FILE is .*, of which no certificate can be read"),
+    (
+        {"SSL_CERT_DIR": "/none/here"},
+        "SSL_CERT_DIR is '/none/here', of which .*: name a folder of certificates, or unset",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "variables, says", PROXIES, ids=lambda value: "-".join(value) if isinstance(value, dict) else ""
+)
+def test_proxies_and_certificates_that_cannot_be_used_are_named(server, monkeypatch, variables, says):
+    monkeypatch.delenv("NO_PROXY")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=says) as caught:
+        enhance(ITEMS[:1], at(server), Limits(retries=0))
+    assert SECRET not in str(caught.value) and "\n" not in str(caught.value) and server.log == []
+
+
+def test_proxies_that_are_right_or_excluded(server, monkeypatch):
+    port = server.url.rpartition(":")[2]
+    monkeypatch.setenv("ALL_PROXY", SOCKS)
+    for number, excluded in enumerate(("127.0.0.1", "*", "localhost, 127.0.0.0/8", f"127.0.0.1:{port}")):
+        monkeypatch.setenv("NO_PROXY", excluded)
+        enhance(ITEMS[number : number + 1], at(server), FAST)
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("HTTP_PROXY", server.url.replace("//", "//me:p%40ss@"))  # more particular than ALL_PROXY
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://not-asked-for")
+    enhance(ITEMS[4:5], Endpoint("http://endpoint.invalid/v1", MODEL, KEY), FAST)
+    assert len(server.log) == 5 and server.log[4]["path"] == "http://endpoint.invalid/v1/chat/completions"
+
+
+ADDRESSES = [
+    "host", "//host", "ftp://host", "http://", "http:///v1", "http://host?key=secret", "http://host/v1#secret",
+    "http://ho st", "http://host/a b", "http://host/\n", "http://ho\tst", "http://host\x00", "http://host:99999", "http://host:0",
+    "http://host:-1", "http://host:\uff18", "http://[::1", "http://::1/v1", "http://[1:2]", "http://256.1.1.1", "http://1.2.3",
+    "http://b\u00fccher.example", "http://\u24d4.example", "http://\udcff", "http://a..b", f"http://{'a' * 70}.example",
+    "http://host\\x", "http://%41/", f"http://host/{'a' * 3000}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", ADDRESSES, ids=range(len(ADDRESSES)))
+def test_addresses_that_are_none(url):
+    with pytest.raises(InputError, match="^IFCDSR_LLM_URL must be an address such as https://") as caught:
+        Endpoint(url)
+    assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("who", ["me:secret", "me", "", ":secret", "me:se@cret", "secret%40"])
+def test_a_password_in_the_address_is_refused(who):
+    with pytest.raises(InputError, match="IFCDSR_LLM_URL holds a user or a password.* IFCDSR_LLM_KEY$") as caught:
+        Endpoint(f"https://{who}@host/v1")
+    assert "secret" not in str(caught.value) and "cret" not in str(caught.value).replace("secret", "")
+
+
+@pytest.mark.parametrize(
+    "url", ["HTTP://host", "http://[::1]:8000/v1", "http://10.0.0.1:1/", "https://a-b_c.d./x@y/%20"]
+)
+def test_addresses_that_are_right(url):
+    assert Endpoint(url).place.lower() == url.lower()[: len(Endpoint(url).place)]
+
+
+@pytest.mark.parametrize(
+    "model", [" ", "a\nb", "a\x00", "\udcff", "a\u202eb", "\x7f", "a\u2028b", "m" * 201, "m" * 10**6]
+)
+def test_models_that_are_none(model):
+    with pytest.raises(InputError, match="^IFCDSR_LLM_MODEL (is|has) ") as caught:
+        Endpoint(model=model)
+    assert len(str(caught.value)) < 200 and str(caught.value).isascii() and "\n" not in str(caught.value)
 
 
 def test_keys_and_addresses_that_are_wrong_are_not_quoted(monkeypatch):
     with pytest.raises(InputError, match="printable ASCII") as caught:
         Endpoint(key=KEY + "\nx")
     assert free_of_the_key(str(caught.value))
+    with pytest.raises(InputError, match="IFCDSR_LLM_KEY has 5000 characters") as caught:
+        Endpoint(key="0123456789" * 500)
+    assert "0123" not in str(caught.value)
+    for odd in ("\udcff", "a b", "\u00e4", "a\x00"):
+        with pytest.raises(InputError, match="printable ASCII"):
+            Endpoint(key=odd)
     with pytest.raises(InputError, match="must be an address such as") as caught:
         Endpoint(url="me:secret@host:port")
     assert "secret" not in str(caught.value)
@@ -692,10 +1062,51 @@ def test_the_command_line(server, own_data, capsys, monkeypatch):
     assert len(stored("deepseek-reasoner")) == 3
 
 
-@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"max_cost": float("nan")}, {"timeout": 0.0}, {"attempts": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"concurrency": 0},
+        {"concurrency": 10**400},
+        {"concurrency": 1_001},
+        {"concurrency": 2.5},
+        {"concurrency": True},
+        {"concurrency": "8"},
+        {"requests_per_minute": float("nan")},
+        {"max_cost": float("nan")},
+        {"max_cost": float("inf")},
+        {"max_cost": -0.01},
+        {"max_tokens": 10**400},
+        {"max_tokens": None},
+        {"input_price": float("-inf")},
+        {"output_price": -(10**400)},
+        {"answer_limit": 10**10},
+        {"timeout": 0.0},
+        {"timeout": 1e300},
+        {"attempts": 0},
+        {"retries": -1},
+    ],
+)
 def test_limits_are_checked(wrong):
-    with pytest.raises(InputError, match=f"{next(iter(wrong))} is "):
+    with pytest.raises(InputError, match=f"{next(iter(wrong))} is ") as caught:
         Limits(**wrong)
+    assert len(str(caught.value)) < 150
+
+
+@pytest.mark.parametrize(
+    "given", ["--max-cost=1e400", "--max-cost=nan", "--timeout=-1", "--limit=-1", "--attempts=9e9"]
+)
+def test_limits_of_the_command_line_are_one_line(own_data, capsys, given):
+    small_scenario(own_data)
+    assert main(["enhance", "--dry-run", given]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_an_estimate_of_a_part_is_not_kept(own_data, capsys):
+    small_scenario(own_data)
+    for arguments in (["--keep"], ["--keep", "--dry-run", "--limit", "3"]):
+        assert main(["enhance", *arguments]) == 1
+        assert "--keep goes with --dry-run, and without --limit" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------- the demo's rules

@@ -9,22 +9,24 @@ interests (LLM-EMF, https://arxiv.org/abs/2506.17966; its prompt is not publishe
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import time
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache as once
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, require
 from ifcdsr_core.features.llm_endpoint import (
     ANSWER_TOKENS,
+    LARGEST,
     PRICE_LIST,
     Answer,
     Budget,
@@ -187,6 +189,9 @@ def stored(model: str) -> dict[Key, Enhancement]:
     """(domain name, title) -> enhancement, as the model has answered the present prompt; empty if it never has.
 
     Items that it failed at are left out: use their plain titles. Warns of damaged lines.
+
+    Raises:
+        InputError: the file can't be read, or no line of it.
     """
     kept = Cache(model)
     if kept.damage:
@@ -200,13 +205,17 @@ class Cache:
     A line holds ``model``, ``prompt``, ``domain``, ``title`` (together the key); ``outcome``: ``enhancement``,
     ``invalid`` (to be asked again) or ``failure`` (given up), with the ``enhancement`` or the ``reason``; ``content``,
     the answer without its reasoning; ``prompt_tokens`` and ``answer_tokens`` as the server counted them, no prices;
-    ``served``, the model the server says it was; ``host`` and ``time``.
+    ``served``, the model the server says it was; ``host`` and ``time``. A line without tokens is no answer, but a
+    verdict: a refused item is a ``failure``, or what was given up is to be asked again (``invalid``).
 
     Attributes:
         done: key -> enhancement, None for a failure.
         tries: key -> invalid answers since the item was last given up.
         paid: (key, Usage) of every line.
         damage: a sentence on lines that can't be read, "" where all can. They are skipped and stay in the file.
+
+    Raises:
+        InputError: the file can't be read, or no line of it.
     """
 
     def __init__(self, model: str) -> None:
@@ -220,17 +229,40 @@ class Cache:
         self.done: dict[Key, Enhancement | None] = {}
         self.tries: dict[Key, int] = {}
         self.paid: list[tuple[Key, Usage]] = []
-        self.damage, strange = "", []
+        self.damage, strange, count = "", [], 0
+        self._refuse_what_was_rewritten()
         for count, record in enumerate(self._journal.read(), start=1):
             try:
                 self._learn(record)
             except (ValueError, KeyError, TypeError):
                 strange.append(count + len(self._journal.damaged))  # its line
         if damaged := sorted([*strange, *self._journal.damaged]):
+            wrong = "not a record of enhance" if damaged[0] in strange else "no JSON object"
+            if count == len(strange):
+                raise InputError(
+                    f"{self._journal.path} holds no line that can be read (line {damaged[0]} is {wrong}): put a copy "
+                    "of it back; without one, move it away, and its items are asked for again"
+                )
+            lines = f"{len(damaged)} damaged lines are" if len(damaged) > 1 else "1 damaged line is"
             self.damage = (
-                f"{self._journal.path}: {len(damaged)} damaged lines are skipped, the first is line {damaged[0]}; "
-                "their items are asked for again"
+                f"{self._journal.path}: {lines} skipped, the first is line {damaged[0]} ({wrong}); mend it or put a "
+                "copy back, or what is damaged is asked for and paid for again"
             )
+
+    def _refuse_what_was_rewritten(self) -> None:
+        """Raise an InputError where another program wrote the file anew: its answers would be taken for a torn line."""
+        try:
+            content = self._journal.path.read_bytes()
+        except OSError:  # not there, or the journal says why not
+            return
+        last = content.rpartition(b"\n")[2].decode(errors="replace")
+        try:
+            end = json.JSONDecoder().raw_decode(last)[1]
+        except (ValueError, RecursionError):  # nothing, or a torn line
+            end = len(last)
+        if b"\0" in content[:4] or last[end:].strip():
+            wrong = "is not UTF-8" if b"\0" in content[:4] else "does not have one record per line"
+            raise InputError(f"{self._journal.path} {wrong}: save it so, or put a copy of it back")
 
     @property
     def spent(self) -> Usage:
@@ -242,14 +274,22 @@ class Cache:
         """Lock the file against other processes, read it anew, heal a torn last line, and allow ``add``.
 
         Raises:
-            InputError: another process is writing.
+            InputError: another process is writing, or the file can't be written.
         """
         busy = (
             f"another process is asking {self.model} just now and writes {self._journal.path}: wait for its end, so "
             "that no item is paid for twice"
         )
-        with self._journal.writing(busy):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._journal.writing(busy))
+            except OSError as error:
+                raise InputError(
+                    f"{self._journal.path} can't be written ({error.strerror}): make it and its folder writable, or "
+                    "name another folder for all data by IFCDSR_DATA"
+                ) from error
             self._read()
+            self._opened = os.stat(self._journal.path)
             yield self
 
     def add(self, key: Key, host: str, answer: Answer, outcome: str, said: Enhancement | str) -> None:
@@ -259,8 +299,13 @@ class Cache:
             said: what the answer says of the item, or why it is of no use.
 
         Raises:
-            InputError: the disk does not take it.
+            InputError: the disk does not take it, or the file is another one by now.
         """
+        if not (self._journal.path.exists() and os.path.samestat(os.stat(self._journal.path), self._opened)):
+            raise InputError(
+                f"{self._journal.path} was deleted or replaced while answers arrived, and more would be lost: put it "
+                "back if it is elsewhere"
+            )
         record = {
             "model": self.model,
             "prompt": PROMPT_VERSION,
@@ -285,24 +330,41 @@ class Cache:
         key, outcome, enhancement = (record["domain"], record["title"]), record["outcome"], None
         strings = [record["model"], record["prompt"], *key]
         if outcome == "enhancement":
-            parts = record["enhancement"]
-            enhancement = Enhancement(tuple(parts["key_terms"]), parts["summary"], tuple(parts["interests"]))
-            strings += [*enhancement.key_terms, enhancement.summary, *enhancement.interests]
+            enhancement = _as_written(record["enhancement"])
         if (
             outcome not in ("enhancement", "invalid", "failure")
             or not all(isinstance(text, str) for text in strings)
-            or not all(type(number) is int and number >= 0 for number in (usage.prompt, usage.answer))
+            or not all(type(number) is int and 0 <= number <= LARGEST for number in (usage.prompt, usage.answer))
         ):
             raise ValueError("not a line of this cache")
         if (record["model"], record["prompt"]) != (self.model, PROMPT_VERSION):
             return  # another model whose name makes the same file name
         self.paid.append((key, usage))
         if outcome == "invalid":
-            self.tries[key] = self.tries.get(key, 0) + 1
+            self.tries[key] = self.tries.get(key, 0) + (usage.total > 0)
+            if not self.done.get(key):
+                self.done.pop(key, None)
         else:
             self.tries.pop(key, None)
             if enhancement or not self.done.get(key):  # a failure never replaces an answer
                 self.done[key] = enhancement
+
+
+def _as_written(parts: dict) -> Enhancement:
+    """The enhancement in a line of the cache; raises ValueError, KeyError or TypeError where there is none.
+
+    ``validated`` says so of an answer, but needs pydantic.
+    """
+    several, summary = [parts["key_terms"], parts["interests"]], parts["summary"]
+    if not (
+        all(isinstance(texts, (list, tuple)) and texts for texts in several) and isinstance(summary, str) and summary
+    ):
+        raise ValueError("not an enhancement")
+    for text in (*several[0], *several[1]):
+        if not (isinstance(text, str) and text):
+            raise ValueError("not an enhancement")
+    " ".join((*several[0], *several[1], summary)).encode()  # half characters can't be embedded
+    return Enhancement(tuple(several[0]), summary, tuple(several[1]))
 
 
 @dataclass(frozen=True)
@@ -339,6 +401,7 @@ class Outcome:
         enhanced, failed, left: items of the list with an answer, given up, and not asked for yet, after all runs.
         usage, cost: tokens that the server counted in this run, and USD at the given prices.
         estimate: what was expected of this run.
+        useless: what was wrong with answers of this run that could not be used, and how often, the most frequent first.
         stopped: why it ended early, "" if it did not.
     """
 
@@ -348,6 +411,7 @@ class Outcome:
     usage: Usage
     cost: float
     estimate: Estimate
+    useless: str = ""
     stopped: str = ""
 
 
@@ -419,13 +483,16 @@ def enhance(
         endpoint: whom to ask.
         limits: how fast, how often, for how much; None: the defaults of ``Limits``. Both caps hold for all answers in
             the cache file together.
-        limit: the most items to ask for, 0 for all.
+        limit: keep to the first so many different titles, 0 for all. Those that the cache holds count, so that the same
+            call, made again, asks for no more.
         retry_failures: ask again for items that were given up.
         report: gets lines for the user: estimate, damage, what was used.
 
     Raises:
         InputError: the estimate exceeds a cap (before the first call); the endpoint can't go on (answers in flight are
-            kept); another process is asking this model.
+            kept); IN_A_ROW items had no usable answer (they are not given up); another process is asking this model;
+            the cache can't be read or written.
+        KeyboardInterrupt: or whatever else a signal raises, GRACE seconds later at most; what arrived by then is kept.
     """
     limits = limits or Limits()
     with Cache(endpoint.model).writing() as kept:
@@ -455,31 +522,42 @@ def enhance(
             enhanced = sum(kept.done.get(key) is not None for key in wanted)
             failed = sum(key in kept.done for key in wanted) - enhanced
             left = len(wanted) - enhanced - failed
+            useless = ", ".join(f"{count} x {reason}" for reason, count in run.useless.most_common(3))
+            more = "; the same command continues" if set(todo) - set(kept.done) else "; a larger limit goes on"
             report(
                 f"{run.calls} answers: {used.prompt} prompt + {used.answer} answer tokens as counted by the "
                 f"server, {limits.cost(used):.4f} USD (estimate {expected.cost:.4f}); {enhanced} items enhanced, "
-                f"{failed} failed, {left} left" + ("; the same command continues" if left else "")
+                f"{failed} failed, {left} left{more * bool(left)}{useless and f'; of no use: {useless}'}"
             )
     if stopped and not isinstance(stopped, _OverBudget):
-        raise InputError(f"{stopped}; {enhanced} of {len(wanted)} items are done, the same command continues")
-    return Outcome(enhanced, failed, left, used, limits.cost(used), expected, str(stopped or ""))
+        why = str(stopped).removesuffix(", the same command continues")
+        raise InputError(f"{why}; {enhanced} of {len(wanted)} items are done, the same command continues")
+    return Outcome(enhanced, failed, left, used, limits.cost(used), expected, useless, str(stopped or ""))
 
 
 class _OverBudget(Stopped):
     """A cap has no room for the most that one more answer may cost."""
 
 
-_REFUSALS = 20  # items refused (400) before any was answered: that many are not due to their titles
+IN_A_ROW = 20  # items refused or given up, with no usable answer in between: that many are not due to their titles
+GRACE = 1.0  # seconds that answers in flight have to arrive in after a signal
 
 
 class _Run:
-    """Asks for a list of items in threads; each keeps what it gets at once, whatever becomes of the others."""
+    """Asks for a list of items in threads; each keeps what it gets at once, whatever becomes of the others.
+
+    Attributes:
+        useless: what was wrong with answers that could not be used -> how many.
+    """
 
     def __init__(self, kept: Cache, endpoint: Endpoint, limits: Limits, report: Callable[[str], None]) -> None:
         self.kept, self.endpoint, self.limits, self.report = kept, endpoint, limits, report
         self.pace, self.budget = Pace(limits.requests_per_minute), Budget(limits, kept.spent)
         self.stop, self._before = threading.Event(), len(kept.paid)
-        self._refused: list[tuple[Key, Refused]] = []
+        self.useless: Counter[str] = Counter()
+        self._given_up: list[tuple[Key, str | Refused]] = []
+        self._row = 0  # where in it those begin that were given up since the last usable answer
+        self._keeping, self._left = threading.Lock(), False
 
     @property
     def calls(self) -> int:
@@ -488,35 +566,50 @@ class _Run:
 
     def carry_out(self, todo: list[Key]) -> InputError | None:
         """Ask for all items; return why that ended early, None where it did not."""
+        from multiprocessing.pool import ThreadPool
+
         from tqdm import tqdm
 
         self.client, stopped = Client(self.endpoint, self.limits), None
-        pool = ThreadPoolExecutor(self.limits.concurrency, thread_name_prefix="enhance")
+        # Its threads are daemons: a process that is to end does not wait for answers that never come.
+        pool = ThreadPool(min(self.limits.concurrency, len(todo)))
+        answers = pool.imap_unordered(self._item, todo)
         try:
             # disable=None: a bar in a terminal only, nothing in a notebook or a log
             with tqdm(total=len(todo), desc="enhancing titles", unit="item", disable=None) as bar:
-                for future in as_completed([pool.submit(self._item, key) for key in todo]):
-                    reason = future.result()
+                for reason in answers:
                     stopped = stopped or reason
                     bar.set_postfix_str(f"{self.limits.cost(self.budget.spent):.4f} USD", refresh=False)
                     bar.update(not self.stop.is_set())  # after a stop the rest returns unasked
-        except KeyboardInterrupt:
-            self.report("interrupted: waiting for the answers in flight, they are kept")
+            self.client.close()
+        except BaseException as error:  # also an error of ours: no new calls
+            self.stop.set()
+            if not isinstance(error, Exception):
+                self.report(f"interrupted: waiting {GRACE:g} s for the answers in flight, those that arrive are kept")
+            self._wait(answers)
             raise
         finally:
-            self.stop.set()  # also on an error of ours: no new calls
-            pool.shutdown(wait=True, cancel_futures=True)
-            self.client.close()
-        if self._refused and not self.calls:
-            return stopped or self._refused[0][1]
-        for key, error in self._refused:
-            self.kept.add(key, self.endpoint.place, Answer("", "", Usage(), ""), "failure", str(error))
-        return stopped
+            with self._keeping:
+                self._left = True  # what arrives later finds the cache closed
+            pool.terminate()
+        return self._judged(stopped)
+
+    def _wait(self, answers) -> None:
+        """Let answers in flight arrive for a while."""
+        end = time.monotonic() + GRACE
+        while (left := end - time.monotonic()) > 0:
+            try:
+                answers.next(left)
+            except StopIteration:
+                return
+            except Exception:  # the time is over, or another thread had the error that is raised already
+                continue
 
     def _item(self, key: Key) -> InputError | None:
         """Ask for one item until an answer is valid or it is given up; return why no more can be asked, else None."""
         note, first = "", self.kept.tries.get(key, 0) + 1
-        for attempt in range(first, max(first, self.limits.attempts) + 1):
+        last = max(first, self.limits.attempts)
+        for attempt in range(first, last + 1):
             prompt = messages(*key, note)
             # the most that is plausible: a tokenizer that counts twice what ours does, an answer that is cut off
             most = Usage(2 * prompt_tokens(prompt), self.limits.answer_limit)
@@ -535,9 +628,9 @@ class _Run:
                     return None
                 answer = self.client.ask(prompt)
                 used = answer.usage
-                note = self._keep(key, answer, attempt)
+                note = self._keep(key, answer, attempt == last)
             except Refused as error:
-                return self._refusal(key, error)
+                return self._give_up(key, error)
             except InputError as error:  # Stopped, or a full disk
                 self.stop.set()
                 return error
@@ -545,38 +638,76 @@ class _Run:
                 self.budget.settle(most, used)
             if not note:
                 return None
-        return None
+        return self._give_up(key, note)
 
-    def _keep(self, key: Key, answer: Answer, attempt: int) -> str:
+    def _keep(self, key: Key, answer: Answer, last: bool) -> str:
         """Put an answer into the cache; return what was wrong with it, "" for nothing."""
         try:
             said, wrong, outcome = parse(answer), "", "enhancement"
         except ValueError as error:
             said = wrong = f"your last answer could not be used: {error}"
-            outcome = "failure" if attempt >= self.limits.attempts else "invalid"
-        self.kept.add(key, self.endpoint.place, answer, outcome, said)
+            outcome = "failure" if last else "invalid"
+        with self._keeping:
+            if self._left:
+                return wrong
+            self._add(key, answer, outcome, said)
+            if wrong:
+                self.useless[wrong.partition(": ")[2]] += 1
+            elif not self._too_many():
+                self._row = len(self._given_up)
         return wrong
 
-    def _refusal(self, key: Key, error: Refused) -> Refused | None:
-        """Note a refused item. Servers refuse single titles ("content risk"): it has failed, the others go on."""
-        self._refused.append((key, error))
-        if self.calls or len(self._refused) < _REFUSALS:
-            return None
+    def _give_up(self, key: Key, reason: str | Refused) -> InputError | None:
+        """Note an item without a usable answer; the others go on, unless too many in a row had none.
+
+        Servers refuse single titles ("content risk"), and a model may fail at one; but all of a row are due to the
+        model, to our prompt or to our settings.
+        """
+        with self._keeping:
+            self._given_up.append((key, reason))
+            if isinstance(reason, Refused):
+                self.useless[str(reason)] += 1
+            if not self._too_many():
+                return None
         self.stop.set()
-        return error
+        if isinstance(reason, Refused):
+            return reason
+        return Stopped(
+            f"{IN_A_ROW} items in a row had no usable answer (the last: {reason.partition(': ')[2]}): choose another "
+            "IFCDSR_LLM_MODEL, or raise answer_limit where answers are cut off"
+        )
+
+    def _too_many(self) -> bool:
+        return len(self._given_up) - self._row >= IN_A_ROW
+
+    def _judged(self, stopped: InputError | None) -> InputError | None:
+        """Record what became of items without a usable answer; return why the run ended early.
+
+        Where others were answered, a refused item has failed by its title. Too many in a row were given up too early.
+        """
+        refused = [reason for _, reason in self._given_up if isinstance(reason, Refused)]
+        if refused and not self.calls:
+            return stopped or refused[0]
+        for number, (key, reason) in enumerate(self._given_up):
+            in_a_row = self._too_many() and number >= self._row
+            if in_a_row != isinstance(reason, Refused):
+                self._add(key, Answer("", "", Usage(), ""), "invalid" if in_a_row else "failure", str(reason))
+        return stopped
+
+    def _add(self, key: Key, answer: Answer, outcome: str, said: Enhancement | str) -> None:
+        self.kept.add(key, self.endpoint.place, answer, outcome, said)
 
 
 def _to_ask(titles: list[Key], kept: Cache, limit: int, retry_failures: bool) -> list[Key]:
-    """The first ``limit`` different items without an answer; failures only with ``retry_failures``."""
-    if limit < 0:
-        raise InputError(f"limit is {limit}: it must be at least 0")
+    """Those of the first ``limit`` different items that have no answer; failures only with ``retry_failures``."""
+    require(type(limit) is int and limit >= 0, "limit", limit, "a whole number, at least 0")
     if not titles:
         raise InputError("there is no title to enhance: choose a source that has titles, such as llmcdsr")
     blank = [key for key in titles if not key[1].strip()]
     if blank:
         raise InputError(f"an item of {blank[0][0]} has an empty title: leave such items out")
-    left = [key for key in dict.fromkeys(titles) if key not in kept.done or (retry_failures and kept.done[key] is None)]
-    return left[: limit or None]
+    first = list(dict.fromkeys(titles))[: limit or None]
+    return [key for key in first if key not in kept.done or (retry_failures and kept.done[key] is None)]
 
 
 def _estimate(todo: list[Key], kept: Cache, limits: Limits) -> Estimate:
