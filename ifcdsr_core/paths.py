@@ -338,10 +338,11 @@ class Journal:
         """Allow ``add`` to this process alone; what a kill left of a last line is taken away.
 
         Raises:
-            InputError: another process is writing; ``busy`` says so.
+            InputError: another process is writing, ``busy`` says so; or the file can't be written.
         """
         with locked(self.path.with_suffix(".lock"), busy):
-            self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            with _writes(self.path):
+                self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 for _ in self.read():
                     pass

@@ -401,7 +401,7 @@ def test_a_place_that_is_no_file_is_named(server, own_data, monkeypatch):
         enhance(ITEMS[:3], at(server), FAST)
     cache_file(own_data).rmdir()
     cache_file(own_data).symlink_to("/proc/none/here")
-    with pytest.raises(InputError, match="v1.jsonl can't be written .*: make it and its folder writable"):
+    with pytest.raises(InputError, match="v1.jsonl can't be written .*: make it writable"):
         enhance(ITEMS[:3], at(server), FAST)
     monkeypatch.setenv("IFCDSR_DATA", "/proc/none")
     with pytest.raises(InputError, match="v1.jsonl can't be written .*IFCDSR_DATA"):

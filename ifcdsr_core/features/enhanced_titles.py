@@ -17,7 +17,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache as once
 from pathlib import Path
@@ -280,14 +280,7 @@ class Cache:
             f"another process is asking {self.model} just now and writes {self._journal.path}: wait for its end, so "
             "that no item is paid for twice"
         )
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(self._journal.writing(busy))
-            except OSError as error:
-                raise InputError(
-                    f"{self._journal.path} can't be written ({error.strerror}): make it and its folder writable, or "
-                    "name another folder for all data by IFCDSR_DATA"
-                ) from error
+        with self._journal.writing(busy):
             self._read()
             self._opened = os.stat(self._journal.path)
             yield self

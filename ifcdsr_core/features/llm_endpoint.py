@@ -24,11 +24,11 @@ import re
 import ssl
 import threading
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from urllib.parse import urlsplit
 
-from ifcdsr_core.errors import InputError, first_line, require
+from ifcdsr_core.errors import InputError, first_line
 from ifcdsr_core.settings import check_ranges, setting
 
 DEFAULT_URL, DEFAULT_MODEL = "https://api.deepseek.com", "deepseek-reasoner"
@@ -77,30 +77,27 @@ class Limits:
         InputError: a value out of its range.
     """
 
-    concurrency: int = setting(8, "calls at a time", minimum=1)
-    requests_per_minute: int = setting(0, "calls begun in a minute, 0 for no limit", minimum=0)
-    max_cost: float = setting(1.0, "USD that all answers in the cache may have cost together", minimum=0)
-    max_tokens: int = setting(0, "tokens they may have taken together, 0 for no limit", minimum=0)
-    input_price: float = setting(INPUT_PRICE, "USD per million prompt tokens", minimum=0)
-    output_price: float = setting(OUTPUT_PRICE, "USD per million answer tokens", minimum=0)
+    concurrency: int = setting(8, "calls at a time", minimum=1, maximum=CONNECTIONS)
+    requests_per_minute: int = setting(0, "calls begun in a minute, 0 for no limit", minimum=0, maximum=LARGEST)
+    max_cost: float = setting(
+        1.0, "USD that all answers in the cache may have cost together", minimum=0, maximum=LARGEST
+    )
+    max_tokens: int = setting(0, "tokens they may have taken together, 0 for no limit", minimum=0, maximum=LARGEST)
+    input_price: float = setting(INPUT_PRICE, "USD per million prompt tokens", minimum=0, maximum=LARGEST)
+    output_price: float = setting(OUTPUT_PRICE, "USD per million answer tokens", minimum=0, maximum=LARGEST)
     answer_tokens: int = setting(
         0,
         "tokens of an answer, for the estimate; 0 for the mean of the cache, or "
         f"{ANSWER_TOKENS} where it has too few answers",
         minimum=0,
+        maximum=LARGEST,
     )
-    answer_limit: int = setting(4096, "tokens after which an answer is cut off", minimum=1)
-    attempts: int = setting(3, "answers to an item before it is given up", minimum=1)
-    timeout: float = setting(120.0, "seconds to wait for an answer", above=0)
-    retries: int = setting(5, "how often a call is repeated after an error of the server", minimum=0)
+    answer_limit: int = setting(4096, "tokens after which an answer is cut off", minimum=1, maximum=LARGEST)
+    attempts: int = setting(3, "answers to an item before it is given up", minimum=1, maximum=LARGEST)
+    timeout: float = setting(120.0, "seconds to wait for an answer", above=0, maximum=LARGEST)
+    retries: int = setting(5, "how often a call is repeated after an error of the server", minimum=0, maximum=LARGEST)
 
     def __post_init__(self) -> None:
-        for spec in fields(self):
-            value, kinds = getattr(self, spec.name), {"int": (int,), "float": (int, float)}[spec.type]
-            right = "a whole number" if spec.type == "int" else "a number"
-            require(type(value) in kinds and value == value, spec.name, _short(repr(value)), right)
-            largest = CONNECTIONS if spec.name == "concurrency" else LARGEST
-            require(abs(value) <= largest, spec.name, _short(value), f"{right} of at most {largest}")
         check_ranges(self)
 
     def cost(self, usage: Usage) -> float:
