@@ -34,6 +34,7 @@ from urllib.parse import urljoin
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import Journal, link_file, new_file
 from ifcdsr_core.settings import check_ranges, setting
+from ifcdsr_core.sources.download.decoding import as_shown
 from ifcdsr_core.sources.download.resumable import back_off, cause, retry_after
 
 if TYPE_CHECKING:  # the command line reads PictureLimits: it should wait neither for pandas nor for tqdm
@@ -551,8 +552,8 @@ def _refusal(status: int, header, address: str, limits: PictureLimits) -> _Answe
 def examine(content: bytes, limits: PictureLimits = PictureLimits()) -> tuple[str, str, dict]:
     """Judge a picture by its content: kind of outcome, detail, and ``format``, ``width``, ``height`` where known.
 
-    Only the first frame is decoded, in full, and only after the header has shown that it is not too large. EXIF is not
-    interpreted: width and height are those of the stored pixels.
+    Only the first frame is decoded, in full, and only after the header has shown that it is not too large. Width and
+    height are those of the stored pixels, which EXIF may turn.
     """
     from PIL import Image
 
@@ -571,8 +572,7 @@ def examine(content: bytes, limits: PictureLimits = PictureLimits()) -> tuple[st
             frames = gif_frames(content) if form == "GIF" else getattr(picture, "n_frames", 1)
             if frames > limits.max_frames:
                 return "too_many_frames", f"{frames} frames", facts
-            picture.load()
-            picture.convert("RGB")  # what the encoders will ask for
+            as_shown(picture)  # what the encoders will ask for
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         return "too_many_pixels", cause(error), facts
     except Exception as error:  # PIL raises many kinds for what it can't decode
