@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, nothing, percent, subplots
+from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, drawn, nothing, percent, subplots
 from ifcdsr_core.book.markup import escape, model_name
 
 
@@ -93,10 +93,10 @@ def models(
                     zorder=5,
                 )
         ax.set(
-            title=f"{domain} {title.partition(' ')[2]}",
+            title=drawn(f"{domain} {title.partition(' ')[2]}"),
             yticks=range(len(labels)),
             ylim=(len(labels) - 0.4, -0.6),
-            yticklabels=labels if number % 2 == 0 else [],
+            yticklabels=[drawn(label) for label in labels] if number % 2 == 0 else [],
             xlabel=metric,
         )
         ax.margins(x=0.08)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.analysis.paired import PValue, case_means, signed
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, WORDS, contributions, gain_by_group, mrr_by_group, random_mrr
-from ifcdsr_core.book.figures import BLACK, BLUE, GREEN, GREY, ORANGE, group_axis, nothing, percent, subplots
+from ifcdsr_core.book.figures import BLACK, BLUE, GREEN, GREY, ORANGE, drawn, group_axis, nothing, percent, subplots
 from ifcdsr_core.book.markup import data_title, escape
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.runs.lists import FULL
@@ -43,7 +43,7 @@ def mrr_figure(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
                 capsize=3,
                 linewidth=1.4,
                 linestyle=line,
-                label=label,
+                label=drawn(label),
                 clip_on=False,
             )
         group_axis(ax, part["group"], [f"n = {cases:,}" for cases in part["cases"]], title, along)
@@ -80,7 +80,7 @@ def models_figure(panels: Mapping[tuple[str, str], pd.DataFrame], chance: float,
                 marker="o" if told else None,
                 linewidth=2.2 if told else 1,
                 zorder=3 if told else 2,
-                label=label if told else "other models that learn",
+                label=drawn(label) if told else "other models that learn",
             )
         ax.axhline(chance, color=BLACK, linewidth=1, linestyle=":", label="random order")
         group_axis(ax, part["group"], [f"{share:.0f} %" for share in part["share"]], title, along)
