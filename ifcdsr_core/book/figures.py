@@ -112,6 +112,11 @@ def by_domain(values: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, pd.Dat
     ]
 
 
+def is_ours(label: str, name: str = "IFCDSR") -> bool:
+    """Whether a label of a comparison is that of a model, with or without remarks in brackets."""
+    return label.partition(" (")[0] == name
+
+
 def percent(axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
 

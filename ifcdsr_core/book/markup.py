@@ -30,7 +30,7 @@ def model_name(model: str) -> str:
 
 def data_title(source: str, scenario: str) -> str:
     """How a heading or an axis names a data set, such as "Food-Kitchen (demo)"."""
-    return f"{'-'.join(DOMAIN_NAMES[scenario])} ({SOURCE_NAMES.get(source, source)})"
+    return f"{'-'.join(DOMAIN_NAMES.get(scenario, [scenario]))} ({SOURCE_NAMES.get(source, source)})"
 
 
 _GAIN_HEADINGS = {

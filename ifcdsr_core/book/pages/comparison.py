@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, drawn, nothing, percent, subplots
+from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, drawn, is_ours, nothing, percent, subplots
 from ifcdsr_core.book.markup import escape, model_name
 
 
@@ -75,7 +75,7 @@ def models(
         labels = list(part["label"].unique())
         for position, label in enumerate(labels):
             scores = part.loc[part["label"] == label, metric].to_numpy()
-            colour = ORANGE if label.startswith("IFCDSR") else BLUE
+            colour = ORANGE if is_ours(label) else BLUE
             ax.vlines(scores.mean(), position - 0.3, position + 0.3, color=colour, linewidth=2.4, zorder=3)
             spread = 0.12 * (np.arange(len(scores)) - (len(scores) - 1) / 2)
             ax.scatter(scores, position + spread, s=22, color="white", edgecolor=colour, linewidth=1.2, zorder=4)

@@ -10,7 +10,19 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.analysis.paired import PValue, case_means, signed
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, WORDS, contributions, gain_by_group, mrr_by_group, random_mrr
-from ifcdsr_core.book.figures import BLACK, BLUE, GREEN, GREY, ORANGE, drawn, group_axis, nothing, percent, subplots
+from ifcdsr_core.book.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    drawn,
+    group_axis,
+    is_ours,
+    nothing,
+    percent,
+    subplots,
+)
 from ifcdsr_core.book.markup import data_title, escape
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.runs.lists import FULL
@@ -70,7 +82,7 @@ def models_figure(panels: Mapping[tuple[str, str], pd.DataFrame], chance: float,
         return fig
     for number, (ax, ((title, along), table)) in enumerate(zip(axes, panels.items(), strict=True)):
         for label, part in table.groupby("label", sort=False):
-            colour, line = counted.get(label, (ORANGE, "-") if label.startswith("IFCDSR") else ("#B6BCC6", "-"))
+            colour, line = counted.get(label, (ORANGE, "-") if is_ours(label) else ("#B6BCC6", "-"))
             told = colour != "#B6BCC6"
             ax.plot(
                 range(len(part)),
@@ -175,7 +187,7 @@ def against_best(
     """``contributions`` to the lead of a model over the best other one, for both target domains.
 
     Args:
-        reference: how the model's label begins.
+        reference: the model's label, without remarks in brackets.
 
     Returns:
         ``Target``, ``Group``, ``Cases``, ``Share`` (percent of the domain's cases), the ``MRR`` of the reference, the
@@ -199,7 +211,7 @@ def against_best(
 
 
 def _label_of(reference: str, experiment: Mapping[str, Sequence[Run]]) -> str:
-    ours = next((label for label in experiment if label.startswith(reference)), None)
+    ours = next((label for label in experiment if is_ours(label, reference)), None)
     if ours is None or len(experiment) < 2:
         raise InputError(f"{reference!r} is compared with another model: there are {', '.join(experiment) or 'none'}")
     return ours

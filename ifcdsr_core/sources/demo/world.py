@@ -90,6 +90,7 @@ class Dials:
 
 
 OPTIONS = asdict(Dials())
+ENCODER = "small_clip"  # of its pictures, which it was trained for
 
 
 def build(scenario: str, folder: Path, **options) -> Scenario:
