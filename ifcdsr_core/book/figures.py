@@ -94,8 +94,11 @@ def drawn(given: object, width: int = 80, lines: int = 1) -> str:
     """
     signs = (sign for sign in " ".join(str(given).split()) if sign.isprintable())
     text = "".join(sign if ord(sign) in _signs() else "\ufffd" for sign in signs)
-    wrapped = "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" \u2026")).replace("$", r"\$")
-    return "\u200b" + wrapped if wrapped.startswith("_") else wrapped  # a legend leaves out what begins with it
+    wrapped = textwrap.wrap(text, width)
+    if len(wrapped) > lines:
+        wrapped[lines - 1 :] = [f"{wrapped[lines - 1][: width - 2]} \u2026"]
+    hidden = "\u200b" if text.startswith("_") else ""  # a legend leaves out what begins with an underscore
+    return hidden + "\n".join(wrapped).replace("$", r"\$")
 
 
 @cache
