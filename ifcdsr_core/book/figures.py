@@ -13,7 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
+from ifcdsr_core.errors import InputError, first_line
+
+try:
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend(plt.get_backend())  # loads it: MPLBACKEND or a matplotlibrc may name one that is not there
+except (ValueError, ImportError) as error:
+    raise InputError(f"matplotlib can't draw ({first_line(error)}): unset MPLBACKEND or name another") from error
 import numpy as np
 import pandas as pd
 import seaborn as sns

@@ -104,7 +104,7 @@ def comparison(
         InputError: unknown model or source; two models have the same title.
     """
     rows: Experiment = {}
-    for model in models or MODELS:
+    for model in dict.fromkeys(models or MODELS):
         images = "image_fusion" in MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
         without = []
         more = dict(changes)
@@ -116,9 +116,7 @@ def comparison(
             more["model_options"] = {"image_fusion": False}
         label = MODELS[model].title + (f" ({', '.join(without)})" if without else "")
         if label in rows:
-            raise InputError(
-                f"{model} and {rows[label][0].model} have the same title {label!r}: give each model its own"
-            )
+            raise InputError(f"{rows[label][0].model} and {model} have the same title, {label}: give each its own")
         rows[label] = configurations(model, scenario, [0] if model in COUNTING else seeds, source, **more)
     return rows
 

@@ -50,7 +50,7 @@ def run_summary(run: Run, names: tuple[str, str]) -> str:
         f"{model_name(run.config['model'])} on {data_title(run.config['source'], run.config['scenario'])}, "
         f"seed {run.config['seed']}. {training_data(run)}\nTest metrics in percent:"
     )
-    table = run_metrics(run, names).to_string(index=False, float_format="{:.2f}".format)
+    table = run_metrics(run, names).to_string(index=False, justify="right", float_format="{:.2f}".format)
     return f"{what}\n{table}\nrun folder: {_shown_path(run.folder)}"
 
 
