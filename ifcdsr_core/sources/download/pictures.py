@@ -296,6 +296,15 @@ def _file_name(source_id: str) -> str:
     return re.sub("[^0-9A-Z_-]", lambda sign: "".join(f"%{byte:02X}" for byte in sign[0].encode()), source_id)
 
 
+def _is_outcome(line: dict) -> bool:
+    """Whether a record is one that ``_line`` may have made; a file of another name could lie anywhere."""
+    source_id, kind, file, size = (line.get(key) for key in ("source_id", "kind", "file", "bytes"))
+    if not (isinstance(source_id, str) and isinstance(kind, str) and kind in KINDS and isinstance(size, int | None)):
+        return False
+    named = isinstance(file, str) and file.rpartition(".")[0] == _file_name(source_id)
+    return kind != "ok" or (named and size is not None and isinstance(line.get("sha256"), str))
+
+
 def _is_there(folder: Path, file: str, size: int) -> bool:
     """Whether a picture the manifest knows is in the folder: a crash of the machine can lose it."""
     try:
@@ -333,8 +342,8 @@ class _Manifest(Journal):
         self.folder, self._known = folder, {}
 
     def outcomes(self) -> dict[str, dict]:
-        """The last outcome of every item; the item of a line torn by a kill or a crash is asked again."""
-        return {line["source_id"]: line for line in self.read() if isinstance(line.get("source_id"), str)}
+        """The last outcome of every item; the item of a line that was torn, or edited, is asked again."""
+        return {line["source_id"]: line for line in self.read() if _is_outcome(line)}
 
     @contextmanager
     def open(self) -> Iterator[_Manifest]:
