@@ -146,3 +146,14 @@ def test_settings_of_the_user_change_no_figure(tmp_path):
         assert done.returncode == 0
         made.append((tmp_path / folder / "one.png").read_bytes())
     assert made[0] == made[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend, reason", [("none", "Key backend: 'none'"), ("module://nowhere", "No module named")])
+def test_a_backend_that_is_not_there_is_one_line(backend, reason):
+    code = "from ifcdsr_core.book import figures"
+    environment = os.environ | {"MPLBACKEND": backend, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ifcdsr_core.errors.InputError: matplotlib can't draw (") and reason in last
+    assert last.endswith("unset MPLBACKEND or name another")
