@@ -150,7 +150,7 @@ def test_worlds_of_one_catalogue_share_its_pictures(tmp_path, monkeypatch):
     drawn = []
 
     class Picture:
-        def save(self, path):
+        def save(self, path, format):
             path.write_text(path.name)
 
     monkeypatch.setattr("ifcdsr_core.sources.demo.drawings.Look", lambda *look: drawn.append(look))
@@ -160,4 +160,16 @@ def test_worlds_of_one_catalogue_share_its_pictures(tmp_path, monkeypatch):
         world._draw_pictures(part, "food_kitchen", tmp_path / name, [0, 0])
     assert len(drawn) == 2
     assert [len(list((tmp_path / name / "images").iterdir())) for name in ("one", "other", "fewer")] == [2, 2, 1]
-    assert (tmp_path / "other" / "images" / "00002.png").read_text() == "00002.png"
+    assert "00002.png" in (tmp_path / "other" / "images" / "00002.png").read_text()
+    (store,) = (tmp_path / "data" / "pictures").iterdir()
+    (store / "00001.png").unlink()
+    (store / "00002.png").write_bytes(b"")  # by a crash of the machine
+    (tmp_path / "again").mkdir()
+    world._draw_pictures(items, "food_kitchen", tmp_path / "again", [0, 0])
+    assert len(drawn) == 4 and all(path.stat().st_size for path in (tmp_path / "again" / "images").iterdir())
+
+
+@pytest.mark.parametrize("seed", [-1, -(10**20)])
+def test_a_seed_that_cannot_be_is_refused(seed):
+    with pytest.raises(InputError, match="seed is -.*: it must be at least 0"):
+        world.Dials(seed=seed)

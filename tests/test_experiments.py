@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+from types import ModuleType
 
 import pandas as pd
 import pytest
 
-from ifcdsr_core.book import parameters
+from ifcdsr_core.book import markup, parameters
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import COUNTING, MODELS
 from ifcdsr_core.runs import grid, lists, store
 from ifcdsr_core.runs.model import model_config
 from ifcdsr_core.runs.store import Run
+from ifcdsr_core.sources import SOURCES
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +139,81 @@ def made_run(model, learning_rate, l2, validation):
     return Run(
         grid.results_dir() / "folder", {"model": model, "learning_rate": learning_rate, "l2": l2}, {}, history, ranks
     )
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        ("", "No columns to parse"),
+        ("model,learning_rate\nsasrec,0.1\n", "not in index"),
+        ("model,learning_rate,l2,validation_mrr,best_epoch,run\nsasrec,,1e-5,0.1,1,x\n", "missing or infinite"),
+        ("model,learning_rate,l2,validation_mrr,best_epoch,run\nsasrec,inf,1e-5,0.1,1,x\n", "missing or infinite"),
+        (b"\xff\xfe\x00", "can't decode"),
+    ],
+)
+def test_an_edited_outcome_of_a_grid_is_named_with_what_is_wrong(results, content, reason):
+    path = results / "grid" / "demo-food_kitchen.csv"
+    path.parent.mkdir()
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    for call in (lambda: grid.load_grid("demo", "food_kitchen"), lambda: lists.comparison("movie_book", [0])):
+        with pytest.raises(InputError, match=f"{path.name} can't be read .*{reason}") as raised:
+            call()
+        assert "\n" not in str(raised.value)
+
+
+def test_rows_of_a_model_that_is_no_longer_in_the_list_stay(results):
+    gone = grid.grid_table([made_run("mine", 0.02, 1e-4, 0.1), made_run("sasrec", 0.02, 1e-4, 0.1)])
+    grid.keep_grid(gone, "demo", "food_kitchen")
+    grid.keep_grid(grid.grid_table([made_run("llm_emf", 0.01, 1e-5, 0.4)]), "demo", "food_kitchen")
+    assert list(grid.load_grid("demo", "food_kitchen")["model"]) == ["sasrec", "llm_emf", "mine"]
+
+
+@pytest.fixture(params=[None, "ViT-B-32-quickgelu/openai"], ids=["no pictures", "pictures"])
+def encoder(request, monkeypatch):
+    """A source of one's own, ``mine``, as a module and a line in SOURCES: without pictures, and with."""
+    module = ModuleType("mine")
+    module.VERSION, module.SCENARIOS, module.OPTIONS = 1, ("food_kitchen", "shop"), {"kind": "all"}
+    if request.param:
+        module.ENCODER = request.param
+    monkeypatch.setitem(sys.modules, "mine", module)
+    monkeypatch.setitem(SOURCES, "mine", "mine")
+    return request.param
+
+
+def test_every_list_takes_a_source_of_ones_own_as_real_data(encoder):
+    for scenario in ("food_kitchen", "shop"):
+        rows = lists.comparison(scenario, [0], "mine")
+        assert [configs[0].model for configs in rows.values()] == list(MODELS)
+        ours = next(configs[0] for configs in rows.values() if configs[0].model == "ifcdsr")
+        assert all(getattr(ours, name) == value for name, value in lists.REAL.items())
+        assert ours.encoder == (encoder or "small_clip") and ours.model_options["image_fusion"] == bool(encoder)
+        for what in ("comparison", "ablation", "readings", "sensitivity", "modalities", "grid"):
+            configs = lists.named_list(what, scenario, "mine", [0], [], source_options={})
+            assert configs and {config.source for config in configs} == {"mine"}
+            pictured = any(config.model_options.get("image_fusion") for config in configs)
+            assert pictured == bool(encoder)
+    assert {config.learning_rate for config in lists.grid("shop", "mine", ["sasrec"])["SASRec"]} == {1e-3, 5e-4, 1e-4}
+    readings = lists.readings("food_kitchen", [0], "mine")
+    assert list(readings) == list(lists.readings("food_kitchen", [0], "c2dsr"))
+
+
+def test_pages_name_a_source_of_ones_own_and_notebook_03_takes_it(encoder):
+    assert markup.data_title("mine", "food_kitchen") == "Food-Kitchen (mine)"
+    assert markup.data_title("mine", "shop") == "shop (mine)"
+    config = parameters.run_config("food_kitchen", "mine", "sasrec", 0, 1, visual_signal=1.0, image_fusion=True)
+    assert (config.source, config.epochs, config.source_options) == ("mine", 1, {"kind": "all"})
+    if encoder:
+        assert len(lists.parts("food_kitchen", [0], "mine")) == 4
+    else:
+        with pytest.raises(InputError, match="'mine' has no pictures here"):
+            lists.parts("food_kitchen", [0], "mine")
+
+
+def test_two_models_with_one_title_are_refused(monkeypatch):
+    """A file that was copied, and its title with it: one row would hide the other."""
+    monkeypatch.setattr(MODELS["gru4rec"], "title", "SASRec")
+    with pytest.raises(InputError, match="gru4rec and sasrec have the same title, SASRec: give each its own"):
+        lists.comparison("food_kitchen", [0])
 
 
 def test_a_list_of_runs_can_come_from_a_file(tmp_path):

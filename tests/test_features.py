@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -20,6 +21,7 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.features import cache, clip, images
 from ifcdsr_core.features.cache import load_features
 from ifcdsr_core.features.images import embed_images
+from ifcdsr_core.features.texts import embed_texts
 from ifcdsr_core.paths import ROOT, file_hash
 from ifcdsr_core.scenario import Scenario
 
@@ -278,6 +280,94 @@ def test_a_file_without_its_record_is_refused(scenario, data):
         load_features(path, scenario)
     with pytest.raises(InputError, match="can't be used as features"):
         load_features(path.with_name("absent.safetensors"), scenario)
+
+
+def _records():
+    """Records that were edited, and what is said of each."""
+    return {
+        "no dict": (lambda record: [1], "not one of texts"),
+        "a number": (lambda record: record | {"encoder": 3}, "not one of texts"),
+        "another encoder": (lambda record: record | {"encoder": "other"}, "its fingerprint does not fit"),
+        "other weights": (lambda record: record | {"weights_sha256": "0"}, "its fingerprint does not fit"),
+        "no pictures": (lambda record: {key: record[key] for key in record if key != "pictures_sha256"}, "no pictures"),
+        "counted in words": (lambda record: record | {"long": "many"}, "invalid literal"),
+    }
+
+
+@pytest.mark.parametrize("name", list(_records()))
+def test_an_edited_record_is_refused(scenario, encoder, data, name):
+    embed_images(scenario)
+    path, (change, says) = cached(data)[0], _records()[name]
+    with cache.safe_open(path, framework="numpy") as file:
+        record = json.loads(file.metadata()["record"])
+    save_file(load_file(path), path, metadata={"record": json.dumps(change(record))})
+    with pytest.raises(InputError, match=f"{says}.*delete it and embed the items again") as raised:
+        embed_images(scenario)
+    assert path.name in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("change", [lambda t: t.pop("features"), lambda t: t.pop("missing"), lambda t: t.clear()])
+def test_a_file_without_its_tensors_is_refused(scenario, encoder, data, change):
+    embed_images(scenario)
+    _rewrite(cached(data)[0], change)
+    with pytest.raises(InputError, match="delete it and embed the items again"):
+        embed_images(scenario)
+
+
+def test_a_file_that_cannot_be_opened_is_not_to_be_deleted(scenario, encoder, data):
+    """It may be whole. A folder stands for what is not to be read: tests may run as root, who may read all."""
+    embed_images(scenario)
+    path = cached(data)[0]
+    path.rename(path.with_suffix(".kept"))
+    path.mkdir()
+    with pytest.raises(InputError, match="can't be used as features .*: make it a file that can be read") as raised:
+        embed_images(scenario)
+    assert "delete" not in str(raised.value)
+    path.rmdir()
+    path.symlink_to("nothing")
+    with pytest.raises(InputError, match="No such file or directory"):
+        embed_images(scenario)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_files_of_another_user_are_not_to_be_deleted(scenario, encoder, data, tmp_path):
+    embed_images(scenario)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    code = (
+        "import sys, os; sys.path.insert(0, sys.argv[1])\nfrom pathlib import Path\n"
+        "from ifcdsr_core.features.cache import _read_metadata\nfrom ifcdsr_core.errors import InputError\n"
+        "os.setuid(65534)\ntry: _read_metadata(Path(sys.argv[2]))\nexcept InputError as error: print(error)"
+    )
+    path = cached(data)[0]
+    path.chmod(0o600)
+    said = subprocess.run([sys.executable, "-c", code, str(ROOT), str(path)], capture_output=True, text=True).stdout
+    assert "Permission denied" in said and "delete" not in said
+
+
+def test_a_picture_that_cannot_be_opened_stops_instead_of_counting_as_missing(scenario, encoder):
+    path = scenario.folder / "images" / "2.png"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputError, match=r"2.png can't be opened \(Is a directory\): make it readable"):
+        embed_images(scenario)
+
+
+def test_no_usable_picture_is_not_no_picture(scenario, encoder, data):
+    for path in (scenario.folder / "images").iterdir():
+        path.write_text("no picture")
+    with pytest.raises(InputError, match="none of the pictures in .* is usable: prepare the scenario again"):
+        embed_images(scenario)
+    assert cached(data) == []
+
+
+def test_a_wrong_device_is_refused_with_cached_features_too(scenario, encoder):
+    for _ in range(2):
+        with pytest.raises(InputError, match="unknown device 'abc': choose one of cpu, cuda"):
+            embed_images(scenario, device="abc")
+        embed_images(scenario)
+    with pytest.raises(InputError, match="unknown device 'abc'"):
+        embed_texts(with_items(scenario, title="some words"), device="abc")
 
 
 # -- encoders ----------------------------------------------------------------------------------------------------------

@@ -968,3 +968,28 @@ pictures.with_images(Scenario.load(sys.argv[1]), Path(sys.argv[2]))"""
     assert Scenario.load(scenario.folder).fingerprint == scenario.fingerprint
     with_images(scenario, store)
     assert shown(scenario) == [PNG] * 10 + late
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda line: line | {"kind": "fine"},
+        lambda line: line | {"kind": ["ok"]},
+        lambda line: {key: line[key] for key in line if key != "kind"},
+        lambda line: line | {"file": None},
+        lambda line: line | {"file": "../../outside.png"},
+        lambda line: line | {"file": "/etc/hostname"},
+        lambda line: line | {"file": 7},
+        lambda line: line | {"bytes": "many"},
+        lambda line: line | {"bytes": None},
+        lambda line: line | {"sha256": [1]},
+        lambda line: line | {"source_id": 1},
+    ],
+)
+def test_an_edited_line_of_the_manifest_is_no_outcome(tmp_path, edit):
+    """Its item is asked again, and no file that it names is touched."""
+    right = {"source_id": "B0001", "kind": "ok", "file": "B0001.png", "bytes": 3, "sha256": "0", "asked": "0"}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(right) + "\n" + json.dumps(right | {"source_id": "B2"}) + "\n")
+    assert list(read_manifest(tmp_path)["source_id"]) == ["B0001"]  # the file of B2 is that of another
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(edit(right)) + "\n")
+    assert len(read_manifest(tmp_path)) == 0

@@ -9,16 +9,26 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
+from ifcdsr_core.errors import InputError, first_line
+
+try:
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend(plt.get_backend())  # loads it: MPLBACKEND or a matplotlibrc may name one that is not there
+except (ValueError, ImportError) as error:
+    raise InputError(f"matplotlib can't draw ({first_line(error)}): unset MPLBACKEND or name another") from error
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import FuncFormatter
 
+from ifcdsr_core.features.images import open_picture
 from ifcdsr_core.paths import figures_dir, new_file
 from ifcdsr_core.scenario import Scenario
 
@@ -31,6 +41,7 @@ BLACK = "#111827"
 DOMAIN_COLOURS = TEAL, AMBER = "#2A7F86", "#C66A24"  # X, Y
 PLUM = "#7C4A63"  # X and Y together
 
+_FONT = "DejaVu Sans"  # comes with matplotlib
 _STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 170,
@@ -58,7 +69,8 @@ _STYLE = {
     "lines.markersize": 4.5,
 }
 
-sns.set_theme(style="ticks", rc=_STYLE)
+plt.rcdefaults()  # a user's own matplotlibrc would change figures, or need a TeX
+sns.set_theme(style="ticks", font=_FONT, rc=_STYLE)
 
 
 def save_figure(fig: Figure, name: str) -> Image:
@@ -82,11 +94,37 @@ def subplots(count: int, columns: int = 2, height: float = 2.6, **options) -> tu
     return fig, axes.flat[:count]
 
 
+def drawn(given: object, width: int = 80, lines: int = 1) -> str:
+    """Data as a figure is to show them: as they are, never a formula, cut where they are too long.
+
+    A sign that the font lacks is drawn as \ufffd; what has no sign, such as a control character, is left out.
+    """
+    signs = (sign for sign in " ".join(str(given).split()) if sign.isprintable())
+    text = "".join(sign if ord(sign) in _signs() else "\ufffd" for sign in signs)
+    wrapped = textwrap.wrap(text, width)
+    if len(wrapped) > lines:
+        wrapped[lines - 1 :] = [f"{wrapped[lines - 1][: width - 2]} \u2026"]
+    hidden = "\u200b" if text.startswith("_") else ""  # a legend leaves out what begins with an underscore
+    return hidden + "\n".join(wrapped).replace("$", r"\$")
+
+
+@cache
+def _signs() -> frozenset[int]:
+    """The code points that the font can draw, plain and bold."""
+    files = [findfont(FontProperties(family=_FONT, weight=weight)) for weight in ("normal", "bold")]
+    return frozenset.intersection(*(frozenset(get_font(file).get_charmap()) for file in files))
+
+
 def by_domain(values: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, pd.DataFrame]]:
     """Panels by data set and target domain: title of the data set, domain, its rows of ``paired.per_seed``."""
     return [
         (title, domain, part) for title, table in values.items() for domain, part in table.groupby("domain", sort=False)
     ]
+
+
+def is_ours(label: str, name: str = "IFCDSR") -> bool:
+    """Whether a label of a comparison is that of a model, with or without remarks in brackets."""
+    return label.partition(" (")[0] == name
 
 
 def percent(axis) -> None:
@@ -96,14 +134,14 @@ def percent(axis) -> None:
 def picture(ax, scenario: Scenario, row: int, text: str) -> None:
     ax.imshow(pixels(scenario, row), interpolation="bicubic")
     ax.set_axis_off()
-    ax.text(0.5, -0.04, text, transform=ax.transAxes, ha="center", va="top", fontsize=7, color="#4B5563")
+    ax.text(0.5, -0.04, drawn(text, 15, 4), transform=ax.transAxes, ha="center", va="top", fontsize=7, color="#4B5563")
 
 
 def pixels(scenario: Scenario, row: int) -> np.ndarray:
-    """An item's picture, or a grey square where it has none."""
+    """An item's picture as the encoders are given it, or a grey square where it has none that is usable."""
     image = scenario.items["image"].iloc[row]
-    path = None if pd.isna(image) else Path(scenario.folder) / image
-    return plt.imread(path) if path is not None and path.is_file() else np.full((64, 64, 3), 0.9)
+    shown = open_picture(None if pd.isna(image) else Path(scenario.folder) / image)
+    return np.full((64, 64, 3), 0.9) if shown is None else np.asarray(shown, dtype=np.float32) / 255
 
 
 def nothing(ax) -> None:
@@ -128,8 +166,8 @@ def control_curves(table: pd.DataFrame, dial: str) -> Figure:
         ):
             ends = part["gain"] - part["noise"], part["gain"] + part["noise"]
             ax.fill_between(part["signal"], *ends, color=colour, alpha=0.14, linewidth=0)
-            ax.plot(part["signal"], part["gain"], color=colour, marker=marker, linestyle=line, label=label)
-        ax.set(title=domain, xlabel=dial, xticks=sorted(table["signal"].unique()))
+            ax.plot(part["signal"], part["gain"], color=colour, marker=marker, linestyle=line, label=drawn(label))
+        ax.set(title=drawn(domain), xlabel=dial, xticks=sorted(table["signal"].unique()))
     axes[0].set_ylabel("gain in MRR (points)")
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=min(2, len(labels)))
@@ -155,6 +193,8 @@ def gains_by_group(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
 
 
 def group_axis(ax, groups: Sequence[str], counts: Sequence[str], title: str, along: str) -> None:
-    ax.set(title=title, xticks=range(len(counts)), xlim=(-0.4, len(counts) - 0.6), xlabel=textwrap.fill(along, 46))
-    ax.set_xticklabels([f"{group}\n{count}" for group, count in zip(groups, counts, strict=True)], fontsize=7.5)
+    ax.set(
+        title=drawn(title), xticks=range(len(counts)), xlim=(-0.4, len(counts) - 0.6), xlabel=textwrap.fill(along, 46)
+    )
+    ax.set_xticklabels([f"{drawn(group)}\n{count}" for group, count in zip(groups, counts, strict=True)], fontsize=7.5)
     ax.grid(False, axis="x")

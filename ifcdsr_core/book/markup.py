@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
+import unicodedata
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,7 @@ def model_name(model: str) -> str:
 
 def data_title(source: str, scenario: str) -> str:
     """How a heading or an axis names a data set, such as "Food-Kitchen (demo)"."""
-    return f"{'-'.join(DOMAIN_NAMES[scenario])} ({SOURCE_NAMES.get(source, source)})"
+    return f"{'-'.join(DOMAIN_NAMES.get(scenario, [scenario]))} ({SOURCE_NAMES.get(source, source)})"
 
 
 _GAIN_HEADINGS = {
@@ -69,7 +70,8 @@ def show(table: pd.DataFrame, caption: str, name: str | None = None) -> Markdown
 
 def escape(text: str) -> str:
     """``text`` so that MyST shows it as it is, on one line."""
-    line = re.sub(r"[ \t\r\n]+", " ", text).strip()  # no-break spaces stay
+    line = re.sub(r"[^\S\u00a0\u2007\u202f]+", " ", text).strip()  # no-break spaces stay
+    line = "".join(sign for sign in line if unicodedata.category(sign) not in ("Cc", "Cs"))  # no page can hold them
     special = r"\`*_{}[]<>|$~^&"
     return "".join(f"\\{character}" if character in special else character for character in line)
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,16 +160,15 @@ def load_features(path: Path, scenario: Scenario) -> Features:
     """Read a cache file.
 
     Raises:
-        InputError: the file is damaged, or its features are of another number of items, of other items, or not finite.
+        InputError: the file is damaged or can't be opened, or its features are of another number of items, of other
+            items, or not finite.
     """
     path = Path(path)
     recorded = _read_metadata(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            missing = file.get_tensor("missing").astype(bool)
+    with _reading(path), safe_open(path, framework="numpy") as file:
+        missing = file.get_tensor("missing").astype(bool)
         matrix = _mapped(path, "features")
-    except (OSError, SafetensorError, ValueError) as error:
-        raise _damaged(path, first_line(error)) from error
+        long, unknown = int(recorded.get("long", 0)), float(recorded.get("unknown", 0))
     if matrix.ndim != 2 or len(matrix) != scenario.num_items or missing.shape != (len(matrix),):
         raise InputError(
             f"{path} has features of shape {matrix.shape}: {scenario.source}/{scenario.name} has "
@@ -179,17 +179,10 @@ def load_features(path: Path, scenario: Scenario) -> Features:
             f"{path} has features of other items than those of {scenario.source}/{scenario.name}: embed these"
         )
     if not _finite(matrix):
-        raise InputError(f"{path} has features that are not finite numbers: delete it and embed the items again")
+        raise _damaged(path, "some are not finite numbers")
     if recorded["content_sha256"] != _content_sha256(matrix, missing):
         raise _damaged(path, "its content is not what it was when it was written")
-    return Features(
-        matrix,
-        recorded["encoder"],
-        recorded["fingerprint"],
-        missing,
-        int(recorded.get("long", 0)),
-        float(recorded.get("unknown", 0)),
-    )
+    return Features(matrix, recorded["encoder"], recorded["fingerprint"], missing, long, unknown)
 
 
 def fill_missing(raw: np.ndarray, missing: np.ndarray, scenario: Scenario) -> np.ndarray:
@@ -275,16 +268,28 @@ def _place(scenario: Scenario, made_of: dict[str, str]) -> tuple[Path, str]:
 
 def _read_metadata(path: Path) -> dict[str, str]:
     """The record in a cache file."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            recorded = file.metadata() or {}
+    with _reading(path), safe_open(path, framework="numpy") as file:
+        recorded = file.metadata() or {}
         recorded = json.loads(recorded["record"]) if "record" in recorded else recorded  # flat in earlier versions
-    except (OSError, SafetensorError, ValueError) as error:
-        raise _damaged(path, first_line(error)) from error
+        if not isinstance(recorded, dict) or not all(isinstance(value, str) for value in recorded.values()):
+            raise ValueError("its record is not one of texts")
     absent = [key for key in (*_METADATA, _CONTENT[_modality(recorded)]) if key not in recorded]
     if absent or _fingerprint(recorded) != recorded["fingerprint"]:
         raise _damaged(path, f"no {absent[0]} is recorded" if absent else "its fingerprint does not fit its record")
     return recorded
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say in one line what is wrong with a cache file. Deleting it helps where its content is damaged only."""
+    try:
+        with open(path, "rb"):  # safetensors calls a file that it may not open absent
+            yield
+    except OSError as error:
+        what = error.strerror or first_line(error)
+        raise InputError(f"{path} can't be used as features ({what}): make it a file that can be read") from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, first_line(error)) from error
 
 
 def _damaged(path: Path, reason: str) -> InputError:

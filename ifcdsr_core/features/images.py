@@ -40,6 +40,7 @@ from ifcdsr_core.features.cache import (
 from ifcdsr_core.features.clip import SMALL_CLIP, ImageTower, image_tower
 from ifcdsr_core.paths import locked, new_file, processors
 from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.sources.download.decoding import as_shown, marked
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -70,20 +71,21 @@ def embed_images(
             they would slow the model down as much as they help (``benchmarks/embedding.py``).
 
     Raises:
-        InputError: unknown encoder or precision, weights that are not available or not readable, no usable picture, a
-            damaged cache file.
+        InputError: unknown encoder, device or precision, weights that are not available or not readable, no usable
+            picture, a picture that can't be opened, a damaged cache file.
     """
     require(batch_size >= 1, "batch_size", batch_size, "at least 1")
     require(workers is None or workers >= 0, "workers", workers, "at least 0")
     choose("precision", precision, PRECISIONS)
+    device = usable_device(device)
     made_of = image_record(scenario, encoder)
     if (found := find_features(scenario, made_of)) is not None:
         return found
     paths = picture_paths(scenario)
     named = [row for row, path in enumerate(paths) if path is not None]
     if not named:
-        raise _no_pictures(scenario)
-    tower = image_tower(encoder, usable_device(device))
+        raise InputError(f"scenario {scenario.source}/{scenario.name} has no pictures: train with image_fusion=false")
+    tower = image_tower(encoder, device)
     made_of |= tower_record(tower, device) | {"precision": precision}
     if workers is None:
         sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine
@@ -206,7 +208,10 @@ def _put_together(shards: _Shards, scenario: Scenario, made_of: dict[str, str]) 
         save_features(scenario, matrix, missing, made_of)
     shutil.rmtree(shards.folder)
     if matrix is None:
-        raise _no_pictures(scenario)
+        raise InputError(
+            f"none of the pictures in {scenario.folder} is usable: prepare the scenario again with --force, or train "
+            "with image_fusion=false"
+        )
 
 
 def _whole(path: Path) -> bool:
@@ -222,10 +227,6 @@ def _autocast(device: str, precision: str):
     import torch
 
     return torch.autocast(device, getattr(torch, precision)) if precision != "float32" else nullcontext()
-
-
-def _no_pictures(scenario: Scenario) -> InputError:
-    return InputError(f"scenario {scenario.source}/{scenario.name} has no pictures: train with image_fusion=false")
 
 
 class _Pictures:
@@ -248,16 +249,17 @@ def _stacked(pictures: list[Tensor | None]) -> tuple[list[bool], Tensor | None]:
 
 
 def open_picture(path: Path | None) -> Image.Image | None:
-    """The whole picture as RGB, or None if it is not usable."""
+    """The whole picture as RGB, as a browser shows it (``as_shown``), or None if it is not usable."""
     from PIL import Image
 
     if path is None:
         return None
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what PIL warns of is no reason to do without, however Python was started
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
-                return picture.convert("RGB")
+                return as_shown(picture)
     except Exception:  # PIL raises many kinds for a file that is no picture, cut or a bomb; none may stop a run
         return None
 
@@ -273,8 +275,10 @@ def picture_paths(scenario: Scenario) -> list[Path | None]:
 def _pictures_sha256(scenario: Scenario) -> str:
     def content(path: Path | None) -> bytes | None:
         try:
-            return path.read_bytes() if path else None
-        except OSError:
+            return marked(path.read_bytes()) if path else None
+        except FileNotFoundError:
             return None
+        except OSError as error:  # it may be there: features without it would be others
+            raise InputError(f"{path} can't be opened ({error.strerror}): make it readable") from error
 
     return contents_sha256(scenario, map(content, picture_paths(scenario)))

@@ -95,10 +95,11 @@ def embed_texts(
         batch_size: texts, or parts of long ones, at a time; it changes the features by rounding only.
 
     Raises:
-        InputError: unknown text or encoder, weights that are not available or not readable, a tokenizer that is not
-            CLIP's, no item with a text or with a known word, a damaged cache file.
+        InputError: unknown text, encoder or device, weights that are not available or not readable, a tokenizer that
+            is not CLIP's, no item with a text or with a known word, a damaged cache file.
     """
     require(batch_size >= 1, "batch_size", batch_size, "at least 1")
+    device = usable_device(device)
     made_of = text_record(scenario, text, encoder)
     if (found := find_features(scenario, made_of)) is not None:
         return found
@@ -108,7 +109,7 @@ def embed_texts(
 
         raw, missing = lexical(texts)
         return save_features(scenario, raw, missing, made_of | {"sklearn": sklearn.__version__})
-    tower = text_tower(encoder, usable_device(device))
+    tower = text_tower(encoder, device)
     raw, missing, long, unknown = by_clip(texts, tower, batch_size)
     return save_features(scenario, raw, missing, made_of | tower_record(tower, device), long, unknown)
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, first_line
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import new_file, results_dir
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.scenario import DOMAIN_NAMES
+
+_NUMBERS = ["learning_rate", "l2", "validation_mrr"]
+_COLUMNS = ["model", *_NUMBERS, "best_epoch", "run"]
 
 
 def grid_table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -30,38 +34,46 @@ def grid_table(runs: Iterable[Run]) -> pd.DataFrame:
         )
         for run in runs
     ]
-    table = pd.DataFrame(rows, columns=["model", "learning_rate", "l2", "validation_mrr", "best_epoch", "run"])
-    order = table["model"].map(list(MODELS).index)
-    return (
-        table.assign(order=order)
-        .sort_values(["order", "validation_mrr"], ascending=[True, False], kind="stable", ignore_index=True)
-        .drop(columns="order")
-    )
+    table = pd.DataFrame(rows, columns=_COLUMNS).sort_values("validation_mrr", ascending=False, kind="stable")
+    return _in_order(table)
 
 
 def keep_grid(table: pd.DataFrame, source: str, scenario: str) -> None:
     """Write a grid's outcome to where ``settings`` looks for it; rows of models that are not in it stay."""
-    path = _grid_file(source, scenario)
-    before = pd.read_csv(path) if path.is_file() else table.iloc[:0]
-    kept = pd.concat([table, before[~before["model"].isin(table["model"])]], ignore_index=True)
-    kept["order"] = kept["model"].map(list(MODELS).index)
+    path, before = _grid_file(source, scenario), load_grid(source, scenario)
+    others = [] if before is None else [before[~before["model"].isin(table["model"])]]
+    kept = pd.concat([table, *others], ignore_index=True)
     with new_file(path) as staging:
-        kept.sort_values("order", kind="stable").drop(columns="order").to_csv(staging, index=False)
+        _in_order(kept).to_csv(staging, index=False)
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of ``MODELS``; those of a model that is no longer in it at the end."""
+    order = {model: place for place, model in enumerate(MODELS)}
+    return table.sort_values(
+        "model", key=lambda models: models.map(order).fillna(len(order)), kind="stable", ignore_index=True
+    )
 
 
 def load_grid(source: str, scenario: str) -> pd.DataFrame | None:
     """The shipped outcome of a grid, or None.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged or can't be opened.
     """
     path = _grid_file(source, scenario)
     if not path.is_file():
         return None
     try:
-        return pd.read_csv(path).astype({"learning_rate": float, "l2": float, "validation_mrr": float})
+        table = pd.read_csv(path)[_COLUMNS].astype(dict.fromkeys(_NUMBERS, float))
+        if not np.isfinite(table[_NUMBERS]).all(axis=None):
+            raise ValueError("a number is missing or infinite")
+    except OSError as error:
+        raise InputError(f"{path} can't be opened ({error.strerror}): make it readable") from error
     except (ValueError, KeyError) as error:
-        raise InputError(f"{path} can't be read ({error}): delete it, and run the sweep of the grid again") from error
+        reason = first_line(error)
+        raise InputError(f"{path} can't be read ({reason}): restore it, or run the sweep of the grid again") from error
+    return table
 
 
 def _grid_file(source: str, scenario: str) -> Path:

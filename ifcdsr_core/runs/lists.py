@@ -17,29 +17,22 @@ from ifcdsr_core.models import COUNTING, MODELS
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.grid import chosen
 from ifcdsr_core.runs.store import Run, shipped, shipped_runs
+from ifcdsr_core.sources import source_module
 
 # What one needs to know to redo the numbers: small models for the small demo, the paper's sizes for the paper's data.
 DEMO = dict(source="demo", epochs=30, patience=8, batch_size=64, learning_rate=1e-2)
 DEMO_SIZE = dict(hidden_size=64, inner_size=64)
-REAL = dict(patience=3, batch_size=128, learning_rate=1e-3, train_negatives=8192, precision="bfloat16")
-# Chosen for two processors; the paper trains 100 epochs on a GPU. LLMCDSR's histories reach 150 items, C2DSR's 14.
-REAL_OF_SOURCE = {
-    "c2dsr": dict(epochs=8, train_on="valid"),
-    "llmcdsr": dict(epochs=2, max_seq_len=20),
-    "amazon": dict(epochs=8),
-}
+REAL = dict(epochs=8, patience=3, batch_size=128, learning_rate=1e-3, train_negatives=8192, precision="bfloat16")
+# What is other for one source; any that is not named has REAL alone. Epochs are chosen for two processors; the paper
+# trains 100 on a GPU. LLMCDSR's histories reach 150 items, C2DSR's 14.
+REAL_OF_SOURCE = {"c2dsr": dict(train_on="valid"), "llmcdsr": dict(epochs=2, max_seq_len=20)}
 
 # The paper's grid. The demo has a hundredth of the paper's training steps, so its learning rates are ten times larger.
 GRID_L2 = (1e-4, 5e-5, 1e-5)
 SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
 MAKERS = 24  # named by titles in the worlds where titles are to tell something
 TITLED = {"c2dsr": {"titles": True}}  # source options by which items get titles, where they have none by default
-GRID_LEARNING_RATES = {
-    "demo": (1e-2, 5e-3, 1e-3),
-    "c2dsr": (1e-3, 5e-4, 1e-4),
-    "llmcdsr": (1e-3, 5e-4, 1e-4),
-    "amazon": (1e-3, 5e-4, 1e-4),
-}
+GRID_LEARNING_RATES = {"demo": (1e-2, 5e-3, 1e-3), "real": (1e-3, 5e-4, 1e-4)}
 
 
 def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
@@ -48,11 +41,22 @@ def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
     Learning rate and L2 are those that ``grid`` found, where its outcome is shipped: that of the scenario, or else of
     the source's other one.
     """
+    encoder = encoder_of(source)
     tuned = chosen(source, scenario, model)
     if source == "demo":
         known = MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
         return DEMO | tuned, {name: value for name, value in DEMO_SIZE.items() if name in known}
-    return REAL | REAL_OF_SOURCE[choose("source", source, REAL_OF_SOURCE)] | dict(source=source) | tuned, {}
+    real = REAL | REAL_OF_SOURCE.get(source, {}) | ({"encoder": encoder} if encoder else {})
+    return real | dict(source=source) | tuned, {}
+
+
+def encoder_of(source: str) -> str | None:
+    """The encoder of a source's pictures in these lists, its module's ``ENCODER``. None: they have none here.
+
+    Raises:
+        InputError: unknown source.
+    """
+    return getattr(source_module(source), "ENCODER", None)
 
 
 def configurations(
@@ -92,28 +96,35 @@ def comparison(
 ) -> Experiment:
     """Tables 2 and 3: all models, or some, under the names that tables give them.
 
-    Real data have no pictures here: IFCDSR and LLM-EMF then run without. LLM-EMF's texts are plain titles, which the
-    paper's data take from LLMCDSR's. What only counts has no seed and is run once.
+    Real data have no pictures here, unless their source names an ``ENCODER``: models with images then run without.
+    LLM-EMF's texts are plain titles, which the paper's data take from LLMCDSR's. What only counts has no seed and is
+    run once.
+
+    Raises:
+        InputError: unknown model or source; two models have the same title.
     """
     rows: Experiment = {}
-    for model in models or MODELS:
-        multimodal, without = issubclass(MODELS[choose("model", model, MODELS)], MODELS["ifcdsr"]), []
+    for model in dict.fromkeys(models or MODELS):
+        images = "image_fusion" in MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
+        without = []
         more = dict(changes)
         if model == "llm_emf":
             without.append("plain titles")
             more["source_options"] = {**TITLED.get(source, {}), **changes.get("source_options", {})}
-        if multimodal and source != "demo":
+        if images and not encoder_of(source):
             without.append("no images")
             more["model_options"] = {"image_fusion": False}
         label = MODELS[model].title + (f" ({', '.join(without)})" if without else "")
+        if label in rows:
+            raise InputError(f"{rows[label][0].model} and {model} have the same title, {label}: give each its own")
         rows[label] = configurations(model, scenario, [0] if model in COUNTING else seeds, source, **more)
     return rows
 
 
 def ablation(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
-    """Table 4: its three columns; real data have no pictures here, and lack those with images."""
+    """Table 4: its three columns; data without pictures here (``encoder_of``) lack those with images."""
     columns = {"original framework": {"image_fusion": False, "multiple_attention": False}}
-    if source == "demo":
+    if encoder_of(source):
         columns["+ image fusion"] = {"image_fusion": True, "multiple_attention": False}
         columns["+ multiple attention"] = {"image_fusion": True, "multiple_attention": True}
     else:
@@ -171,16 +182,16 @@ def domain_control(
 
 
 def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
-    """The model over ID, ID and image, ID and text, and all three; real data lack pictures, and have a placebo instead.
+    """The model over ID, ID and image, ID and text, and all three; without pictures a placebo stands in for images.
 
     Without text it is IFCDSR; all arms are trained with its learning rate and L2. The placebo gives each item the text
     of another item of its domain.
     """
     arms = {"ID": ("ifcdsr", {"image_fusion": False}, {})}
-    if source == "demo":
+    if encoder_of(source):
         arms["ID + image"] = ("ifcdsr", {}, {})
     arms["ID + text"] = ("llm_emf", {"image_fusion": False}, {})
-    if source == "demo":
+    if encoder_of(source):
         arms["ID + image + text"] = ("llm_emf", {}, {})
     else:
         arms["ID + other items' text"] = ("llm_emf", {"image_fusion": False}, {"shuffle_texts": 1})
@@ -249,7 +260,7 @@ class Reading:
         label: what is different, in words.
         changes: to the model's configuration, as ``configurations`` takes them.
         changes_y: those for target domain Y, where each domain has a run of its own.
-        sources: data on which the reading can be told from ours.
+        sources: data on which the reading can be told from ours: the demo, and c2dsr, which stands for all real data.
         model: whose configuration is changed.
     """
 
@@ -304,10 +315,11 @@ def readings(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "dem
     A reading with a run for each target domain has two rows, its label followed by the domain's letter.
     """
     rows = {OURS: ("ifcdsr", {})} | ({OURS_TEXT: ("llm_emf", {})} if source == "demo" else {})
+    kind = "demo" if source == "demo" else "c2dsr"
     for reading in READINGS:
-        if source in reading.sources and reading.changes_y is None:
+        if kind in reading.sources and reading.changes_y is None:
             rows[reading.label] = reading.model, reading.changes
-        elif source in reading.sources:
+        elif kind in reading.sources:
             rows |= {
                 f"{reading.label}, x": (reading.model, reading.changes),
                 f"{reading.label}, y": (reading.model, reading.changes_y),
@@ -318,7 +330,7 @@ def readings(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "dem
     }
 
 
-# The paper's alpha, lambdas and size are among the values; its learning rates are GRID_LEARNING_RATES of its data.
+# The paper's alpha, lambdas and size are among the values; its learning rates are GRID_LEARNING_RATES["real"].
 SENSITIVITY = {
     "alpha": (0.0, 0.3, 0.7, 0.9, 1.0),
     "lambda_1": (0.0, 0.1, 0.3, 1.0),
@@ -348,8 +360,8 @@ def sensitivity(
 
 
 def _changed(model: str, scenario: str, seeds: Iterable[int], source: str, changes: dict) -> list[RunConfig]:
-    """The book's configuration of a model with changes; real data have no pictures here, so it runs without."""
-    images = {} if source == "demo" else {"image_fusion": False}
+    """The book's configuration of a model with changes, without images where the source has no pictures here."""
+    images = {} if encoder_of(source) else {"image_fusion": False}
     return configurations(
         model, scenario, seeds, source, **{**changes, "model_options": {**images, **changes.get("model_options", {})}}
     )
@@ -359,7 +371,7 @@ def grid(
     scenario: str, source: str = "demo", models: Iterable[str] | None = None, seed: int = 0, **changes
 ) -> Experiment:
     """The paper's grid of learning rate and L2 for each model that is trained, or for some."""
-    rates, rows = GRID_LEARNING_RATES[choose("source", source, GRID_LEARNING_RATES)], {}
+    rates, rows = GRID_LEARNING_RATES["demo" if source == "demo" else "real"], {}
     for learning_rate, l2 in itertools.product(rates, GRID_L2):
         point = comparison(scenario, [seed], source, models, learning_rate=learning_rate, l2=l2, **changes)
         for label, configs in point.items():
@@ -480,7 +492,13 @@ FULL, NO_IMAGES, NO_MULTIPLE, NEITHER = "IFCDSR", "without images", "without mul
 
 
 def parts(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
-    """IFCDSR, and IFCDSR without one or both of its parts: what the claims compare."""
+    """IFCDSR, and IFCDSR without one or both of its parts: what the claims compare.
+
+    Raises:
+        InputError: the source has no pictures here.
+    """
+    if not encoder_of(source):
+        raise InputError(f"source {source!r} has no pictures here (its module names no ENCODER): choose demo")
     seeds = list(seeds)
     steps = ablation(scenario, seeds, source, **changes)
     without = configurations("ifcdsr", scenario, seeds, source, model_options={"image_fusion": False}, **changes)

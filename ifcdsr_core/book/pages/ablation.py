@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.analysis.paired import DOMAIN_STEPS
 from ifcdsr_core.book.evidence import course
-from ifcdsr_core.book.figures import BLUE, SKY, by_domain, percent, subplots
+from ifcdsr_core.book.figures import BLUE, SKY, by_domain, drawn, percent, subplots
 from ifcdsr_core.book.markup import escape
 
 
@@ -40,10 +39,10 @@ def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
         for _, run in part.groupby("seed"):
             ax.plot(range(len(labels)), run[metric], color=SKY, linewidth=1, zorder=2)
         ax.set(
-            title=f"{domain} {title.partition(' ')[2]}",
+            title=drawn(f"{domain} {title.partition(' ')[2]}"),
             xticks=range(len(labels)),
             xlim=(-0.6, len(labels) - 0.4),
-            xticklabels=[textwrap.fill(label, 12) for label in labels],
+            xticklabels=[drawn(label, 12, 5) for label in labels],
             ylabel=metric,
         )
         ax.margins(y=0.18)

@@ -16,7 +16,7 @@ from ifcdsr_core.analysis.inspection import ALL, BY, Parts, attention, scorers, 
 from ifcdsr_core.analysis.paired import LEVEL, signed
 from ifcdsr_core.analysis.significance import holm
 from ifcdsr_core.batches import Batch
-from ifcdsr_core.book.figures import BLACK, DOMAIN_COLOURS, GREY, WIDTH, percent, pixels, subplots
+from ifcdsr_core.book.figures import BLACK, DOMAIN_COLOURS, GREY, WIDTH, drawn, percent, pixels, subplots
 from ifcdsr_core.book.markup import escape
 from ifcdsr_core.models.ifcdsr import IFCDSR, XY, X, Y
 from ifcdsr_core.scenario import PAD_ID, Scenario
@@ -281,10 +281,10 @@ def attention_views(scenario: Scenario, views: Sequence[View]) -> Figure:
     heights = [line + side + 0.22 + row * len(view.attention) + 0.25 for view in views]
     ax = _sheet(sum(heights))
     for name, colour, x in zip(scenario.domain_names, DOMAIN_COLOURS, (WIDTH - 1.3, WIDTH - 0.65), strict=True):
-        ax.text(x, line / 2, f"\u25a0 {name}", fontsize=8, color=colour, va="center")
+        ax.text(x, line / 2, drawn(f"\u25a0 {name}", 20), fontsize=8, color=colour, va="center")
     top = 0.0
     for view, height in zip(views, heights, strict=True):
-        ax.text(0, top + line / 2, view.title, fontsize=9.5, fontweight="bold", va="center")
+        ax.text(0, top + line / 2, drawn(view.title), fontsize=9.5, fontweight="bold", va="center")
         start, under = label + side * (longest - len(view.items)), top + line + side + 0.2
         for number, item in enumerate(view.items):
             _thumbnail(ax, scenario, item - 1, (start + number * side, top + line), side)
@@ -294,7 +294,7 @@ def attention_views(scenario: Scenario, views: Sequence[View]) -> Figure:
         for number, (encoder, weights) in enumerate(view.attention.iterrows()):
             y = under + row * number + 0.04 * (number // 2)  # a little apart, pair by pair
             colour, middle = _colour(encoder), y + row / 2
-            ax.text(label - 0.08, middle, encoder, fontsize=8, ha="right", va="center", color=colour)
+            ax.text(label - 0.08, middle, drawn(encoder, 30), fontsize=8, ha="right", va="center", color=colour)
             for place, weight in enumerate(weights):
                 if not np.isnan(weight):
                     x, shade = start + place * side, {"alpha": min(1.0, 0.04 + weight), "linewidth": 0}
@@ -322,11 +322,11 @@ def top_views(scenario: Scenario, views: Sequence[View]) -> Figure:
     ax = _sheet(sum(heights))
     top = 0.0
     for view, height in zip(views, heights, strict=True):
-        ax.text(0, top + line / 2, view.title, fontsize=9.5, fontweight="bold", va="center")
+        ax.text(0, top + line / 2, drawn(view.title), fontsize=9.5, fontweight="bold", va="center")
         for number, (scorer, items) in enumerate(view.top.iterrows()):
             y = top + line + side * number
             middle, rank = y + side / 2, rank_text(view.ranks[scorer], view.num_items)
-            ax.text(label - 1.05, middle, scorer, fontsize=8, ha="right", va="center", color=_colour(scorer))
+            ax.text(label - 1.05, middle, drawn(scorer, 40), fontsize=8, ha="right", va="center", color=_colour(scorer))
             ax.text(label - 0.08, middle, rank, fontsize=7.5, ha="right", va="center", color="#4B5563")
             for place, item in enumerate(items[items > 0]):
                 frame = OF_TARGET if item == view.target else OF_HISTORY if item in view.items else {"linewidth": 0}
@@ -374,7 +374,9 @@ def attention_by_lag(lags: pd.DataFrame, words: Mapping[str, str]) -> Figure:
             part = lags[lags["encoder"] == f"{branch}_{modality}"]
             ax.plot(part["lag"], 100 * part["weight"], marker="o", color=colour, label=label)
         ax.plot(part["lag"], 100 * part["even"], color=BLACK, linewidth=1, linestyle=":", label="even share")
-        ax.set(title=words[f"{branch}_id"].removesuffix(" by ID"), xlabel="steps back (0: newest)", ylim=(0, None))
+        ax.set(
+            title=drawn(words[f"{branch}_id"].removesuffix(" by ID")), xlabel="steps back (0: newest)", ylim=(0, None)
+        )
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         percent(ax.yaxis)
     axes[0].set_ylabel("attention, mean of the cases")
@@ -406,10 +408,10 @@ def attention_sharing(table: pd.DataFrame, words: Mapping[str, str]) -> Figure:
             ax.axvline(1, color=BLACK, linewidth=1, zorder=1)
             ax.set(
                 yticks=range(len(encoders)),
-                yticklabels=[words[encoder] for encoder in encoders],
+                yticklabels=[drawn(words[encoder]) for encoder in encoders],
                 ylim=(len(encoders) - 0.5, -0.5),
             )
-            ax.set_title(f"{attribute}\n({'shown' if part['shown'].iloc[0] else 'not shown'})", fontsize=9)
+            ax.set_title(f"{drawn(attribute)}\n({'shown' if part['shown'].iloc[0] else 'not shown'})", fontsize=9)
             ax.grid(False, axis="y")
             ax.tick_params(axis="y", length=0)
             ax.xaxis.set_major_locator(MaxNLocator(3))
@@ -449,9 +451,9 @@ def scorers_figure(table: pd.DataFrame) -> Figure:
             ax.errorbar(row.MRR, y, xerr=whiskers, fmt="o", color=_colour(row.scorer), capsize=2, linewidth=1.3)
         ax.axvline(part["MRR"].iloc[-1], color=BLACK, linewidth=1, linestyle=":", zorder=1)
         ax.set(
-            title=f"target in {domain}",
+            title=drawn(f"target in {domain}"),
             yticks=at,
-            yticklabels=part["scorer"],
+            yticklabels=part["scorer"].map(drawn),
             xlabel="MRR, 999 negatives",
             ylim=(at.max() + 0.7, -0.7),
             xlim=(0, None),

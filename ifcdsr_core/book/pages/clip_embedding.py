@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -12,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-from ifcdsr_core.book.figures import DOMAIN_COLOURS, WIDTH, picture, pixels, subplots
+from ifcdsr_core.book.figures import DOMAIN_COLOURS, WIDTH, drawn, picture, pixels, subplots
 from ifcdsr_core.features import SMALL_CLIP_WEIGHTS
 from ifcdsr_core.scenario import Scenario
 
@@ -26,7 +25,8 @@ def gallery(scenario: Scenario, count: int = 8, seed: int = 0) -> Figure:
         for ax in row:
             ax.set_axis_off()
         for ax, item in zip(row, part.iloc[np.sort(random.permutation(len(part))[:count])].itertuples(), strict=False):
-            picture(ax, scenario, item.Index, textwrap.fill(item.title or item.source_id, 15))
+            named = isinstance(item.title, str) and item.title.strip()
+            picture(ax, scenario, item.Index, item.title if named else item.source_id)
     return fig
 
 
@@ -69,7 +69,7 @@ def neighbours(
             for ax, item in zip(row[first:], group[number], strict=False):
                 picture(ax, scenario, item, f"{matrix[queries[number]] @ matrix[item]:.2f}")
             if number == 0:
-                row[first].set_title(heading, pad=5)
+                row[first].set_title(drawn(heading, 40), pad=5)
             first += group.shape[1] + 1
     return fig
 
@@ -80,15 +80,16 @@ def picture_map(scenario: Scenario, points: np.ndarray, rows: np.ndarray, size: 
     Args:
         points: (R, 2) places.
         rows: (R,) row numbers of the items.
-        size: of a thumbnail, as a share of 64 pixels.
+        size: of a thumbnail's longer side, as a share of 64 pixels.
     """
     fig, (ax,) = subplots(1, height=6.2)
     in_y = scenario.items["domain"].to_numpy()[rows] == "y"
     for domain, name in enumerate(scenario.domain_names):  # for the legend, hidden by the pictures
-        ax.scatter(*points[in_y == domain].T, s=60, marker="s", color=DOMAIN_COLOURS[domain], label=name)
+        ax.scatter(*points[in_y == domain].T, s=60, marker="s", color=DOMAIN_COLOURS[domain], label=drawn(name))
     for (x, y), row, of_y in zip(points, rows, in_y, strict=True):
         frame = {"edgecolor": DOMAIN_COLOURS[int(of_y)], "linewidth": 1.1}
-        picture = OffsetImage(pixels(scenario, row), zoom=size)
+        shown = pixels(scenario, row)
+        picture = OffsetImage(shown, zoom=size * 64 / max(shown.shape[:2]))
         ax.add_artist(AnnotationBbox(picture, (x, y), pad=0.08, bboxprops=frame))
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():

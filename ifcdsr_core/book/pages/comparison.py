@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, nothing, percent, subplots
+from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, drawn, is_ours, nothing, percent, subplots
 from ifcdsr_core.book.markup import escape, model_name
 
 
@@ -75,7 +75,7 @@ def models(
         labels = list(part["label"].unique())
         for position, label in enumerate(labels):
             scores = part.loc[part["label"] == label, metric].to_numpy()
-            colour = ORANGE if label.startswith("IFCDSR") else BLUE
+            colour = ORANGE if is_ours(label) else BLUE
             ax.vlines(scores.mean(), position - 0.3, position + 0.3, color=colour, linewidth=2.4, zorder=3)
             spread = 0.12 * (np.arange(len(scores)) - (len(scores) - 1) / 2)
             ax.scatter(scores, position + spread, s=22, color="white", edgecolor=colour, linewidth=1.2, zorder=4)
@@ -93,10 +93,10 @@ def models(
                     zorder=5,
                 )
         ax.set(
-            title=f"{domain} {title.partition(' ')[2]}",
+            title=drawn(f"{domain} {title.partition(' ')[2]}"),
             yticks=range(len(labels)),
             ylim=(len(labels) - 0.4, -0.6),
-            yticklabels=labels if number % 2 == 0 else [],
+            yticklabels=[drawn(label) for label in labels] if number % 2 == 0 else [],
             xlabel=metric,
         )
         ax.margins(x=0.08)

@@ -23,6 +23,7 @@ from ifcdsr_core.book.figures import (
     PURPLE,
     SKY,
     TEAL,
+    drawn,
     percent,
     subplots,
 )
@@ -41,7 +42,7 @@ def lengths(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
         for split, part in tables["length_distribution"].groupby("split", sort=False):
             share = 100 * part["sequences"] / part["sequences"].sum()
             ax.plot(part["length"], share, marker="o", color=SPLIT_COLOURS[split], label=split)
-        ax.set(title=title, xlabel="length of the sequence (items)")
+        ax.set(title=drawn(title), xlabel="length of the sequence (items)")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         percent(ax.yaxis)
         ax.legend()
@@ -61,8 +62,14 @@ def popularity(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
             touched = part[part["interactions"] > 0].sort_values("interactions", ascending=False)
             last = touched["items"].cumsum().to_numpy()  # rank of the last item with that number of interactions
             rank = np.column_stack([last - touched["items"] + 1, last]).ravel()
-            ax.plot(rank, np.repeat(touched["interactions"].to_numpy(), 2), color=colour, label=domain)
-        ax.set(title=title, xscale="log", yscale="log", xlabel="rank of the item by popularity", ylabel="interactions")
+            ax.plot(rank, np.repeat(touched["interactions"].to_numpy(), 2), color=colour, label=drawn(domain))
+        ax.set(
+            title=drawn(title),
+            xscale="log",
+            yscale="log",
+            xlabel="rank of the item by popularity",
+            ylabel="interactions",
+        )
         ax.legend()
     return fig
 
@@ -86,7 +93,7 @@ def overlap(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
         left += share
     ax.set(
         yticks=range(len(rows)),
-        yticklabels=[row["label"] for row in rows],
+        yticklabels=[drawn(row["label"]) for row in rows],
         xlim=(0, 100),
         xlabel="share of the users with a sequence in the split",
     )
@@ -110,7 +117,7 @@ def order_ties(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     width = 0.8 / max(1, len(tests))
     for number, (colour, (title, test)) in enumerate(zip((BLUE, ORANGE, GREEN, PURPLE), tests.items(), strict=False)):
         at = np.arange(len(kinds)) + width * (number - (len(tests) - 1) / 2)
-        bars = ax.bar(at, [100 * test[kind].iloc[0] for kind in kinds], width * 0.92, color=colour, label=title)
+        bars = ax.bar(at, [100 * test[kind].iloc[0] for kind in kinds], width * 0.92, color=colour, label=drawn(title))
         ax.bar_label(bars, fmt="%.0f %%", padding=2, color="#4B5563", fontsize=8.5)
     ax.set(xticks=range(len(kinds)), xticklabels=kinds.values(), ylim=(0, 100), ylabel="share in the test split")
     ax.grid(False, axis="x")

@@ -204,7 +204,7 @@ def effects(runs: Runs, num_items: tuple[int, int], rivals: Runs) -> pd.DataFram
         spread = over_seeds({OURS: ours}, names, "sampled_999", ("MRR",))["MRR"]
         rows.append((13, f"another seed, of {len(ours)}", *(f"± {cell.std:.2f}" for cell in spread)))
     table = pd.DataFrame(rows, columns=["gap", "reading", *names])
-    table.insert(2, "data", SOURCE_NAMES[source])
+    table.insert(2, "data", SOURCE_NAMES.get(source, source))
     return table.sort_values("gap", kind="stable", ignore_index=True)
 
 

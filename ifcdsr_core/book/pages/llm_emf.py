@@ -5,7 +5,6 @@ Gains are in points of MRR, each over the ID alone, paired by seed and by test c
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.analysis.paired import first_columns, gains, of_seeds, over_seeds, signed
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, gain_by_group
-from ifcdsr_core.book.figures import BLACK, BLUE, GREY, ORANGE, PLUM, WIDTH, subplots
+from ifcdsr_core.book.figures import BLACK, BLUE, GREY, ORANGE, PLUM, WIDTH, drawn, subplots
 from ifcdsr_core.book.markup import data_title, escape, unbroken
 from ifcdsr_core.paths import results_dir
 from ifcdsr_core.runs.store import Run
@@ -153,12 +152,12 @@ def world_gains(table: pd.DataFrame) -> Figure:
             part = table[(table["domain"] == domain) & (table["arm"] == arm)].set_index("world").loc[worlds]
             places = np.arange(len(worlds)) + 0.2 * (number - (len(arms) - 1) / 2)
             style = {"marker": marker, "markersize": 6, "linestyle": "", "capsize": 2.5}
-            ax.errorbar(places, part["gain"], yerr=part["noise"], color=colour, label=arm, **style)
+            ax.errorbar(places, part["gain"], yerr=part["noise"], color=colour, label=drawn(arm), **style)
         ax.set(
-            title=domain,
+            title=drawn(domain),
             xticks=range(len(worlds)),
             xlim=(-0.5, len(worlds) - 0.5),
-            xticklabels=[textwrap.fill(world, 9) for world in worlds],
+            xticklabels=[drawn(world, 9, 5) for world in worlds],
             xlabel="what explains behaviour",
         )
         ax.grid(False, axis="x")
@@ -185,7 +184,7 @@ def text_map(places: np.ndarray, groups: Sequence[str], in_x: np.ndarray, names:
         centre = np.median(places[groups == label], axis=0)
         ax.text(
             *centre,
-            label,
+            drawn(label),
             fontsize=8,
             ha="center",
             va="center",
@@ -194,7 +193,7 @@ def text_map(places: np.ndarray, groups: Sequence[str], in_x: np.ndarray, names:
         )
     ax.legend(
         handles=[
-            plt.Line2D([], [], marker=marker, color=GREY, linestyle="", label=name)
+            plt.Line2D([], [], marker=marker, color=GREY, linestyle="", label=drawn(name))
             for name, marker in zip(names, "ox", strict=True)
         ],
         loc="upper right",

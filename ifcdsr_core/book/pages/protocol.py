@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ifcdsr_core.book.figures import BLACK, by_domain, nothing, subplots
+from ifcdsr_core.book.figures import BLACK, by_domain, drawn, is_ours, nothing, subplots
 from ifcdsr_core.book.markup import escape
 
 
@@ -59,13 +59,13 @@ def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
                 curve["negatives"],
                 curve["MRR"] / mean[curve["negatives"]].to_numpy(),
                 color=colour,
-                label=label,
+                label=drawn(label),
                 linestyle="--" if counted else "-",
-                linewidth=2.4 if label.startswith("IFCDSR") else 1.3,
+                linewidth=2.4 if is_ours(label) else 1.3,
             )
         ax.axvline(999, color=BLACK, linewidth=1, linestyle=":", zorder=1)
         ax.set(
-            title=f"{domain} {title.partition(' ')[2]}",
+            title=drawn(f"{domain} {title.partition(' ')[2]}"),
             xscale="log",
             xlabel="negatives",
             ylabel="MRR / mean of the models",

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ifcdsr_core.analysis.paired import differences, over_seeds, signed
-from ifcdsr_core.book.figures import BLACK, DOMAIN_COLOURS, percent, subplots
+from ifcdsr_core.book.figures import BLACK, DOMAIN_COLOURS, drawn, percent, subplots
 from ifcdsr_core.book.markup import escape
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.lists import SENSITIVITY
@@ -88,7 +88,7 @@ def sensitivity(values: Mapping[str, pd.DataFrame], names: Mapping[str, str], ma
                 color=colour,
                 marker=marker,
                 capsize=2.5,
-                label=domain,
+                label=drawn(domain),
             )
         if marked.get(parameter) in places:
             ax.axvline(places[marked[parameter]], color=BLACK, linestyle=":", linewidth=1.6, zorder=1)

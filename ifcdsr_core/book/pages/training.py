@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ifcdsr_core.book.evidence import training_data
-from ifcdsr_core.book.figures import BLACK, DOMAIN_COLOURS, GREY, percent, subplots
+from ifcdsr_core.book.figures import BLACK, DOMAIN_COLOURS, GREY, drawn, percent, subplots
 from ifcdsr_core.book.markup import data_title, model_name
 from ifcdsr_core.metrics import METRICS
 from ifcdsr_core.paths import ROOT
@@ -50,7 +50,7 @@ def run_summary(run: Run, names: tuple[str, str]) -> str:
         f"{model_name(run.config['model'])} on {data_title(run.config['source'], run.config['scenario'])}, "
         f"seed {run.config['seed']}. {training_data(run)}\nTest metrics in percent:"
     )
-    table = run_metrics(run, names).to_string(index=False, float_format="{:.2f}".format)
+    table = run_metrics(run, names).to_string(index=False, justify="right", float_format="{:.2f}".format)
     return f"{what}\n{table}\nrun folder: {_shown_path(run.folder)}"
 
 
@@ -63,8 +63,8 @@ def curves(history: pd.DataFrame, best_epoch: int, names: tuple[str, str], title
     """Loss and validation MRR of each domain by epoch; the line marks the epoch whose weights were kept."""
     fig, (left, right) = subplots(2, height=2.8)
     left.plot(history["epoch"], history["loss"], marker="o", color=GREY)
-    left.set(title=title, ylabel="training loss per position (nats)")
-    for name, domain, colour in zip(names, "xy", DOMAIN_COLOURS, strict=True):
+    left.set(title=drawn(title), ylabel="training loss per position (nats)")
+    for name, domain, colour in zip(map(drawn, names), "xy", DOMAIN_COLOURS, strict=True):
         right.plot(history["epoch"], 100 * history[f"sampled_999_mrr_{domain}"], marker="o", color=colour, label=name)
     right.set(ylabel="validation MRR, 999 negatives")
     percent(right.yaxis)
@@ -86,14 +86,14 @@ def ranks(ranks: pd.DataFrame, names: tuple[str, str], num_items: tuple[int, int
     """
     fig, axes = subplots(2, height=2.9, sharey=True)
     for ax, protocol, candidates in zip(axes, ("sampled_999", "full"), ((1000, 1000), num_items), strict=True):
-        for name, domain, colour, count in zip(names, "xy", DOMAIN_COLOURS, candidates, strict=True):
+        for name, domain, colour, count in zip(map(drawn, names), "xy", DOMAIN_COLOURS, candidates, strict=True):
             values = np.sort(ranks.loc[ranks["target_domain"] == domain, protocol])
             ax.step(values, 100 * np.arange(1, len(values) + 1) / len(values), where="post", color=colour, label=name)
             k = np.unique(np.geomspace(1, count, 100).round())
             ax.plot(k, 100 * k / count, color=colour, linewidth=1, linestyle=":")
         ax.set(xscale="log", xlim=(1, max(candidates)), ylim=(0, 100))
         percent(ax.yaxis)
-    axes[0].set(title=title, ylabel="targets among the first k", xlabel="k, against 999 negatives")
+    axes[0].set(title=drawn(title), ylabel="targets among the first k", xlabel="k, against 999 negatives")
     axes[1].set_xlabel("k, against all items of the domain")
     axes[0].plot([], [], color=GREY, linewidth=1, linestyle=":", label="random order")
     axes[0].legend(loc="upper left")

@@ -10,7 +10,19 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.analysis.paired import PValue, case_means, signed
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, WORDS, contributions, gain_by_group, mrr_by_group, random_mrr
-from ifcdsr_core.book.figures import BLACK, BLUE, GREEN, GREY, ORANGE, group_axis, nothing, percent, subplots
+from ifcdsr_core.book.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    drawn,
+    group_axis,
+    is_ours,
+    nothing,
+    percent,
+    subplots,
+)
 from ifcdsr_core.book.markup import data_title, escape
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.runs.lists import FULL
@@ -43,7 +55,7 @@ def mrr_figure(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
                 capsize=3,
                 linewidth=1.4,
                 linestyle=line,
-                label=label,
+                label=drawn(label),
                 clip_on=False,
             )
         group_axis(ax, part["group"], [f"n = {cases:,}" for cases in part["cases"]], title, along)
@@ -70,7 +82,7 @@ def models_figure(panels: Mapping[tuple[str, str], pd.DataFrame], chance: float,
         return fig
     for number, (ax, ((title, along), table)) in enumerate(zip(axes, panels.items(), strict=True)):
         for label, part in table.groupby("label", sort=False):
-            colour, line = counted.get(label, (ORANGE, "-") if label.startswith("IFCDSR") else ("#B6BCC6", "-"))
+            colour, line = counted.get(label, (ORANGE, "-") if is_ours(label) else ("#B6BCC6", "-"))
             told = colour != "#B6BCC6"
             ax.plot(
                 range(len(part)),
@@ -80,7 +92,7 @@ def models_figure(panels: Mapping[tuple[str, str], pd.DataFrame], chance: float,
                 marker="o" if told else None,
                 linewidth=2.2 if told else 1,
                 zorder=3 if told else 2,
-                label=label if told else "other models that learn",
+                label=drawn(label) if told else "other models that learn",
             )
         ax.axhline(chance, color=BLACK, linewidth=1, linestyle=":", label="random order")
         group_axis(ax, part["group"], [f"{share:.0f} %" for share in part["share"]], title, along)
@@ -175,7 +187,7 @@ def against_best(
     """``contributions`` to the lead of a model over the best other one, for both target domains.
 
     Args:
-        reference: how the model's label begins.
+        reference: the model's label, without remarks in brackets.
 
     Returns:
         ``Target``, ``Group``, ``Cases``, ``Share`` (percent of the domain's cases), the ``MRR`` of the reference, the
@@ -199,7 +211,7 @@ def against_best(
 
 
 def _label_of(reference: str, experiment: Mapping[str, Sequence[Run]]) -> str:
-    ours = next((label for label in experiment if label.startswith(reference)), None)
+    ours = next((label for label in experiment if is_ours(label, reference)), None)
     if ours is None or len(experiment) < 2:
         raise InputError(f"{reference!r} is compared with another model: there are {', '.join(experiment) or 'none'}")
     return ours

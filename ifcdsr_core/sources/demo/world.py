@@ -30,8 +30,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import data_dir, link_file, new_folder
+from ifcdsr_core.errors import InputError, require
+from ifcdsr_core.paths import data_dir, link_file, new_file
 from ifcdsr_core.scenario import DOMAIN_NAMES, SECONDS_A_DAY, Scenario
 from ifcdsr_core.sources.demo.titles import THEMES
 
@@ -83,6 +83,7 @@ class Dials:
     makers: int = 0
 
     def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
         shares = ("visual_signal", "text_signal", "cross_domain_signal", "missing_pictures")
         for name, most in {**dict.fromkeys(shares, 1), "makers": len(_MAKERS)}.items():
             if not 0 <= getattr(self, name) <= most:
@@ -90,6 +91,7 @@ class Dials:
 
 
 OPTIONS = asdict(Dials())
+ENCODER = "small_clip"  # of its pictures, which it was trained for
 
 
 def build(scenario: str, folder: Path, **options) -> Scenario:
@@ -153,11 +155,12 @@ def _draw_pictures(items: pd.DataFrame, scenario: str, folder: Path, stream: lis
 
     store = data_dir() / "pictures" / f"demo-{scenario}-seed{stream[0]}-{VERSION}"
     names = dict(zip("xy", DOMAIN_NAMES[scenario], strict=True))
-    if not store.is_dir():
-        with new_folder(store) as staging:
-            for row in items.itertuples():
-                look = Look(names[row.domain], row.kind, row.colour, row.pattern)
-                draw(look, np.random.default_rng([*stream, 1, row.item])).save(staging / f"{row.item:05d}.png")
+    for row in items.itertuples():
+        path = store / f"{row.item:05d}.png"
+        if not path.is_file() or not path.stat().st_size:  # a crash of the machine may leave it empty
+            look = Look(names[row.domain], row.kind, row.colour, row.pattern)
+            with new_file(path) as staging:
+                draw(look, np.random.default_rng([*stream, 1, row.item])).save(staging, format="PNG")
     (folder / "images").mkdir()
     for image in items["image"].dropna():
         link_file(store / Path(image).name, folder / image)

@@ -34,6 +34,7 @@ from urllib.parse import urljoin
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import Journal, link_file, new_file
 from ifcdsr_core.settings import check_ranges, setting
+from ifcdsr_core.sources.download.decoding import as_shown
 from ifcdsr_core.sources.download.resumable import back_off, cause, retry_after
 
 if TYPE_CHECKING:  # the command line reads PictureLimits: it should wait neither for pandas nor for tqdm
@@ -295,6 +296,15 @@ def _file_name(source_id: str) -> str:
     return re.sub("[^0-9A-Z_-]", lambda sign: "".join(f"%{byte:02X}" for byte in sign[0].encode()), source_id)
 
 
+def _is_outcome(line: dict) -> bool:
+    """Whether a record is one that ``_line`` may have made; a file of another name could lie anywhere."""
+    source_id, kind, file, size = (line.get(key) for key in ("source_id", "kind", "file", "bytes"))
+    if not (isinstance(source_id, str) and isinstance(kind, str) and kind in KINDS and isinstance(size, int | None)):
+        return False
+    named = isinstance(file, str) and file.rpartition(".")[0] == _file_name(source_id)
+    return kind != "ok" or (named and size is not None and isinstance(line.get("sha256"), str))
+
+
 def _is_there(folder: Path, file: str, size: int) -> bool:
     """Whether a picture the manifest knows is in the folder: a crash of the machine can lose it."""
     try:
@@ -332,8 +342,8 @@ class _Manifest(Journal):
         self.folder, self._known = folder, {}
 
     def outcomes(self) -> dict[str, dict]:
-        """The last outcome of every item; the item of a line torn by a kill or a crash is asked again."""
-        return {line["source_id"]: line for line in self.read() if isinstance(line.get("source_id"), str)}
+        """The last outcome of every item; the item of a line that was torn, or edited, is asked again."""
+        return {line["source_id"]: line for line in self.read() if _is_outcome(line)}
 
     @contextmanager
     def open(self) -> Iterator[_Manifest]:
@@ -551,8 +561,8 @@ def _refusal(status: int, header, address: str, limits: PictureLimits) -> _Answe
 def examine(content: bytes, limits: PictureLimits = PictureLimits()) -> tuple[str, str, dict]:
     """Judge a picture by its content: kind of outcome, detail, and ``format``, ``width``, ``height`` where known.
 
-    Only the first frame is decoded, in full, and only after the header has shown that it is not too large. EXIF is not
-    interpreted: width and height are those of the stored pixels.
+    Only the first frame is decoded, in full, and only after the header has shown that it is not too large. Width and
+    height are those of the stored pixels, which EXIF may turn.
     """
     from PIL import Image
 
@@ -571,8 +581,7 @@ def examine(content: bytes, limits: PictureLimits = PictureLimits()) -> tuple[st
             frames = gif_frames(content) if form == "GIF" else getattr(picture, "n_frames", 1)
             if frames > limits.max_frames:
                 return "too_many_frames", f"{frames} frames", facts
-            picture.load()
-            picture.convert("RGB")  # what the encoders will ask for
+            as_shown(picture)  # what the encoders will ask for
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         return "too_many_pixels", cause(error), facts
     except Exception as error:  # PIL raises many kinds for what it can't decode
