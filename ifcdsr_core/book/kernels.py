@@ -121,11 +121,12 @@ def end_children() -> None:
 
 
 def end_with(parent: int) -> None:
-    """End this process soon after ``parent``, which started it, has gone, however that ended."""
+    """End this process and those it started soon after ``parent``, which started it, has gone, however that ended."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
+        end_children()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
