@@ -325,6 +325,14 @@ def test_what_the_system_refuses_is_one_line(toy_checkout, code, says):
 
 
 @slow
+@pytest.mark.parametrize("option", ["--kernel nowhere", "--engine nowhere", "--cwd /nowhere"])
+def test_options_of_papermill_that_cannot_be(toy_checkout, option):
+    done = shell(toy_checkout, f"papermill notebooks/03_train.ipynb {option}")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ") and "nowhere" in done.stderr.splitlines()[-1]
+
+
+@slow
 @pytest.mark.parametrize("way", ["a file", "a dangling link", "a full disk"])
 def test_output_that_cannot_be_written(toy_checkout, way):
     output = toy_checkout / "notebooks" / "output"

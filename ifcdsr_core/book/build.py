@@ -223,8 +223,10 @@ def _failure(page: Page, error: Exception) -> str:
 
 
 def _way_out(error: OSError) -> str:
-    where = error.filename2 or error.filename or BUILD
-    return f"{where} can't be read or written ({reason(error)}): make it accessible, or make room; the rest is kept"
+    where, why = error.filename2 or error.filename or BUILD, reason(error)
+    if isinstance(error, shutil.Error):  # of copytree, which collects all
+        _, where, why = error.args[0][0]
+    return f"{where} can't be read or written ({why}): make it accessible, or make room; the rest is kept"
 
 
 def _executed(page: Page) -> Path:

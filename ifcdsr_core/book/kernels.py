@@ -18,6 +18,7 @@ QUIET_KERNEL = {"extra_arguments": ["--log-level=CRITICAL"]}  # else its start a
 INTERRUPTED = "interrupted: what is finished is kept, the same command continues"
 
 _THEIRS = ("MPLBACKEND", "PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONOPTIMIZE")
+_RUNNERS = ("papermill.", "nbclient.", "jupyter_client.", "nbformat.", "jsonschema.")
 _own_folders: list[tempfile.TemporaryDirectory] = []  # removed when this process ends
 
 
@@ -52,7 +53,9 @@ def line_of(error: BaseException) -> str | None:
         return f"{error.filename}: {reason(error)}" if error.filename else reason(error)
     if isinstance(error, MemoryError):
         return "there is not enough memory"
-    name = getattr(error, "ename", "")
+    name = getattr(error, "ename", None)
+    if name is None:  # no such kernel, no such engine, a damaged notebook
+        return first_line(error) if type(error).__module__.startswith(_RUNNERS) else None
     if name == InputError.__name__:
         return error.evalue
     return cell_line(error) if name.endswith("MemoryError") or name in _OF_THE_SYSTEM else None

@@ -26,6 +26,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
+from jupyter_client.kernelspec import get_kernel_spec
 from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine
 
@@ -49,6 +50,7 @@ def execute_notebook(nb, kernel_name: str, input_path: str, **options):
     """
     _check_parameters(nb, Path(input_path).name)
     prefer_own_kernel()
+    get_kernel_spec(kernel_name)  # of one that is not there, the start would log a traceback
     try:
         nb = NBClientEngine.execute_notebook(nb, kernel_name, input_path=input_path, **QUIET_KERNEL, **options)
     except DeadKernelError as error:  # papermill's command would end with a traceback
