@@ -165,8 +165,8 @@ def execute(page: Page, key: str) -> float:
     for folder in (running.parent, _executed(page).parent):
         folder.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
-        NOTEBOOKS / f"{page.notebook}.ipynb",
-        running,
+        _literal(NOTEBOOKS / f"{page.notebook}.ipynb"),
+        _literal(running),
         page.parameters,
         cwd=NOTEBOOKS,
         progress_bar=False,
@@ -176,6 +176,11 @@ def execute(page: Page, key: str) -> float:
     os.replace(running, _executed(page))
     _key_file(page).write_text(key, encoding="utf-8")
     return time.perf_counter() - started
+
+
+def _literal(path: Path) -> str:
+    """A path for papermill, which fills in parameters between braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def page_key(page: Page) -> str:
