@@ -2,11 +2,36 @@
 # Another Python:  make book PYTHON=/path/to/python3.12
 
 PYTHON ?= python3
-UV := uv==0.13.8# installs what requirements.lock names, several times faster than pip
-BIN := .venv/bin
-READY := .venv/.ready
+override UV := uv==0.13.8# installs what requirements.lock names, several times faster than pip
+override BIN := .venv/bin
+override READY := .venv/.ready
 
 .PHONY: help book test lint lock clean
+.NOTPARALLEL: # book and test take all processors, each
+
+# What a user or a cluster has set for other work stays out: other Pythons, places where pip installs, kernels, start-up
+# files. Index, certificates, proxy and cache stay his. What pip.conf says about places and builds is overruled.
+KEPT := $(addprefix PIP_,INDEX_URL EXTRA_INDEX_URL NO_INDEX FIND_LINKS TRUSTED_HOST CERT CLIENT_CERT PROXY TIMEOUT \
+  DEFAULT_TIMEOUT RETRIES CACHE_DIR NO_CACHE_DIR KEYRING_PROVIDER NO_INPUT USE_FEATURE USE_DEPRECATED CONFIG_FILE) \
+  $(addprefix UV_,INDEX% DEFAULT_INDEX EXTRA_INDEX_URL NO_INDEX FIND_LINKS INSECURE_HOST NATIVE_TLS SYSTEM_CERTS HTTP% \
+  REQUEST% OFFLINE CACHE_DIR NO_CACHE LINK_MODE KEYRING_PROVIDER CREDENTIALS_DIR CONCURRENT% CONFIG_FILE NO_CONFIG)
+unexport $(filter-out $(KEPT),$(filter PIP_% UV_% PYTHON% CONDA_% JUPYTER_% IPYTHON%,$(.VARIABLES)))
+unexport VIRTUAL_ENV MPLBACKEND MATPLOTLIBRC
+export PIP_USER := 0
+export PIP_REQUIRE_HASHES := 0
+export PIP_NO_BINARY := :none:
+export PIP_ONLY_BINARY := :none:
+export PIP_CONSTRAINT := /dev/null
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+ifeq ($(wildcard $(TMPDIR)/.),)
+unexport TMPDIR# it names no folder
+endif
+
+# A .venv that was moved, or whose Python is gone, does not run: it is made anew.
+HERE := $(shell grep -qsF "$$(pwd -P)/.venv" .venv/pyvenv.cfg && $(BIN)/python -I -c 'import pip' 2>&1 && echo yes)
+ifneq ($(HERE),yes)
+.PHONY: $(READY)
+endif
 
 help:
 	@echo 'make book    run every notebook that changed and build the book: _build/html/index.html'
@@ -21,8 +46,8 @@ book: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 
-# A virtual environment that runs is brought up to date; any other is made anew. The stamp is written last, so an
-# interrupted set-up is done again. uv does not read pip's settings (a company's index, say): then pip installs.
+# A virtual environment that runs is brought up to date. The stamp is written last, so an interrupted set-up is done
+# again. uv does not read pip's settings (a company's index, say): then pip installs.
 $(READY): requirements.lock pyproject.toml
 	@echo "setting up .venv (some 5 GB of packages, so a few minutes the first time)"
 	@rm -f $@
@@ -32,12 +57,15 @@ $(READY): requirements.lock pyproject.toml
 	  'Python 3.11: name a newer one, such as make PYTHON=python3.11' >&2; exit 1; }
 	@'$(PYTHON)' -c 'import venv, ensurepip' 2>/dev/null || { echo 'error: $(PYTHON) has no venv module: install it' \
 	  '(on Debian and Ubuntu: apt-get install python3-venv)' >&2; exit 1; }
-	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	@[ -d .venv ] || rm -f .venv
+	@[ '$(HERE)' = yes ] && $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  '$(PYTHON)' -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'
+	$(BIN)/python -m pip install --quiet '$(UV)'
+	@[ -x $(BIN)/uv ] || { echo 'error: pip installs elsewhere, as pip.conf names a target, prefix or root (pip config' \
+	  'list): make PIP_CONFIG_FILE=/dev/null does without that file' >&2; exit 1; }
 	$(BIN)/uv pip sync --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock || \
 	  $(BIN)/python -m pip install --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 lint: $(READY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 
 class InputError(ValueError):
@@ -42,6 +43,8 @@ def in_one_line(error: Exception) -> str | None:
     said = first_line(error)
     if isinstance(error, MemoryError) or _OF_MEMORY.search(said):
         return f"not enough memory ({said}): lower batch_size, hidden_size or --jobs, or take a larger machine"
+    if isinstance(error, shutil.Error):  # of all files that could not be copied
+        return f"{error.args[0][0][1]}: {error.args[0][0][2]}"
     if isinstance(error, OSError):
         what = ", ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
         return f"{what or 'the operating system refuses'}: {error.strerror or said}"

@@ -33,6 +33,8 @@ from ifcdsr_core.errors import InputError
 if scenario == "unknown":
     raise InputError("unknown scenario 'unknown': choose one of food_kitchen, movie_book")
 1 / (scenario != "zero")
+if scenario == "code":
+    exec(source)
 """
 
 

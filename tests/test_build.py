@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 import yaml
 from conftest import make_toy_checkout, run_in
@@ -20,6 +24,7 @@ from ifcdsr_core.paths import ROOT
 
 slow = pytest.mark.slow
 STEMS = ["03_train_food_kitchen", "03_train_movie_book", "04_comparison"]  # the pages of the toy book
+ODD = "it's a {toy} [checkout] ü"  # a folder's name in which much has to be quoted
 MAKE = f"""
 from ifcdsr_core.book import build
 build.PAGES = [page for page in build.PAGES if page.output in {STEMS}]
@@ -53,7 +58,7 @@ def snapshot(folder: Path) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> tuple[Path, str]:
     """A toy checkout with its book, and what making it said. Tests leave the book as it was."""
-    root = make_toy_checkout(tmp_path_factory.mktemp("book") / "toy checkout")
+    root = make_toy_checkout(tmp_path_factory.mktemp("book") / ODD)
     keep_pages(root / "jupyter_book" / "_toc.yml")
     done = make(root)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -63,7 +68,7 @@ def built(tmp_path_factory) -> tuple[Path, str]:
 @pytest.fixture
 def checkout(built, tmp_path) -> Path:
     """A copy of the built toy checkout, for tests that change it."""
-    return Path(shutil.copytree(built[0], tmp_path / "toy checkout"))
+    return Path(shutil.copytree(built[0], tmp_path / ODD))
 
 
 def test_every_page_has_a_notebook_and_a_place_in_the_table_of_contents(monkeypatch):
@@ -196,6 +201,138 @@ def test_formulas_are_set_without_a_network(built, tmp_path):
         timeout=120,
     )
     assert "<mjx-container" in done.stdout, done.stderr[-1000:]
+
+
+SLEEPS = """
+import multiprocessing, pathlib, subprocess, time
+workers = [multiprocessing.get_context("spawn").Process(target=time.sleep, args=(300,)) for _ in range(2)]
+[worker.start() for worker in workers]
+subprocess.Popen(["sleep", "300"])
+pathlib.Path(f"started-{scenario}").touch()
+time.sleep(300)
+"""
+
+
+@slow
+@pytest.mark.parametrize("kind, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_a_signal_ends_all_processes(checkout, kind, code):
+    """Workers, kernels and what they started; no other page begins, and what is finished is kept."""
+    edit_last_cell(checkout, "03_train", SLEEPS)
+    before = snapshot(checkout / "_build" / "html")
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAKE],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while len(list(checkout.glob("notebooks/started-*"))) < 2:
+        time.sleep(0.1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    if kind == signal.SIGINT:  # as a terminal sends it: to all in the foreground
+        os.killpg(process.pid, kind)
+    else:
+        process.send_signal(kind)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == code, said
+    assert len(children) >= 10 and not psutil.wait_procs(children, timeout=10)[1]
+    assert snapshot(checkout / "_build" / "html") == before
+    if kind != signal.SIGKILL:
+        assert said == "interrupted: what is finished is kept, the same command continues\n"
+
+
+@slow
+def test_two_at_once(checkout):
+    edit_last_cell(checkout, "04_comparison", "import time; time.sleep(2)")
+    with ThreadPoolExecutor(2) as pool:
+        both = [done for done in pool.map(make, [checkout, checkout])]
+    assert [done.returncode for done in both] == [0, 0], both
+    assert sum(done.stdout.count(": running") for done in both) == 1  # the second finds what the first has made
+
+
+@slow
+def test_what_cannot_be_written_is_one_line(checkout):
+    shutil.rmtree(checkout / "_build")
+    (checkout / "_build").write_text("mine")
+    done = make(checkout)
+    assert done.returncode == 1 and (checkout / "_build").read_text() == "mine"
+    assert re.fullmatch(r"error: .*/_build\S* can't be (read or )?written \(.*\): .*\n", done.stderr), done.stderr
+
+
+@slow
+def test_what_the_system_refuses_in_a_cell_is_one_line(checkout):
+    edit_last_cell(checkout, "04_comparison", "raise OSError(28, 'No space left on device')")
+    done = make(checkout)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("OSError: [Errno 28] No space left on device")
+
+
+# Plays Python, uv and ruff for make: notes its environment, and makes a .venv of copies of itself.
+PLAYED = """#!/bin/sh
+case "$*" in
+  *"venv --clear"*) rm -rf .venv; mkdir -p .venv/bin; echo "command = $(pwd -P)/.venv" > .venv/pyvenv.cfg
+    cp "$0" .venv/bin/python;;
+  *"-m pip"*) env >> seen.env; echo pip >> calls; cp "$0" .venv/bin/uv; cp "$0" .venv/bin/ruff;;
+  *"pip sync"*) env >> seen.env; echo uv >> calls;;
+  *"import pip"*) [ -e .venv/broken ] && exit 1;;
+esac
+exit 0
+"""
+
+
+def played_make(root: Path, **environment: str) -> list[str]:
+    """Which of pip and uv a ``make lint`` called, and with what in their environment: ``seen.env``."""
+    for name in ("calls", "seen.env"):
+        (root / name).unlink(missing_ok=True)
+    command = ["make", "-C", str(root), "lint", "PYTHON=./python"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "MAKEFLAGS": "", **environment}, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return (root / "calls").read_text().split() if (root / "calls").exists() else []
+
+
+@pytest.fixture
+def made(tmp_path) -> Path:
+    """A folder, with an odd name, for ``played_make``."""
+    root = tmp_path / "it's a 'ü' \"checkout\""
+    root.mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy2(ROOT / name, root)
+    (root / "python").write_text(PLAYED)
+    (root / "python").chmod(0o755)
+    return root
+
+
+def test_set_up_does_not_depend_on_a_users_settings(made):
+    theirs = ["PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN", "PIP_PYTHON", "UV_SYSTEM_PYTHON", "UV_CONSTRAINT"]
+    theirs += ["UV_NO_BINARY", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONOPTIMIZE", "PYTHONWARNINGS"]
+    theirs += ["VIRTUAL_ENV", "CONDA_PREFIX", "JUPYTER_PATH", "IPYTHONDIR", "MPLBACKEND", "TMPDIR"]
+    kept = {"PIP_INDEX_URL": "https://index.example.org", "PIP_CERT": "/c.pem", "PIP_CONFIG_FILE": "/pip.conf"}
+    kept |= {"UV_INDEX_OURS_USERNAME": "me", "UV_DEFAULT_INDEX": "https://uv.example.org", "HTTPS_PROXY": "p"}
+    overruled = {"PIP_USER": "0", "PIP_REQUIRE_HASHES": "0", "PIP_NO_BINARY": ":none:", "PIP_CONSTRAINT": "/dev/null"}
+    given = dict.fromkeys(theirs, "/nowhere") | kept | dict.fromkeys(overruled, "1")
+    assert played_make(made, **given) == ["pip", "uv", "pip"]
+    seen = (made / "seen.env").read_text().splitlines()
+    assert not [line for line in seen if line.partition("=")[0] in theirs]
+    for name, value in (kept | overruled).items():
+        assert seen.count(f"{name}={value}") == 3
+
+
+def test_a_virtual_environment_that_does_not_run_is_made_anew(made):
+    (made / ".venv").write_text("no folder")
+    assert played_make(made) == ["pip", "uv", "pip"]
+    assert played_make(made) == []
+    moved = made.rename(made.with_name("moved"))
+    assert played_make(moved) == ["pip", "uv", "pip"]
+    assert played_make(moved) == []
+    (moved / ".venv" / "broken").touch()
+    assert played_make(moved) == ["pip", "uv", "pip"]
+    shutil.rmtree(moved / ".venv" / "bin")
+    assert played_make(moved) == ["pip", "uv", "pip"]
+    assert played_make(moved, MAKEFLAGS="-j8 -k") == []
 
 
 @pytest.mark.parametrize(

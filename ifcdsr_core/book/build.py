@@ -16,9 +16,11 @@ import argparse
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -28,8 +30,10 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
-from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import ROOT, file_hash, new_folder, processors, results_dir
+from ifcdsr_core import interrupts
+from ifcdsr_core.book.kernels import QUIET_KERNEL, end_with, line_of, prefer_own_kernel, stoppable
+from ifcdsr_core.errors import InputError, in_one_line
+from ifcdsr_core.paths import ROOT, file_hash, locked, new_folder, processors, results_dir
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +70,7 @@ MATHJAX = "tex-svg-full.js"  # one file that needs no other, so it works from th
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Make the book and say where it is, or print one clear error and return 1."""
+    """Make the book and say where it is, or print one clear error and return 1; 130 after Ctrl-C, 143 after SIGTERM."""
     parser = argparse.ArgumentParser(
         prog="python -m ifcdsr_core.book.build", description="Execute the notebooks that changed and build the book."
     )
@@ -74,9 +78,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="notebooks executed at the same time (1)")
     options = parser.parse_args(argv)
     try:
-        make_book(options.output.resolve(), max(1, options.jobs))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        with stoppable(), locked(BUILD / ".lock", waiting=lambda: _say("another book is being made: waiting for it")):
+            make_book(options.output.resolve(), max(1, options.jobs))
+    except KeyboardInterrupt as error:
+        interrupts.say()
+        return interrupts.exit_code(error)
+    except Exception as error:
+        line = in_one_line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         return 1
     return 0
 
@@ -122,8 +133,8 @@ def execute_pages(jobs: int) -> None:
         if page not in changed:
             _say(f"{page.output}: unchanged")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors() // jobs)))  # threads of two pages would wait
-    with ProcessPoolExecutor(jobs) as pool:
-        running = {pool.submit(execute, page): page for page in changed}
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork"), _start, (os.getpid(),)) as pool:
+        running = {pool.submit(execute, page, keys[page]): page for page in changed}
         for future in as_completed(running):
             page = running[future]
             try:
@@ -131,18 +142,22 @@ def execute_pages(jobs: int) -> None:
             except Exception as error:  # whatever a notebook or its kernel failed with
                 pool.shutdown(cancel_futures=True)
                 raise InputError(_failure(page, error)) from error
-            _key_file(page).write_text(keys[page], encoding="utf-8")
 
 
-def execute(page: Page) -> float:
-    """Execute one page into the stage, from the folder a reader would run it in.
+def _start(parent: int) -> None:
+    """What a process that executes pages does first: leave Ctrl-C to the one that started it, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with(parent)
+
+
+def execute(page: Page, key: str) -> float:
+    """Execute one page into the stage, from the folder a reader would run it in, and note its key.
 
     Returns:
         Seconds.
     """
     import papermill
-
-    from ifcdsr_core.book.papermill_engine import QUIET_KERNEL, prefer_own_kernel
 
     started = time.perf_counter()
     _say(f"{page.output}: running")
@@ -151,8 +166,8 @@ def execute(page: Page) -> float:
     for folder in (running.parent, _executed(page).parent):
         folder.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
-        NOTEBOOKS / f"{page.notebook}.ipynb",
-        running,
+        _literal(NOTEBOOKS / f"{page.notebook}.ipynb"),
+        _literal(running),
         page.parameters,
         cwd=NOTEBOOKS,
         progress_bar=False,
@@ -160,7 +175,13 @@ def execute(page: Page) -> float:
     )
     _key_file(page).unlink(missing_ok=True)
     os.replace(running, _executed(page))
+    _key_file(page).write_text(key, encoding="utf-8")
     return time.perf_counter() - started
+
+
+def _literal(path: Path) -> str:
+    """A path for papermill, which fills in parameters between braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def page_key(page: Page) -> str:
@@ -197,11 +218,12 @@ def _say(line: str) -> None:
 
 def _failure(page: Page, error: Exception) -> str:
     where = f"notebooks/{page.notebook}.ipynb (page {page.output}) failed"
+    line = line_of(error)
     if getattr(error, "ename", None) is None:
-        return f"{where}: {type(error).__name__}: {error}"
+        return f"{where}: {line or f'{type(error).__name__}: {error}'}"
     where += f" in cell [{error.exec_count}]; it is kept, the error marked, in {BUILD / 'running' / page.output}.ipynb"
-    if error.ename == InputError.__name__:
-        return f"{where}\n  {error.evalue}"
+    if line is not None:
+        return f"{where}\n  {line}"
     lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)).splitlines()[-12:]
     return "\n  ".join([where, *lines])
 
@@ -241,7 +263,8 @@ def build() -> Path:
         InputError: Jupyter Book warned or failed.
     """
     shutil.rmtree(STAGE / "_build", ignore_errors=True)
-    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    ends = f"from ifcdsr_core.book.kernels import end_with; end_with({os.getpid()})"
+    jupyter_book = [sys.executable, "-c", f"{ends}; from jupyter_book.cli.main import main; main()"]
     options = ["--toc", str(TOC), "-W", "-n", "--keep-going"]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     done = subprocess.run([*jupyter_book, "build", str(STAGE), *options], text=True, **pipes)

@@ -7,6 +7,8 @@ and Ito. All stay apart for colour-blind readers.
 
 from __future__ import annotations
 
+import io
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -28,6 +30,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import FuncFormatter
 
+from ifcdsr_core.errors import InputError
 from ifcdsr_core.features.images import open_picture
 from ifcdsr_core.paths import figures_dir, new_file
 from ifcdsr_core.scenario import Scenario
@@ -74,14 +77,22 @@ sns.set_theme(style="ticks", font=_FONT, rc=_STYLE)
 
 
 def save_figure(fig: Figure, name: str) -> Image:
-    """Write ``figures/<name>.png`` and return it for display, so that page and file show the same."""
+    """Write ``figures/<name>.png`` and return it for display, so that page and file show the same.
+
+    A file that can't be written is one line on stderr: it costs no notebook, which shows the figure all the same.
+    """
     from IPython.display import Image
 
-    path = figures_dir() / f"{name}.png"
-    with new_file(path) as staging:
-        fig.savefig(staging, format="png", facecolor="white")
+    drawn = io.BytesIO()
+    fig.savefig(drawn, format="png", facecolor="white")
     plt.close(fig)
-    return Image(path.read_bytes(), format="png", width=round(100 * WIDTH))
+    try:
+        with new_file(figures_dir() / f"{name}.png") as staging:
+            staging.write_bytes(drawn.getvalue())
+    except (OSError, InputError) as error:
+        hint = "IFCDSR_FIGURES can name another folder"
+        print(f"warning: {name}.png is shown, but not kept; {hint} ({error})", file=sys.stderr)
+    return Image(drawn.getvalue(), format="png", width=round(100 * WIDTH))
 
 
 def subplots(count: int, columns: int = 2, height: float = 2.6, **options) -> tuple[Figure, np.ndarray]:
