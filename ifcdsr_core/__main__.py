@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
+if __name__ == "__main__":  # a module of the folder that a user works in, random.py, must not take the place of ours
+    sys.path[:] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))] + [
+        folder for folder in sys.path if os.path.abspath(folder) != os.getcwd()
+    ]
+
 from ifcdsr_core import interrupts
 
 if __name__ == "__main__":
@@ -10,9 +18,7 @@ if __name__ == "__main__":
 import argparse
 import dataclasses
 import json
-import os
 import re
-import sys
 from pathlib import Path
 
 from ifcdsr_core.errors import InputError, choose, in_one_line, require
@@ -88,6 +94,7 @@ def _drop_output() -> None:
 def _parser() -> argparse.ArgumentParser:
     from ifcdsr_core.features.llm_endpoint import Limits
     from ifcdsr_core.runs.config import RunConfig
+    from ifcdsr_core.sources import SOURCES
     from ifcdsr_core.sources.download.pictures import PictureLimits
 
     parser = _Parser(
@@ -99,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
 
     data = _Parser(add_help=False)
-    data.add_argument("--source", default="demo", help="demo, c2dsr, llmcdsr or amazon (default: %(default)s)")
+    data.add_argument("--source", default="demo", help=f"one of {', '.join(SOURCES)} (default: %(default)s)")
     data.add_argument("--scenario", default="food_kitchen", help="food_kitchen or movie_book (default: %(default)s)")
     data.add_argument(
         "--source-option",

@@ -36,6 +36,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
+def reason(error: BaseException) -> str:
+    """Why, in a few words: the operating system's own where it has some."""
+    return (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+
+
 def in_one_line(error: Exception) -> str | None:
     """What a user is told of an error that is not a fault of ours; None where it may be one."""
     if isinstance(error, InputError):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import new_file, sealed, unreadable, unsealed
+from ifcdsr_core.files import new_file, sealed, unreadable, unsealed
 
 SECONDS_A_DAY = 86_400
 PAD_ID = 0  # items are numbered from 1, all of X before all of Y

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ifcdsr_core.batches import Batch, shuffled
 from ifcdsr_core.errors import InputError
+from ifcdsr_core.files import new_file, unreadable
 from ifcdsr_core.metrics import PROTOCOLS, summarise
 from ifcdsr_core.models.base import SequenceModel
-from ifcdsr_core.paths import new_file, unreadable
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.settings import TrainSettings
 

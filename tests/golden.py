@@ -25,11 +25,11 @@ from worlds import NUM_X, NUM_Y, tiny
 
 from ifcdsr_core.batches import encode, shuffle_days
 from ifcdsr_core.errors import InputError
+from ifcdsr_core.files import new_file
 from ifcdsr_core.loss import Predictions, mixture_nll, sample
 from ifcdsr_core.metrics import METRICS, per_case
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.models.base import SequenceModel
-from ifcdsr_core.paths import new_file
 from ifcdsr_core.protocol import negatives, rank_among
 from ifcdsr_core.runs.assembly import deal_out, restore, training_splits
 from ifcdsr_core.runs.config import RunConfig

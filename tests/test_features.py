@@ -22,7 +22,8 @@ from ifcdsr_core.features import cache, clip, images
 from ifcdsr_core.features.cache import load_features
 from ifcdsr_core.features.images import embed_images
 from ifcdsr_core.features.texts import embed_texts
-from ifcdsr_core.paths import ROOT, file_hash
+from ifcdsr_core.files import file_hash
+from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
 
 NUM_X, NUM_Y = 7, 5

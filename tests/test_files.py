@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from ifcdsr_core import paths
+from ifcdsr_core import files
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import ROOT, locked, named_folder, new_file, new_folder, sealed, unreadable, unsealed
+from ifcdsr_core.files import locked, new_file, new_folder, sealed, unreadable, unsealed
+from ifcdsr_core.paths import ROOT, named_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -61,7 +62,7 @@ def test_a_file_in_the_place_of_a_folder_stays(tmp_path):
 
 
 STAGE = """
-from ifcdsr_core.paths import new_file, new_folder
+from ifcdsr_core.files import new_file, new_folder
 with new_folder(Path(sys.argv[1]) / "folder") as folder, new_file(Path(sys.argv[1]) / "file") as file:
     (folder / "part").write_text("half"), file.write_text("half")
     print("ready", flush=True)
@@ -76,7 +77,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_works_on_is
     mine.touch()
     kill(killed)
     assert len(names(tmp_path)) == 5
-    monkeypatch.setattr(paths, "_tidied", set())
+    monkeypatch.setattr(files, "_tidied", set())
     with new_file(tmp_path / "other") as staging:
         staging.touch()
     left = [name for name in names(tmp_path) if name not in (".mine.1234", "other")]
@@ -90,14 +91,14 @@ def test_a_folder_that_a_killed_process_was_about_to_replace_comes_back(tmp_path
     left = tmp_path / f".final.{os.uname().nodename[:30]}.{gone.pid}-0.retired"
     left.mkdir()
     (left / "file").write_text("old")
-    monkeypatch.setattr(paths, "_tidied", set())
+    monkeypatch.setattr(files, "_tidied", set())
     with pytest.raises(RuntimeError), new_folder(tmp_path / "final"):
         raise RuntimeError
     assert names(tmp_path) == ["final"] and (tmp_path / "final" / "file").read_text() == "old"
 
 
 HOLD = """
-from ifcdsr_core.paths import locked
+from ifcdsr_core.files import locked
 with locked(Path(sys.argv[1])):
     print("ready", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -122,7 +123,7 @@ def test_a_lock_is_waited_for_and_goes_with_its_process(tmp_path):
 
 
 COUNT = """
-from ifcdsr_core.paths import locked
+from ifcdsr_core.files import locked
 print("ready", flush=True)
 for _ in range(100):
     with locked(Path(sys.argv[1]).with_name("lock")):

@@ -24,7 +24,8 @@ from worlds import tiny
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.features.images import open_picture
-from ifcdsr_core.paths import ROOT, locked
+from ifcdsr_core.files import locked
+from ifcdsr_core.paths import ROOT
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import complete_options
 from ifcdsr_core.sources.demo import world

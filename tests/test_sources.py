@@ -16,7 +16,8 @@ from web_server import WebServer
 
 from ifcdsr_core import sources
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import ROOT, locked
+from ifcdsr_core.files import locked
+from ifcdsr_core.paths import ROOT
 from ifcdsr_core.sources import c2dsr, llmcdsr, prepare
 from ifcdsr_core.sources.download import published
 

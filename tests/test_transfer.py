@@ -17,7 +17,8 @@ from web_server import WebServer, make_certificate, run_and_kill
 
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import ROOT, locked
+from ifcdsr_core.files import locked
+from ifcdsr_core.paths import ROOT
 from ifcdsr_core.sources.amazon import source
 from ifcdsr_core.sources.download import resumable
 from ifcdsr_core.sources.download.resumable import Facts, Patience

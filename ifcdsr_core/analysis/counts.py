@@ -16,7 +16,8 @@ import pandas as pd
 
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.paths import new_file, results_dir
+from ifcdsr_core.files import new_file
+from ifcdsr_core.paths import results_dir
 from ifcdsr_core.scenario import SECONDS_A_DAY, SPLITS, Scenario
 
 TIE_COLUMNS = ["split", "sequences", "tied_pairs", "with_tie", "target_tied", "domain_open", "open_to_y"]

@@ -28,7 +28,8 @@ import pandas as pd
 from ifcdsr_core.analysis.paired import LEVEL, Difference, PValue, case_means
 from ifcdsr_core.analysis.significance import bootstrap_interval, centred_ranks, difference_interval, holm, trend
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.paths import new_file, results_dir
+from ifcdsr_core.files import new_file
+from ifcdsr_core.paths import results_dir
 from ifcdsr_core.protocol import NUM_NEGATIVES
 from ifcdsr_core.runs.assembly import training_splits
 from ifcdsr_core.runs.config import RunConfig

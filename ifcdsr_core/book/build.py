@@ -33,7 +33,8 @@ from pathlib import Path
 from ifcdsr_core import interrupts
 from ifcdsr_core.book.kernels import QUIET_KERNEL, end_with, line_of, prefer_own_kernel, stoppable
 from ifcdsr_core.errors import InputError, in_one_line
-from ifcdsr_core.paths import ROOT, file_hash, locked, new_folder, processors, results_dir
+from ifcdsr_core.files import file_hash, locked, new_folder
+from ifcdsr_core.paths import ROOT, processors, results_dir
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,8 @@ from matplotlib.ticker import FuncFormatter
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.features.images import open_picture
-from ifcdsr_core.paths import figures_dir, new_file
+from ifcdsr_core.files import new_file
+from ifcdsr_core.paths import figures_dir
 from ifcdsr_core.scenario import Scenario
 
 if TYPE_CHECKING:

@@ -31,8 +31,9 @@ from papermill.engines import NBClientEngine
 
 from ifcdsr_core import interrupts
 from ifcdsr_core.book.kernels import QUIET_KERNEL, cell_line, line_of, prefer_own_kernel, stoppable
-from ifcdsr_core.errors import InputError, first_line
-from ifcdsr_core.paths import ROOT, new_file, reason
+from ifcdsr_core.errors import InputError, first_line, reason
+from ifcdsr_core.files import new_file
+from ifcdsr_core.paths import ROOT
 
 ENGINE = "ifcdsr"  # our name under the entry point papermill.engine, see pyproject.toml
 NOTEBOOKS = ROOT / "notebooks"

@@ -24,7 +24,8 @@ from safetensors.numpy import save_file
 
 from ifcdsr_core.errors import InputError, first_line
 from ifcdsr_core.features.clip import ImageTower, TextTower, parse_encoder
-from ifcdsr_core.paths import data_dir, file_hash, new_file
+from ifcdsr_core.files import file_hash, new_file
+from ifcdsr_core.paths import data_dir
 from ifcdsr_core.scenario import DOMAINS, Scenario
 
 _CONTENT = {"image": "pictures_sha256", "text": "texts_sha256"}  # modality -> what its record says of the items

@@ -21,7 +21,7 @@ import numpy as np
 
 from ifcdsr_core.errors import InputError, first_line
 from ifcdsr_core.features import SMALL_CLIP_WEIGHTS
-from ifcdsr_core.paths import file_hash
+from ifcdsr_core.files import file_hash
 
 if TYPE_CHECKING:
     import torch

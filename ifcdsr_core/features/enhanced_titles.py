@@ -39,7 +39,8 @@ from ifcdsr_core.features.llm_endpoint import (
     Usage,
     prompt_tokens,
 )
-from ifcdsr_core.paths import Journal, data_dir, new_file, results_dir
+from ifcdsr_core.files import Journal, new_file
+from ifcdsr_core.paths import data_dir, results_dir
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -38,7 +38,8 @@ from ifcdsr_core.features.cache import (
     tower_record,
 )
 from ifcdsr_core.features.clip import SMALL_CLIP, ImageTower, image_tower
-from ifcdsr_core.paths import locked, new_file, processors
+from ifcdsr_core.files import locked, new_file
+from ifcdsr_core.paths import processors
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources.download.decoding import as_shown, marked
 

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.features import SMALL_CLIP_WEIGHTS
-from ifcdsr_core.paths import new_file
+from ifcdsr_core.files import new_file
 from ifcdsr_core.sources.demo.drawings import COLOURS, KINDS, PATTERNS, Look, all_looks, caption, draw
 
 RECORD = SMALL_CLIP_WEIGHTS.with_suffix(".json")  # vocabulary, recipe, versions, accuracies

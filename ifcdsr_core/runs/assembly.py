@@ -24,9 +24,10 @@ from ifcdsr_core import processes
 from ifcdsr_core.batches import Batch, encode, shuffle_days
 from ifcdsr_core.blocks import keep_freed_memory
 from ifcdsr_core.errors import InputError, usable_device
+from ifcdsr_core.files import locked, new_folder
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.models.base import ModelInputs, SequenceModel
-from ifcdsr_core.paths import ROOT, locked, new_folder
+from ifcdsr_core.paths import ROOT
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.runs import gradients
 from ifcdsr_core.runs.config import RunConfig

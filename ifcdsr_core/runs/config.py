@@ -8,7 +8,7 @@ from ifcdsr_core.errors import choose, require
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.runs.model import describe
 from ifcdsr_core.settings import TrainSettings, setting
-from ifcdsr_core.sources import complete_options
+from ifcdsr_core.sources import SOURCES, complete_options
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class RunConfig(TrainSettings):
 
     # what is trained, on what
     scenario: str = setting("food_kitchen", "food_kitchen or movie_book")
-    source: str = setting("demo", "demo, c2dsr, llmcdsr or amazon")
+    source: str = setting("demo", f"one of {', '.join(SOURCES)}")
     model: str = setting("ifcdsr", f"one of {', '.join(MODELS)}")
     train_on: str = setting("train", "split to train on; 'valid' for c2dsr without its training file")
     holdout: float = setting(0.1, "with train_on=valid: share of its sequences kept for selection", above=0)

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError, first_line
+from ifcdsr_core.files import new_file
 from ifcdsr_core.models import MODELS
-from ifcdsr_core.paths import new_file, results_dir
+from ifcdsr_core.paths import results_dir
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.scenario import DOMAIN_NAMES
 

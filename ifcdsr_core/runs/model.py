@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.files import new_file, sealed, unsealed
 from ifcdsr_core.models import MODELS
-from ifcdsr_core.paths import ROOT, data_dir, new_file, sealed, unsealed
+from ifcdsr_core.paths import ROOT, data_dir
 from ifcdsr_core.runs.versions import code_versions
 from ifcdsr_core.settings import typed
 

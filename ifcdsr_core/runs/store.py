@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError
+from ifcdsr_core.files import file_hash, new_folder, sealed, unreadable, unsealed
 from ifcdsr_core.metrics import PROTOCOLS, summarise
-from ifcdsr_core.paths import data_dir, file_hash, new_folder, results_dir, sealed, unreadable, unsealed
+from ifcdsr_core.paths import data_dir, results_dir
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.model import describe
 from ifcdsr_core.scenario import DOMAINS

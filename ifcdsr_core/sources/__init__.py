@@ -13,7 +13,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.paths import data_dir, locked, new_folder
+from ifcdsr_core.files import locked, new_folder
+from ifcdsr_core.paths import data_dir
 from ifcdsr_core.settings import typed
 
 if TYPE_CHECKING:

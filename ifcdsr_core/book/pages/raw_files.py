@@ -21,7 +21,8 @@ from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.book.figures import GREY, PLUM, WIDTH
 from ifcdsr_core.book.pages.costs import measured
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import new_file, picture_store, results_dir
+from ifcdsr_core.files import new_file
+from ifcdsr_core.paths import picture_store, results_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 from ifcdsr_core.sources import prepare
 from ifcdsr_core.sources.amazon import source

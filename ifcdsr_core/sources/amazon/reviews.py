@@ -34,7 +34,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import file_hash, new_file
+from ifcdsr_core.files import file_hash, new_file
 from ifcdsr_core.sources.amazon import EARLIEST, LATEST
 
 VERSION = 2

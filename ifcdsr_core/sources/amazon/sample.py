@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.paths import new_file
+from ifcdsr_core.files import new_file
 from ifcdsr_core.scenario import SECONDS_A_DAY, Scenario
 from ifcdsr_core.sources import prepare
 

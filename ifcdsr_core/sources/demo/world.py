@@ -31,7 +31,8 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError, require
-from ifcdsr_core.paths import data_dir, link_file, new_file
+from ifcdsr_core.files import link_file, new_file
+from ifcdsr_core.paths import data_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES, SECONDS_A_DAY, Scenario
 from ifcdsr_core.sources.demo.titles import THEMES
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.paths import Journal, link_file, new_file
+from ifcdsr_core.files import Journal, link_file, new_file, tidy
 from ifcdsr_core.settings import check_ranges, setting
 from ifcdsr_core.sources.download.decoding import as_shown
 from ifcdsr_core.sources.download.resumable import back_off, cause, retry_after
@@ -349,8 +349,7 @@ class _Manifest(Journal):
     def open(self) -> Iterator[_Manifest]:
         """Allow ``add``, and clear away what a killed process left half done."""
         with self.writing(f"another process is downloading pictures into {self.folder}: wait for its end"):
-            for half in self.folder.glob(".*.*.[0-9]*"):  # see new_file
-                half.unlink()
+            tidy(self.folder)
             self._known = {
                 source_id: (line["kind"], line.get("asked"), line.get("file"), line.get("bytes"))
                 for source_id, line in self.outcomes().items()

@@ -14,7 +14,8 @@ from importlib import resources
 from pathlib import Path
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import data_dir, locked, named_folder
+from ifcdsr_core.files import locked
+from ifcdsr_core.paths import data_dir, named_folder
 from ifcdsr_core.sources.download import resumable
 from ifcdsr_core.sources.download.resumable import Facts, Patience
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.paths import file_hash, locked
+from ifcdsr_core.files import file_hash, locked
 
 if TYPE_CHECKING:
     import requests
