@@ -95,7 +95,7 @@ class Scenario:
     def _check_times(self) -> None:
         length = self.flat_items[1]
         given = self.sequences["timestamps"].map(lambda times: times is not None).to_numpy(bool)
-        times = [np.asarray(times) for times in self.sequences["timestamps"][given]]
+        times = [_array(times) for times in self.sequences["timestamps"][given]]
         right = np.ones(len(length), dtype=bool)
         right[given] = [time.shape == (count,) for time, count in zip(times, length[given], strict=True)]
         self._each(right, "needs one time per item, or None")
@@ -129,13 +129,11 @@ class Scenario:
     @cached_property
     def flat_items(self) -> tuple[np.ndarray, np.ndarray]:
         """All sequences end to end (sum of lengths,) and their lengths (number of sequences,)."""
-        try:
-            length = self.sequences["items"].map(len).to_numpy(dtype=np.int64)
-            flat = np.concatenate([np.zeros(0, np.int64), *self.sequences["items"][length > 0]])
-        except (TypeError, ValueError):
-            flat = length = np.zeros(0)
-        self._require(flat.dtype.kind in "iu", "the items of a sequence must be a list of whole numbers")
-        return flat.astype(np.int64), length
+        rows = [_array(items) for items in self.sequences["items"]]
+        whole = [row.ndim == 1 and (row.dtype.kind in "iu" or not len(row)) for row in rows]
+        self._each(np.array(whole, dtype=bool), "needs as items a list of whole numbers")
+        filled = [row.astype(np.int64) for row in rows if len(row)]
+        return np.concatenate([np.zeros(0, np.int64), *filled]), np.array([len(row) for row in rows], dtype=np.int64)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -203,6 +201,14 @@ class Scenario:
         if scenario.fingerprint != fingerprint:
             raise InputError(f"{folder}: its tables are not those scenario.json describes: {_REMEDY}")
         return scenario
+
+
+def _array(values) -> np.ndarray:
+    """A cell of a table as an array, whatever it holds."""
+    try:
+        return np.asarray(values)
+    except ValueError:  # lists of several lengths
+        return np.asarray(None)
 
 
 class Record(NamedTuple):

@@ -12,6 +12,7 @@ Those of a training are here, too: the command line names them without importing
 
 from __future__ import annotations
 
+import math
 import operator
 import typing
 from dataclasses import dataclass, field, fields
@@ -66,8 +67,10 @@ def typed(name: str, value: Any, kind: Any) -> Any:
     if kind is float and type(value) is int and abs(value) <= MOST:
         value = float(value)
     require(type(value) is kind, name, f"{value!r:.80}", f"of type {kind.__name__}")
-    if kind in (int, float):
-        require(abs(value) <= MOST, name, value, "a finite number of at most 64 bits")
+    if kind is int:
+        require(abs(value) <= MOST, name, value, "a number of at most 64 bits")
+    elif kind is float:
+        require(math.isfinite(value), name, value, "a finite number")
     return value
 
 

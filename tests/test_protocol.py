@@ -28,6 +28,51 @@ class Fixed(SequenceModel):
         return self.scores[domain].expand(len(batch), -1)
 
 
+WIDTHS = (NUM_X, NUM_Y)
+WRONG_SCORES = {
+    "a column more": (lambda domain: torch.rand(1, WIDTHS[domain] + 1), "gave torch.float32 (11, 13): it must give"),
+    "a column less": (lambda domain: torch.rand(1, WIDTHS[domain] - 1), "(11, 12), a column for each item"),
+    "both domains": (lambda domain: torch.rand(1, NUM_X + NUM_Y), "(11, 12), a column for each item"),
+    "whole numbers": (lambda domain: torch.ones(1, WIDTHS[domain], dtype=torch.int64), "torch.int64"),
+    "truths": (lambda domain: torch.ones(1, WIDTHS[domain], dtype=torch.bool), "torch.bool"),
+    "a NaN among the others": (
+        lambda domain: torch.tensor([float("nan")] + [0.0] * (WIDTHS[domain] - 1)),
+        "NaN for 11 of",
+    ),
+    "all NaN": (lambda domain: torch.full((WIDTHS[domain],), float("nan")), "NaN for 132 of 132 scores"),
+    "NaN beside infinity": (lambda domain: torch.tensor([float("inf"), *[float("nan")] * (WIDTHS[domain] - 1)]), "NaN"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_SCORES)
+def test_scores_that_cannot_be_ranked_are_refused(case):
+    scores, says = WRONG_SCORES[case]
+    model, cases = Fixed([scores(0), scores(1)]), encode(tiny().sequences, NUM_X, 20)
+    with pytest.raises(InputError, match=r"^score\(\) of Fixed gave ") as caught:
+        rank_cases(model, cases[cases.target_domain == 0][:11], 0)
+    assert says in str(caught.value)
+
+
+def test_of_a_model_without_parameters_no_learning_rate_is_spoken():
+    model, cases = Fixed([torch.full((NUM_X,), float("nan")), torch.zeros(NUM_Y)]), encode(tiny().sequences, NUM_X, 20)
+    with pytest.raises(InputError, match="NaN .*lower learning_rate"):
+        rank_cases(model, cases, 0)
+    model.weight.requires_grad_(False)
+    with pytest.raises(InputError, match="NaN .*each item needs a number"):
+        rank_cases(model, cases, 0)
+
+
+@pytest.mark.parametrize("domain", [0, 1])
+def test_a_split_without_targets_of_a_domain_is_ranked_in_the_other(domain):
+    model, cases = Fixed([torch.rand(NUM_X), torch.rand(NUM_Y)]), encode(tiny().sequences, NUM_X, 20)
+    whole = rank_cases(model, cases, 0)
+    kept = cases.target_domain == domain
+    pd.testing.assert_frame_equal(
+        rank_cases(model, cases[kept], 0)[["full"]], whole.loc[kept.numpy(), ["full"]].reset_index(drop=True)
+    )
+    assert set(summarise(rank_cases(model, cases[kept], 0))["domain"]) == {"xy"[domain]}
+
+
 def test_negatives_are_distinct_in_range_seeded_and_without_the_target():
     target = np.array([0, 4_999, 17, 2_500])
     drawn = negatives(target, 5_000, seed=3)
@@ -74,12 +119,6 @@ def test_first_and_last_item_of_each_domain_are_ranked():
     for item, rank in best.items():
         rows = ranks[ranks["target_item"] == item]
         assert len(rows) and set(rows["full"]) == {float(rank)}
-
-
-def test_nan_scores_are_refused():
-    cases = encode(tiny().sequences, NUM_X, 20)
-    with pytest.raises(InputError, match="NaN"):
-        rank_cases(Fixed((torch.full((NUM_X,), torch.nan), torch.zeros(NUM_Y))), cases, seed=0)
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -84,10 +84,22 @@ def test_a_wrong_sequence_is_named(case):
 
 @pytest.mark.parametrize(
     "wrong",
-    [[1.0, 5.0, 6.7], [1, 2.5], ["a", "b"], [1, None], [[1], [2]], None, 5, "12", np.array([1, 2], dtype="M8[s]")],
+    [
+        [1.0, 5.0, 6.7],
+        [1, 2.5],
+        ["a", "b"],
+        [1, None],
+        [[1], [2]],
+        [[1], [2, 3]],
+        [True, False],
+        None,
+        5,
+        "12",
+        np.array([1, 2], dtype="M8[s]"),
+    ],
 )
 def test_items_that_are_no_list_of_whole_numbers(wrong):
-    with pytest.raises(InputError, match="must be a list of whole numbers"):
+    with pytest.raises(InputError, match="sequence 3, of user 'u3', needs as items a list of whole numbers"):
         with_sequence(items=wrong)
 
 

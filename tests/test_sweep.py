@@ -62,6 +62,24 @@ def test_a_shipped_run_is_taken_as_finished_unless_told_otherwise(data, monkeypa
         sweep(configs([0]), shipped=False)
 
 
+def test_equal_configurations_are_one_run():
+    lines = []
+    twice = sweep([*configs([0, 1]), *configs([1, 0])], jobs=2, report=lines.append)
+    assert len(lines) == 2 and [run.config["seed"] for run in twice] == [0, 1, 1, 0]
+    assert len(list(runs_dir().glob("[!.]*"))) == 2
+
+
+@pytest.mark.parametrize("jobs", [0, -2, 10**6])
+def test_a_number_of_jobs_that_cannot_be(jobs):
+    with pytest.raises(InputError, match=f"jobs is {jobs}: it must be between"):
+        sweep(configs([0]), jobs=jobs)
+
+
+def test_gpus_are_for_runs_on_gpus():
+    with pytest.raises(InputError, match="device is cpu: it must be cuda"):
+        sweep(configs([0]), gpus=["0"])
+
+
 def test_a_failing_run_does_not_cost_the_others():
     mixed = configs([0]) + configs([1], learning_rate=1e30) + configs([2])
     with pytest.raises(InputError, match="1 of 3 runs failed.*seed 1.*diverged"):
@@ -150,9 +168,18 @@ def test_a_cluster_gives_the_same_runs(data, monkeypatch):
 
 def test_a_failing_job_of_a_cluster_does_not_cost_the_others(data):
     mixed = configs([0]) + configs([1], learning_rate=1e30)
-    with pytest.raises(InputError, match="1 of 2 runs failed.*seed 1"):
+    with pytest.raises(InputError, match=r"1 of 2 runs failed.*seed 1: InputError: .*diverged.* \(see /.*\.err\)$"):
         submit(mixed, data / "cluster", "local", {"timeout_min": 5})
     assert len(list(runs_dir().glob("[!.]*"))) == 1
+
+
+def test_what_sbatch_refuses_is_told_in_one_line(data, monkeypatch):
+    for name in ("sbatch", "srun"):
+        (data / name).write_text("#!/bin/sh\necho 'sbatch: error: invalid partition' >&2; exit 1\n")
+        (data / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{data}:{os.environ['PATH']}")
+    with pytest.raises(InputError, match="^submitit can't start jobs: sbatch: error: invalid partition$"):
+        submit(configs([0]), data / "cluster", "slurm", {"slurm_partition": "nosuch"})
 
 
 @pytest.mark.parametrize("cluster, options", [("slurm", {"slurm_partition": "gpu"}), ("local", {"time_out": 5})])

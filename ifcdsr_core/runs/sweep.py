@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import multiprocessing.connection
 import os
+import re
 import signal
 import sys
 import threading
@@ -193,9 +194,10 @@ def _reason(error: Exception) -> str:
     """Why a run failed, in one line; of a cluster's job, whose error is told by its traceback, that one's last line."""
     text, _, logs = str(error).partition("You can check full logs")
     lines = [line for line in text.splitlines() if line.strip(" -")] or [""]
+    told = re.sub(r"^[\w.]*\.(?=\w+: )", "", lines[-1].strip())  # a traceback names the module of an error as well
     name = "" if logs else f"{type(error).__name__}: "
     where = next((f" (see {word})" for word in logs.split() if word.endswith(".err")), "")
-    return f"{name}{lines[-1].strip()}{where}"
+    return f"{name}{told}{where}"
 
 
 def _pool(jobs: int, gpus: Sequence[str]) -> ProcessPoolExecutor:
