@@ -89,7 +89,7 @@ def embed_images(
     tower = image_tower(encoder, device)
     made_of |= tower_record(tower, device) | {"precision": precision}
     if workers is None:
-        sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine
+        sharing = int(os.environ["LOCAL_WORLD_SIZE"]) if processes.started() > 1 else 1  # torchrun's on this machine
         workers = max(1, processors() // sharing) if device == "cuda" else 0
     batches = [named[start : start + batch_size] for start in range(0, len(named), batch_size)]
     shards = _Shards(parts_folder(scenario, made_of, f"{batch_size}-{precision}-{device}"), batches)
