@@ -62,6 +62,8 @@ def new_file(final: Path) -> Iterator[Path]:
     Raises:
         InputError: the file can't be written.
     """
+    if final.exists() and not final.is_file():  # a device would be replaced, a folder be in the way
+        raise InputError(f"{final} can't be written: it is there, and is not a file")
     with _writes(final):
         staging = _staging(final)
         try:

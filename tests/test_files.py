@@ -61,6 +61,15 @@ def test_a_file_in_the_place_of_a_folder_stays(tmp_path):
     assert names(tmp_path) == ["final"] and (tmp_path / "final").read_text() == "mine"
 
 
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(InputError, match=f"{name} can't be written"), new_file(tmp_path / name) as staging:
+            staging.touch()
+    assert names(tmp_path) == ["folder", "pipe"] and (tmp_path / "pipe").is_fifo()
+
+
 STAGE = """
 from ifcdsr_core.files import new_file, new_folder
 with new_folder(Path(sys.argv[1]) / "folder") as folder, new_file(Path(sys.argv[1]) / "file") as file:

@@ -334,7 +334,7 @@ def test_options_of_papermill_that_cannot_be(toy_checkout, option):
 
 @slow
 @pytest.mark.parametrize("way", ["a file", "a dangling link", "a full disk"])
-def test_output_that_cannot_be_written(toy_checkout, way):
+def test_output_that_cannot_be_written(toy_checkout, monkeypatch, way):
     output = toy_checkout / "notebooks" / "output"
     options = {}
     if way == "a file":
@@ -343,6 +343,7 @@ def test_output_that_cannot_be_written(toy_checkout, way):
         output.symlink_to("/nowhere/output")
     else:  # the system refuses what is larger, as a full disk does
         options["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # Python itself would keep half a file
     done = run_in(toy_checkout, ["sh", "-c", in_a_cell("print('x' * 9000)")], **options)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
