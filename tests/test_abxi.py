@@ -99,7 +99,7 @@ def test_users_too_short_for_a_split_and_of_one_domain_are_counted(tiny_abxi):
     assert users == {"train": ["3"], "valid": ["2", "3"], "test": ["1", "2", "3"]}
 
 
-SHAPE = "'<user>' and '<item>|<unix time>'s, separated by blanks"
+SHAPE = "'<user>' and one or more '<item>|<unix time>', separated by blanks"
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,8 @@ def changed_items(**changes) -> str:
         ("map_item_50", "{}", "expected items of domain 0, then items of domain 1"),
         ("map_item_50", '{"AX1": [1, 0]}', "expected items of domain 0, then items of domain 1"),
         ("map_item_50", '{"A": [1, 1], "B": [2, 0]}', "expected items of domain 0, then items of domain 1"),
-        (
-            "map_item_50",
-            '{"A": [1, 0], "A": [2, 1]}',
-            "expected ids of Amazon, each once, found 'A'",
-        ),  # of both domains
+        # an item of both domains
+        ("map_item_50", '{"A": [1, 0], "A": [2, 1]}', "expected ids of Amazon, each once, found 'A'"),
         ("map_item_50", changed_items(AX2=[3, 0]), r"expected \[2, 0\] or \[2, 1\] for AX2, found \[3, 0\]"),
         ("map_item_50", changed_items(AX2=[2, 2]), r"expected \[2, 0\] or \[2, 1\] for AX2, found \[2, 2\]"),
         ("map_item_50", changed_items(AX2=[2, False]), r"for AX2, found \[2, False\]"),
@@ -289,6 +286,13 @@ def test_the_papers_data_stand_beside_a_scenario_that_they_lack():
     both = [markup.data_title("c2dsr", name) for name in c2dsr.SCENARIOS]
     assert [*data_statistics.of_paper(["beauty_electronics"])] == both
     assert [*data_statistics.of_paper(["beauty_electronics", "movie_book"])] == both[1:]
+
+
+def test_the_figure_of_ties_has_room_for_three_scenarios_beside_the_papers_two(tiny_abxi):
+    ours = counts.read_tables(counts.summary_record(prepare("abxi", "beauty_electronics")))
+    numbers = {markup.data_title("abxi", name): ours for name in abxi.SCENARIOS}
+    figure = data_statistics.order_ties(numbers | data_statistics.of_paper(c2dsr.SCENARIOS))
+    assert len(figure.axes[0].get_legend().get_texts()) == len(figure.axes[0].containers) == 5
 
 
 # ---------------------------------------------------------------------------- the real files
