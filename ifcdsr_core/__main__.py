@@ -107,7 +107,11 @@ def _parser() -> argparse.ArgumentParser:
 
     data = _Parser(add_help=False)
     data.add_argument("--source", default="demo", help=f"one of {', '.join(SOURCES)} (default: %(default)s)")
-    data.add_argument("--scenario", default="food_kitchen", help="food_kitchen or movie_book (default: %(default)s)")
+    data.add_argument(
+        "--scenario",
+        default="food_kitchen",
+        help="food_kitchen, movie_book, or beauty_electronics of abxi (default: %(default)s)",
+    )
     data.add_argument(
         "--source-option",
         action="append",

@@ -22,7 +22,11 @@ SECONDS_A_DAY = 86_400
 PAD_ID = 0  # items are numbered from 1, all of X before all of Y
 DOMAINS = ("x", "y")
 SPLITS = ("train", "valid", "test")
-DOMAIN_NAMES = {"food_kitchen": ("Food", "Kitchen"), "movie_book": ("Movie", "Book")}
+DOMAIN_NAMES = {
+    "food_kitchen": ("Food", "Kitchen"),
+    "movie_book": ("Movie", "Book"),
+    "beauty_electronics": ("Beauty", "Electronics"),
+}
 
 _ITEM_COLUMNS = ["item", "domain", "source_id", "title", "image"]
 _SEQUENCE_COLUMNS = ["user", "split", "target_domain", "items", "timestamps"]
@@ -34,8 +38,8 @@ class Scenario:
     """Items and sequences of two domains.
 
     Attributes:
-        name: ``food_kitchen`` or ``movie_book``.
-        source: where it comes from (``demo``, ``c2dsr``, ``llmcdsr``, ``amazon``).
+        name: ``food_kitchen``, ``movie_book`` or ``beauty_electronics``.
+        source: where it comes from (``demo``, ``c2dsr``, ``llmcdsr``, ``abxi``, ``amazon``).
         items: one row per item, in id order: ``item`` (1 ... V, X before Y), ``domain``, ``source_id``, ``title`` or
             None, ``image`` (path relative to ``folder``) or None.
         sequences: one row per sequence: ``user``, ``split``, ``target_domain`` (that of the last item), ``items`` in

@@ -38,10 +38,10 @@ from ifcdsr_core.book import evidence, markup, parameters
 from ifcdsr_core.book.pages import data_statistics, verdict
 from ifcdsr_core.runs import lists, store, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
+from ifcdsr_core.sources import c2dsr
 
 seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
-names = DOMAIN_NAMES[scenario]
 
 # %% tags=["hide-input"]
 images = {signal: sweep.run_all(lists.image_control(scenario, signal, seed_list, **changes)) for signal in (0.0, 1.0)}
@@ -49,17 +49,18 @@ domains = {signal: sweep.run_all(lists.domain_control(scenario, signal, seed_lis
 titles = {signal: sweep.run_all(lists.text_control(scenario, signal, seed_list, **changes)) for signal in (0.0, 1.0)}
 ablation = sweep.run_all(lists.ablation(scenario, seed_list, **changes))
 demo = sweep.run_all(lists.comparison(scenario, seed_list, **changes))
-real = {name: runs for name in DOMAIN_NAMES if (runs := lists.shipped_comparison("c2dsr", name))}
-real_steps = {name: store.shipped(lists.ablation(name, seed_list, "c2dsr")) for name in DOMAIN_NAMES}
+real = {name: runs for name in c2dsr.SCENARIOS if (runs := lists.shipped_comparison("c2dsr", name))}
+real_steps = {name: store.shipped(lists.ablation(name, seed_list, "c2dsr")) for name in c2dsr.SCENARIOS}
 real_texts = {
     markup.data_title(source, "food_kitchen"): store.shipped(lists.modalities("food_kitchen", range(10), source))
     for source in ("c2dsr", "llmcdsr")
 }
 counted = pd.concat(
-    part["table1_against_paper"] for part in data_statistics.statistics_of("c2dsr", DOMAIN_NAMES).values()
+    part["table1_against_paper"] for part in data_statistics.statistics_of("c2dsr", c2dsr.SCENARIOS).values()
 )
 
 # %% tags=["hide-input"]
+names = DOMAIN_NAMES[scenario]
 image_gains = paired.control_gains(images, paired.IMAGE_STEPS, names)
 domain_gains = paired.control_gains(domains, paired.DOMAIN_STEPS, names)
 text_gains = paired.control_gains(titles, paired.TEXT_STEPS, names)

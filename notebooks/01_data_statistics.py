@@ -22,8 +22,8 @@
 # paper prints, and finds that much of their order in time is undefined.
 
 # %% tags=["parameters"]
-source = "demo"  # demo, c2dsr, llmcdsr or amazon
-scenarios = "food_kitchen,movie_book"  # one or both
+source = "demo"  # demo, c2dsr, llmcdsr, abxi or amazon
+scenarios = "food_kitchen,movie_book"  # one or more that the source has; abxi has beauty_electronics, too
 train_file = False  # c2dsr only: also read the file of training sequences
 
 # %%
@@ -35,7 +35,7 @@ from ifcdsr_core.book import figures, markup, parameters
 from ifcdsr_core.book.pages import data_statistics
 from ifcdsr_core.sources import prepare
 
-names = parameters.parse_scenarios(scenarios)
+names = parameters.parse_scenarios(scenarios, source)
 options = parameters.source_options(source, train_file=train_file)
 worlds = [prepare(source, name, **options) for name in names]
 numbers = {markup.data_title(source, world.name): counts.read_tables(counts.summary_record(world)) for world in worlds}
@@ -89,6 +89,8 @@ markup.show(
 # A few items collect many interactions, most collect few. On logarithmic axes such a *long tail* falls roughly along a
 # line. For an item far out in the tail a model has hardly anything to learn an ID from, which is where pictures could
 # help. The Gini coefficient measures the inequality: 0 if all items are equally popular, 1 if one item has everything.
+# Where sequences of a user overlap, an interaction counts once for each: up to three times in the files of ABXI, where
+# a user's sequence in one split is the beginning of that in the next.
 
 # %% mystnb={"figure": {"caption": "Interactions of an item against its rank by popularity within its domain, over all splits; both axes are logarithmic.", "name": "fig-popularity"}}
 figures.save_figure(data_statistics.popularity(numbers), "01_popularity")
@@ -111,7 +113,7 @@ markup.show(
 # this notebook with `source` set to `c2dsr` counts anew.
 
 # %%
-published = data_statistics.statistics_of("c2dsr", names)
+published = data_statistics.of_paper(names)
 paper = {title: {**shipped, **numbers.get(title, {})} for title, shipped in published.items()}
 
 # %% mystnb={"markdown_format": "myst"}

@@ -21,8 +21,8 @@
 # configuration, code and data is found again instead of being repeated.
 
 # %% tags=["parameters"]
-scenario = "food_kitchen"  # or movie_book
-source = "demo"  # or c2dsr, llmcdsr, amazon
+scenario = "food_kitchen"  # or movie_book; beauty_electronics of abxi
+source = "demo"  # or c2dsr, llmcdsr, abxi, amazon
 model = "ifcdsr"  # or llm_emf, sasrec, gru4rec ...
 seed = 0
 epochs = 0  # the most epochs to train; 0: the book's number

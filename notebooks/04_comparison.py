@@ -30,7 +30,7 @@
 
 # %% tags=["parameters"]
 source = "demo"  # of the runs made on this page
-scenarios = "food_kitchen,movie_book"  # one or both
+scenarios = "food_kitchen,movie_book"  # one or more that the source has
 seeds = "0,1,2"
 epochs = 0  # at most this many; 0: the book's number
 
@@ -44,8 +44,9 @@ from ifcdsr_core.book import evidence, figures, markup, parameters
 from ifcdsr_core.book.pages import comparison
 from ifcdsr_core.runs import grid, lists, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
+from ifcdsr_core.sources import c2dsr
 
-names = parameters.parse_scenarios(scenarios)
+names = parameters.parse_scenarios(scenarios, source)
 seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 
@@ -74,7 +75,7 @@ markup.show(
 # handicaps.
 
 # %%
-shipped = {name: runs for name in DOMAIN_NAMES if (runs := lists.shipped_comparison("c2dsr", name))}
+shipped = {name: runs for name in c2dsr.SCENARIOS if (runs := lists.shipped_comparison("c2dsr", name))}
 evidence.inventory(shipped)
 
 # %% mystnb={"markdown_format": "myst"}

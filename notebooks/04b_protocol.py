@@ -22,7 +22,7 @@
 
 # %% tags=["parameters"]
 source = "demo"  # of the runs beside those on the paper's data
-scenarios = "food_kitchen,movie_book"  # one or both
+scenarios = "food_kitchen,movie_book"  # one or more that the source has
 seeds = "0,1,2"
 epochs = 0  # at most this many; 0: the book's number
 
@@ -34,14 +34,14 @@ from ifcdsr_core.book import evidence, figures, markup, parameters
 from ifcdsr_core.book.pages import data_statistics, protocol
 from ifcdsr_core.runs import lists, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
-from ifcdsr_core.sources import prepare
+from ifcdsr_core.sources import c2dsr, prepare
 
-names = parameters.parse_scenarios(scenarios)
+names = parameters.parse_scenarios(scenarios, source)
 seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 
 # %%
-shipped = {name: runs for name in DOMAIN_NAMES if (runs := lists.shipped_comparison("c2dsr", name))}
+shipped = {name: runs for name in c2dsr.SCENARIOS if (runs := lists.shipped_comparison("c2dsr", name))}
 evidence.inventory(shipped)
 
 # %% [markdown]

@@ -38,9 +38,9 @@ from ifcdsr_core.analysis import paired, subgroups
 from ifcdsr_core.book import figures, markup, parameters
 from ifcdsr_core.book.pages import where_it_helps
 from ifcdsr_core.runs import lists, sweep
-from ifcdsr_core.scenario import DOMAIN_NAMES
+from ifcdsr_core.sources import c2dsr
 
-names = parameters.parse_scenarios(scenarios)
+names = parameters.parse_scenarios(scenarios, source)
 seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 
@@ -130,7 +130,7 @@ for name, runs in results.items():
 # logarithmic, since between an unseen item and a bestseller lies a factor of hundreds.
 
 # %%
-real = {name: runs for name in DOMAIN_NAMES if (runs := lists.shipped_comparison("c2dsr", name))}
+real = {name: runs for name in c2dsr.SCENARIOS if (runs := lists.shipped_comparison("c2dsr", name))}
 real_cases = {name: subgroups.load_properties("c2dsr", name) for name in real}
 
 # %% mystnb={"figure": {"caption": "The paper's test sets: MRR against 999 negatives of every model, by how often the target occurs in training, with the share of the test cases below each group. Dotted line: a random order of the candidates.", "name": "fig-where-popularity"}}

@@ -69,7 +69,10 @@ def test_help_needs_neither_torch_nor_pandas(arguments):
         (("enhance", "--dry-run", "--attempts", "0"), "attempts is 0: it must be at least 1"),
         (("embed", "--modality", "sound"), "unknown modality 'sound': choose one of image, text"),
         *(
-            ((*name.split(), "--source", "amazn"), "unknown source 'amazn': choose one of demo, c2dsr, llmcdsr, amazon")
+            (
+                (*name.split(), "--source", "amazn"),
+                "unknown source 'amazn': choose one of demo, c2dsr, llmcdsr, abxi, amazon",
+            )
             for name in ("prepare", "embed", "download", "pictures", "train", "sweep comparison")
         ),
         (("sweep", "comparison", "--models", "sasrec,sasrek"), "unknown model 'sasrek': choose one of popularity"),

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from IPython.display import Markdown
 
 
-SOURCE_NAMES = {"demo": "demo", "c2dsr": "the paper's data", "llmcdsr": "LLMCDSR's data", "amazon": "raw files"}
+SOURCE_NAMES = {
+    "demo": "demo",
+    "c2dsr": "the paper's data",
+    "llmcdsr": "LLMCDSR's data",
+    "abxi": "ABXI's data",
+    "amazon": "raw files",
+}
 
 
 def model_name(model: str) -> str:

@@ -6,17 +6,17 @@ from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.lists import configurations
-from ifcdsr_core.scenario import DOMAIN_NAMES
 from ifcdsr_core.sources import source_module
 
 
-def parse_scenarios(text: str) -> list[str]:
-    """Scenario names separated by commas.
+def parse_scenarios(text: str, source: str = "demo") -> list[str]:
+    """Scenarios of a source, their names separated by commas.
 
     Raises:
-        InputError: no name, an unknown or a repeated one.
+        InputError: no name, one that the source does not have, or a repeated one; unknown source.
     """
-    names = [choose("scenario", name.strip(), DOMAIN_NAMES) for name in str(text).split(",")]
+    known = source_module(source).SCENARIOS
+    names = [choose("scenario", name.strip(), known) for name in str(text).split(",")]
     if len(set(names)) != len(names):
         raise InputError(f"scenarios is {text!r}: it names one of them twice")
     return names

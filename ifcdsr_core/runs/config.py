@@ -8,7 +8,7 @@ from ifcdsr_core.errors import choose, require
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.runs.model import describe
 from ifcdsr_core.settings import TrainSettings, setting
-from ifcdsr_core.sources import SOURCES, complete_options
+from ifcdsr_core.sources import SOURCES, complete_options, source_module
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class RunConfig(TrainSettings):
     """
 
     # what is trained, on what
-    scenario: str = setting("food_kitchen", "food_kitchen or movie_book")
+    scenario: str = setting("food_kitchen", "food_kitchen, movie_book, or beauty_electronics of abxi")
     source: str = setting("demo", f"one of {', '.join(SOURCES)}")
     model: str = setting("ifcdsr", f"one of {', '.join(MODELS)}")
     train_on: str = setting("train", "split to train on; 'valid' for c2dsr without its training file")
@@ -51,6 +51,7 @@ class RunConfig(TrainSettings):
         choose("model", self.model, MODELS)
         choose("train_on", self.train_on, ("train", "valid"))
         require(self.holdout < 1, "holdout", self.holdout, "less than 1")
+        choose("scenario", self.scenario, source_module(self.source).SCENARIOS)
         if self.source == "c2dsr" and self.train_on == "valid":
             object.__setattr__(self, "source_options", {"train_file": False, **self.source_options})
         object.__setattr__(self, "source_options", complete_options(self.source, self.source_options))

@@ -31,7 +31,9 @@ REAL_OF_SOURCE = {"c2dsr": dict(train_on="valid"), "llmcdsr": dict(epochs=2, max
 GRID_L2 = (1e-4, 5e-5, 1e-5)
 SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
 MAKERS = 24  # named by titles in the worlds where titles are to tell something
-TITLED = {"c2dsr": {"titles": True}}  # source options by which items get titles, where they have none by default
+# Source options by which items get titles, where they have none by default; scenarios for which there are no titles.
+TITLED = {"c2dsr": {"titles": True}, "abxi": {"titles": True}}
+UNTITLED = {"abxi": ("beauty_electronics",)}
 GRID_LEARNING_RATES = {"demo": (1e-2, 5e-3, 1e-3), "real": (1e-3, 5e-4, 1e-4)}
 
 
@@ -39,7 +41,7 @@ def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
     """Run settings and model options of the book for a source, a scenario and a model.
 
     Learning rate and L2 are those that ``grid`` found, where its outcome is shipped: that of the scenario, or else of
-    the source's other one.
+    another one of the source.
     """
     encoder = encoder_of(source)
     tuned = chosen(source, scenario, model)
@@ -97,14 +99,15 @@ def comparison(
     """Tables 2 and 3: all models, or some, under the names that tables give them.
 
     Real data have no pictures here, unless their source names an ``ENCODER``: models with images then run without.
-    LLM-EMF's texts are plain titles, which the paper's data take from LLMCDSR's. What only counts has no seed and is
-    run once.
+    LLM-EMF's texts are plain titles, which the paper's data and ABXI's take from LLMCDSR's; where there are none
+    (``UNTITLED``), all models are all others. What only counts has no seed and is run once.
 
     Raises:
         InputError: unknown model or source; two models have the same title.
     """
     rows: Experiment = {}
-    for model in dict.fromkeys(models or MODELS):
+    untitled = scenario in UNTITLED.get(source, ())
+    for model in dict.fromkeys(models or (name for name in MODELS if not (untitled and name == "llm_emf"))):
         images = "image_fusion" in MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
         without = []
         more = dict(changes)

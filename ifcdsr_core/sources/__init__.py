@@ -24,6 +24,7 @@ SOURCES = {
     "demo": "ifcdsr_core.sources.demo.world",
     "c2dsr": "ifcdsr_core.sources.c2dsr",
     "llmcdsr": "ifcdsr_core.sources.llmcdsr",
+    "abxi": "ifcdsr_core.sources.abxi",
     "amazon": "ifcdsr_core.sources.amazon.source",
 }
 
@@ -33,7 +34,7 @@ def prepare(source: str = "demo", scenario: str = "food_kitchen", *, force: bool
 
     Args:
         source: one of ``SOURCES``.
-        scenario: ``food_kitchen`` or ``movie_book``.
+        scenario: one of the source's ``SCENARIOS``.
         force: build again even if it is there.
         options: the source's own options (see its ``OPTIONS`` for names and defaults).
 

@@ -64,25 +64,13 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Sce
     }
     paths = {file: _fetch(name) for file, name in names.items()}
 
-    title_of, title_files = llmcdsr.titles(scenario) if titles else ({}, {})
     ids_x, ids_y = read_items(paths["items_x.txt"]), read_items(paths["items_y.txt"])
-    if titles and title_of.keys().isdisjoint(ids_x + ids_y):
-        raise InputError(f"{' and '.join(title_files)} have no title of c2dsr's items: put good copies in their place")
-    num_items_x, num_items = len(ids_x), len(ids_x) + len(ids_y)
+    items, title_files = llmcdsr.items_by_asin("c2dsr", scenario, ids_x, ids_y, titles=titles)
     num_users = read_users(paths["userlist.txt"])
     tables, facts = [], {}
     for split, file in wanted.items():
-        table, facts[file] = read_sequences(paths[file], split, num_users, num_items_x, num_items)
+        table, facts[file] = read_sequences(paths[file], split, num_users, len(ids_x), len(items))
         tables.append(table)
-    items = pd.DataFrame(
-        {
-            "item": np.arange(1, num_items + 1, dtype=np.int32),
-            "domain": ["x"] * len(ids_x) + ["y"] * len(ids_y),
-            "source_id": ids_x + ids_y,
-            "title": pd.Series([title_of.get(asin) for asin in ids_x + ids_y], dtype=object),
-            "image": pd.Series([None] * num_items, dtype=object),
-        }
-    )
     provenance = {
         "files": {file: published.describe(names[file], path) for file, path in paths.items()} | title_files,
         "lines_not_in_time_order": {file: found["not_in_time_order"] for file, found in facts.items()},

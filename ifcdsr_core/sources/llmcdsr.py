@@ -104,12 +104,43 @@ def read_titles(path: Path) -> dict[str, str]:
     return {asin: title for asin, title in tidy.items() if title}
 
 
-def titles(scenario: str) -> tuple[dict[str, str], dict[str, dict]]:
-    """All titles of a scenario's two domains, by ASIN; and the files they are from, described by name.
+def items_by_asin(
+    source: str, scenario: str, asins_x: list[str], asins_y: list[str], *, titles: bool
+) -> tuple[pd.DataFrame, dict[str, dict]]:
+    """The items of another source that numbers X's ASINs, then Y's, and has neither pictures nor titles.
+
+    Args:
+        source: its name.
+        titles: give each item the title that the files here have for its ASIN, None where they have none.
+
+    Returns:
+        ``items`` as of a Scenario; the files that titles are from, described by name.
 
     Raises:
-        InputError: a file is not available, or is damaged.
+        InputError: a file of titles is not available, or is damaged; there are no titles of the scenario.
     """
+    asins = asins_x + asins_y
+    title_of, title_files = _titles(scenario) if titles else ({}, {})
+    if titles and title_of.keys().isdisjoint(asins):
+        raise InputError(
+            f"{' and '.join(title_files)} have no title of {source}'s items: put good copies in their place"
+        )
+    items = pd.DataFrame(
+        {
+            "item": np.arange(1, len(asins) + 1, dtype=np.int32),
+            "domain": ["x"] * len(asins_x) + ["y"] * len(asins_y),
+            "source_id": asins,
+            "title": pd.Series([title_of.get(asin) for asin in asins], dtype=object),
+            "image": pd.Series([None] * len(asins), dtype=object),
+        }
+    )
+    return items, title_files
+
+
+def _titles(scenario: str) -> tuple[dict[str, str], dict[str, dict]]:
+    """All titles of a scenario's two domains, by ASIN; and the files they are from, described by name."""
+    if scenario not in FOLDERS:
+        raise InputError(f"there are no titles of {scenario}, only of {' and '.join(SCENARIOS)}: leave titles=true out")
     names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in TITLE_FILES}
     paths = {file: published.fetch(name) for file, name in names.items()}
     found = {asin: title for path in paths.values() for asin, title in read_titles(path).items()}

@@ -28,6 +28,7 @@ from ifcdsr_core.book.figures import (
     subplots,
 )
 from ifcdsr_core.book.markup import data_title, escape, unbroken, whole
+from ifcdsr_core.sources import source_module
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -114,8 +115,8 @@ def order_ties(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     tables = {title: given["order_ties"] for title, given in numbers.items()}
     tests = {title: table[table["split"] == "test"] for title, table in tables.items() if len(table)}
     fig, (ax,) = subplots(1, height=2.9)
-    width = 0.8 / max(1, len(tests))
-    for number, (colour, (title, test)) in enumerate(zip((BLUE, ORANGE, GREEN, PURPLE), tests.items(), strict=False)):
+    width, colours = 0.8 / max(1, len(tests)), (BLUE, ORANGE, GREEN, PURPLE, SKY)
+    for number, (colour, (title, test)) in enumerate(zip(colours, tests.items(), strict=False)):
         at = np.arange(len(kinds)) + width * (number - (len(tests) - 1) / 2)
         bars = ax.bar(at, [100 * test[kind].iloc[0] for kind in kinds], width * 0.92, color=colour, label=drawn(title))
         ax.bar_label(bars, fmt="%.0f %%", padding=2, color="#4B5563", fontsize=8.5)
@@ -179,6 +180,12 @@ def statistics_of(source: str, scenarios: Sequence[str]) -> dict[str, dict[str, 
         InputError: there are none, or they are damaged.
     """
     return {data_title(source, name): read_tables(load_summary(source, name)) for name in scenarios}
+
+
+def of_paper(scenarios: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
+    """The shipped tables of the paper's data: of those of the scenarios that it has, or else of all it has."""
+    had = source_module("c2dsr").SCENARIOS
+    return statistics_of("c2dsr", [name for name in scenarios if name in had] or had)
 
 
 def num_items(source: str, scenario: str) -> tuple[int, int]:
