@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ifcdsr_core.models.base import SequenceModel
 
 _FILES = (
+    "numbering",
     "popularity",
     "cooccurrence",
     "gru4rec",
@@ -27,7 +28,7 @@ _FILES = (
     "ifcdsr",
     "llm_emf",
 )
-COUNTING = ("popularity", "cooccurrence")  # nothing to train, so no seed and no grid
+COUNTING = ("numbering", "popularity", "cooccurrence")  # nothing to train, so no seed and no grid
 
 
 class _Models(Mapping):
