@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ FEATURES = {
     modality: F.normalize(torch.randn(NUM_X + NUM_Y, 6, generator=torch.Generator().manual_seed(seed)), dim=1)
     for seed, modality in enumerate(("image", "text"), start=1)
 }
-COUNTING = ["popularity", "cooccurrence"]
+COUNTING = ["popularity", "cooccurrence", "numbering"]
 # options that switch off the parts of a loss that are no prediction of a next item
 AUXILIARY = {"tricdr": {"contrastive_weight": 0.0, "triplet_weight": 0.0}, "c2dsr": {"infomax_weight": 0.0}}
 VARIANTS = [
@@ -330,6 +331,15 @@ def test_sasrec_loss_is_the_mean_cross_entropy():
     expected = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE)
     torch.testing.assert_close(model.loss(batch), expected)
     assert isinstance(model, SASRec)
+
+
+def test_numbering_offers_what_follows_the_newest_item_of_the_domain():
+    sequences = pd.DataFrame({"items": [[3, 14, 7, 20, 1], [14, 20, 1], [12, 1, 13]]})
+    scores = make("numbering", {}).score(encode(sequences, NUM_X, 20), 0)  # the newest of X: 7, none, 1
+    offered = [8, 9, 10, 11, 12, 7, 6, 5, 4, 3, 2, 1]
+    assert [1 + at for at in scores[0].argsort(descending=True).tolist()] == offered
+    assert scores[1].unique().tolist() == [0]
+    assert 1 + scores[2].argmax() == 2
 
 
 def test_popularity_and_co_occurrence_counted_by_hand():

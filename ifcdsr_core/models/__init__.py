@@ -1,7 +1,7 @@
 """The models of the book. A new one is a file here and its name in the list below.
 
-The list is in the order of tables: baselines, rivals by year, IFCDSR and its successor. Their names can be read without
-torch; a model's file, which needs it, is imported when the model is asked for.
+The list is in the order of tables: baselines, rivals by year, IFCDSR and its successor, controls. Their names can be
+read without torch; a model's file, which needs it, is imported when the model is asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ifcdsr_core.models.base import SequenceModel
 
 _FILES = (
-    "numbering",
     "popularity",
     "cooccurrence",
     "gru4rec",
@@ -27,8 +26,10 @@ _FILES = (
     "c2dsr",
     "ifcdsr",
     "llm_emf",
+    "numbering",
 )
-COUNTING = ("numbering", "popularity", "cooccurrence")  # nothing to train, so no seed and no grid
+CONTROLS = ("numbering",)  # no rivals: in a comparison only where they are named
+COUNTING = ("popularity", "cooccurrence", *CONTROLS)  # nothing to train, so no seed and no grid
 
 
 class _Models(Mapping):

@@ -1,9 +1,9 @@
 """Numbering: a control that knows nothing of items but their numbers.
 
 It offers the items whose number follows that of the user's newest item of the target domain, nearest first, and after
-them those before it, nearest first. No paper proposes it. Where it beats chance, the numbers tell of the answers: C2DSR's
-files number items as they first appear in the sequences, ABXI's list the items of one day in the order of their numbers.
-The book's other models do not compute with numbers.
+them those before it, nearest first. No paper proposes it. Where it beats chance, the numbers tell of the answers: those
+of C2DSR's files seem to follow the order in which items first appear in its sequences, and ABXI's files list the items
+of one day in the order of their numbers. The book's other models do not compute with numbers.
 """
 
 from __future__ import annotations

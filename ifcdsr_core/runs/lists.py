@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ifcdsr_core.errors import InputError, choose, first_line
-from ifcdsr_core.models import COUNTING, MODELS
+from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.grid import chosen
 from ifcdsr_core.runs.store import Run, shipped, shipped_runs
@@ -107,7 +107,7 @@ def comparison(
     """
     rows: Experiment = {}
     untitled = scenario in UNTITLED.get(source, ())
-    for model in dict.fromkeys(models or (name for name in MODELS if not (untitled and name == "llm_emf"))):
+    for model in dict.fromkeys(models or _compared(untitled)):
         images = "image_fusion" in MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
         without = []
         more = dict(changes)
@@ -122,6 +122,11 @@ def comparison(
             raise InputError(f"{rows[label][0].model} and {model} have the same title, {label}: give each its own")
         rows[label] = configurations(model, scenario, [0] if model in COUNTING else seeds, source, **more)
     return rows
+
+
+def _compared(untitled: bool) -> list[str]:
+    """The models of a comparison that names none."""
+    return [name for name in MODELS if name not in CONTROLS and not (untitled and name == "llm_emf")]
 
 
 def ablation(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
