@@ -91,10 +91,10 @@ figures.save_figure(protocol.candidates(values), "04b_candidates_c2dsr")
 # numbers arbitrary, it would be at chance.
 #
 # They are not. C2DSR's files seem to number items in the order in which they first appear in the sequences, so that
-# items that were bought one after the other have numbers one after the other. In ABXI's files all items of one day stand in the
-# order of their numbers, and the last one is the target. A model that computes with item numbers, or a tie that is
-# broken by them, profits without knowing anything. The other models of this book look items up and never compute with
-# their numbers.
+# items that were bought one after the other have numbers one after the other. In ABXI's files all items of one day
+# stand in the order of their numbers, and the last one is the target. A model that computes with item numbers, or a tie
+# that is broken by them, profits without knowing anything. The other models of this book look items up and never
+# compute with their numbers.
 
 # %% mystnb={"markdown_format": "myst"}
 table = protocol.numbering()
