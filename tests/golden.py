@@ -254,6 +254,7 @@ def keep() -> str:
         names = moved(kept["values"], now)
         if missing := not_raised(names, kept["versions"], versions()):
             raise InputError(f"{', '.join(missing)} not raised, but there are {advice(names)}")
+        now |= {name: value for name, value in kept["values"].items() if name in now and name not in names}
     record = {"versions": versions(), "values": now}
     lines = json.dumps(record, indent=1, default=float)
     with new_file(GOLDEN) as staging:
