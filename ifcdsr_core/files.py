@@ -222,8 +222,8 @@ def locked(path: Path, busy: str = "", waiting: Callable[[], None] = lambda: Non
 
 def _lock(path: Path, busy: str, waiting: Callable[[], None]) -> TextIO:
     """The lock file, open and locked."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = open(path, "w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

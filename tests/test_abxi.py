@@ -278,7 +278,9 @@ def test_a_comparison_has_llm_emf_where_there_are_titles():
     assert [configs[0].model for configs in titled.values()] == [name for name in MODELS if name not in CONTROLS]
     assert titled["LLM-EMF (plain titles, no images)"][0].source_options == {"titles": True}
     untitled = lists.comparison("beauty_electronics", [0], "abxi")
-    assert [configs[0].model for configs in untitled.values()] == [name for name in MODELS if name != "llm_emf"]
+    assert [configs[0].model for configs in untitled.values()] == [
+        name for name in MODELS if name not in ("llm_emf", *CONTROLS)
+    ]
     assert [*lists.comparison("beauty_electronics", [0], "abxi", ["llm_emf"])] == ["LLM-EMF (plain titles, no images)"]
 
 

@@ -93,7 +93,7 @@ def embed_images(
         workers = max(1, processors() // sharing) if device == "cuda" else 0
     batches = [named[start : start + batch_size] for start in range(0, len(named), batch_size)]
     shards = _Shards(parts_folder(scenario, made_of, f"{batch_size}-{precision}-{device}"), batches)
-    with locked(shards.folder / ".lock") if processes.rank() == 0 else nullcontext():
+    with locked(shards.folder.with_name(f"{shards.folder.name}.lock")) if processes.rank() == 0 else nullcontext():
         # another process may have embedded the pictures while this one waited for the lock
         if processes.of_first(lambda: find_features(scenario, made_of) is not None):
             shutil.rmtree(shards.folder, ignore_errors=True)
