@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 from test_run import config, put_scenario
 
 from ifcdsr_core.__main__ import main
@@ -84,6 +86,13 @@ def test_one_bit_in_the_weights_is_noticed(finished):
     for damaged in flipped(path.read_bytes(), 20):
         path.write_bytes(damaged)
         assert main(["evaluate", str(finished.folder)]) == 1
+
+
+def test_weights_of_a_model_with_other_parts_are_one_line(finished, capsys):
+    save_file({"other": torch.zeros(3)}, finished.folder / "weights.safetensors")
+    finished.save()  # whole, and sealed
+    assert main(["evaluate", str(finished.folder)]) == 1
+    assert "weights.safetensors are of a model with other parts" in capsys.readouterr().err
 
 
 def damaged_ranks(ranks: pd.DataFrame):

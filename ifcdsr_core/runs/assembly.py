@@ -105,7 +105,7 @@ def _train_and_test(config: RunConfig, identity: dict, unfinished: Path, report:
         "seconds": round(time.perf_counter() - started, 1),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
-    folder = runs_dir() / folder_name(config, identity)
+    folder = runs_dir() / unfinished.name
     processes.wait()
     if processes.rank() == 0:
         with new_folder(folder) as staging:
@@ -160,7 +160,10 @@ def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
             )
     scenario, inputs, cases = assemble(config)
     model = build_model(config, inputs)
-    model.load_state_dict(load_file(weights))
+    try:
+        model.load_state_dict(load_file(weights))
+    except RuntimeError as error:
+        raise InputError(f"{weights} are of a model with other parts: run the configuration again") from error
     return model.to(usable_device(config.device)).eval(), scenario, cases
 
 
