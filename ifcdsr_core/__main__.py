@@ -498,7 +498,7 @@ def _evaluate(options) -> None:
     from ifcdsr_core.runs.assembly import evaluate
 
     anew = evaluate(options.folder)
-    same = all((anew[protocol] == stored[protocol]).all() for protocol in PROTOCOLS)
+    same = all((anew[protocol] == stored[protocol]).all() for protocol in PROTOCOLS if protocol in stored)
     print(f"{_percent(summarise(anew))}\nranks {'equal' if same else 'differ from'} those of ranks.parquet")
 
 

@@ -29,6 +29,7 @@ class Batch:
         item_seq, item_seq_x, item_seq_y: (B, L) histories S^{X+Y}, S^X, S^Y (the L of each may differ).
         labels, labels_x, labels_y: (B, L) the next item within the same (sub-)sequence, or IGNORE.
         target_item: (B,) the item to predict; target_domain: (B,) 0 for X, 1 for Y.
+        known: (B, K) all items of the user in whatever split, right-padded; K is 0 where it was not asked for.
     """
 
     item_seq: Tensor
@@ -39,6 +40,7 @@ class Batch:
     labels_y: Tensor
     target_item: Tensor
     target_domain: Tensor
+    known: Tensor
 
     def __len__(self) -> int:
         return len(self.target_item)
@@ -50,10 +52,15 @@ class Batch:
         return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
-def encode(sequences: pd.DataFrame, num_items_x: int, max_seq_len: int) -> Batch:
+def encode(
+    sequences: pd.DataFrame, num_items_x: int, max_seq_len: int, everything: pd.DataFrame | None = None
+) -> Batch:
     """Encode sequences (a split of a Scenario) as one Batch, in their order.
 
     Of a longer sequence the newest ``max_seq_len`` items of history and the target are kept.
+
+    Args:
+        everything: all sequences, from which ``known`` is taken.
     """
     length = sequences["items"].map(len).to_numpy(dtype=np.int64)
     kept = np.minimum(length, max_seq_len + 1)
@@ -78,6 +85,7 @@ def encode(sequences: pd.DataFrame, num_items_x: int, max_seq_len: int) -> Batch
         **tensors,
         target_item=torch.from_numpy(target),
         target_domain=torch.from_numpy((target > num_items_x).astype(np.int64)),
+        known=torch.from_numpy(_items_of_users(sequences, everything)),
     )
 
 
@@ -102,6 +110,19 @@ def shuffle_days(sequences: pd.DataFrame, seed: int) -> pd.DataFrame:
     random = np.random.default_rng(seed).random(len(items))
     order = np.lexsort((random, day, np.repeat(np.arange(len(length)), length)))
     return sequences.assign(items=np.split(items[order], ends[:-1]))
+
+
+def _items_of_users(sequences: pd.DataFrame, everything: pd.DataFrame | None) -> np.ndarray:
+    """Distinct items that the user of each sequence has in ``everything``, (N, K) int32."""
+    if everything is None:
+        return np.zeros((len(sequences), 0), dtype=np.int32)
+    users = sequences["user"]
+    rows = everything.loc[everything["user"].isin(users), ["user", "items"]].explode("items").drop_duplicates()
+    place = rows.groupby("user").cumcount().to_numpy()
+    known = pd.Index(rows["user"].unique())
+    items = np.full((len(known), place.max(initial=-1) + 1), PAD_ID, dtype=np.int32)
+    items[known.get_indexer(rows["user"]), place] = rows["items"].to_numpy(dtype=np.int32)
+    return items[known.get_indexer(users)]
 
 
 def _compact(whole: np.ndarray, member: np.ndarray) -> np.ndarray:

@@ -55,7 +55,8 @@ def summarise(ranks: pd.DataFrame) -> pd.DataFrame:
     """Mean of every metric, per protocol and target domain.
 
     Args:
-        ranks: one row per case, with ``target_domain`` ('x' or 'y') and one column of ranks per protocol.
+        ranks: one row per case, with ``target_domain`` ('x' or 'y') and one column of ranks for each protocol, or for
+            some: older runs lack ``unseen_999``.
 
     Returns:
         Columns ``protocol``, ``domain``, ``cases`` and METRICS, as fractions (not percent).
@@ -69,7 +70,7 @@ def summarise(ranks: pd.DataFrame) -> pd.DataFrame:
     3         full      y      1  0.100
     """
     rows = []
-    for protocol in PROTOCOLS:
+    for protocol in (name for name in PROTOCOLS if name in ranks):
         for domain, group in ranks.groupby("target_domain", sort=True):
             rank = group[protocol].to_numpy()
             rows.append(

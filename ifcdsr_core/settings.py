@@ -20,7 +20,7 @@ from typing import Any
 
 from ifcdsr_core.errors import choose, require
 
-PROTOCOLS = ("sampled_999", "full")  # how a model is ranked, see ``protocol``
+PROTOCOLS = ("sampled_999", "unseen_999", "full")  # how a model is ranked, see ``protocol``
 NUM_NEGATIVES = 999
 MOST = 2**63 - 1  # largest whole number, of seeds as well
 
@@ -91,7 +91,7 @@ class TrainSettings:
     # early stopping, and which epoch is tested (gap 11)
     epochs: int = setting(100, "largest number of epochs", minimum=1)
     patience: int = setting(10, "epochs without a better validation MRR after which training stops", minimum=1)
-    select_protocol: str = setting("sampled_999", f"protocol of the validation MRR: {' or '.join(PROTOCOLS)}")
+    select_protocol: str = setting("sampled_999", f"protocol of the validation MRR: {', '.join(PROTOCOLS)}")
     select_domain: str = setting("both", "select by the mean of both domains, or by x or y alone")
     candidate_seed: int = setting(0, "seed of the 999 negatives, the same for all models", minimum=0)
 

@@ -37,7 +37,6 @@ from torch.nn.functional import normalize
 from ifcdsr_core.analysis import paired, paper
 from ifcdsr_core.book import evidence, figures, markup, parameters
 from ifcdsr_core.book.pages import ablation
-from ifcdsr_core.metrics import PROTOCOLS
 from ifcdsr_core.models.base import last
 from ifcdsr_core.runs import lists, store, sweep
 from ifcdsr_core.runs.assembly import assemble, build_model
@@ -107,7 +106,7 @@ for name in names:
     results[name] = sweep.run_all(experiment)
 
 # %% mystnb={"markdown_format": "myst"}
-for protocol in PROTOCOLS:
+for protocol in ("sampled_999", "full"):
     for name, runs in results.items():
         display(evidence.comparison_table(runs, source, name, protocol, f"tab-ablation-{name}-{protocol}"))
 

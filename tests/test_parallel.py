@@ -80,7 +80,7 @@ with processes.joined():
     with shared(model):
         for rows in (2, 1):  # the second process has no row of the last batch
             whole = torch.ones(rows, 2, dtype=torch.long)
-            loss = model.loss(Batch(*[whole] * 6, whole[:, 0], whole[:, 0]))
+            loss = model.loss(Batch(*[whole] * 6, whole[:, 0], whole[:, 0], whole))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

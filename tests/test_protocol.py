@@ -15,6 +15,7 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import METRICS, per_case, summarise
 from ifcdsr_core.models.base import ModelInputs, SequenceModel
 from ifcdsr_core.protocol import negatives, rank_among, rank_cases
+from ifcdsr_core.scenario import Scenario
 
 
 class Fixed(SequenceModel):
@@ -93,6 +94,67 @@ def test_negatives_are_uniform():
 
 def test_a_small_domain_gives_all_others():
     assert sorted(negatives(np.array([2]), 5, seed=0)[0]) == [0, 1, 3, 4]
+
+
+def test_what_the_user_knows_comes_last():
+    target, known = np.array([3, 0, 4_999]), np.array([[3, 5, 4_999], [0, 1, -1], [7, 4_998, 9_999]])
+    drawn, others = negatives(target, 5_000, 3, known), negatives(target, 5_000, 3)
+    for row, taken, wanted, of_user in zip(drawn, others, target, known, strict=True):
+        assert len(set(row)) == 999 and wanted not in row and not set(row) & set(of_user)
+        assert len(set(taken) - set(row)) <= 3  # the others stay: the two protocols are compared on equal draws
+    everything_but = negatives(np.array([2]), 5, 0, np.array([[0, 4]]))
+    assert sorted(everything_but[0]) == [0, 1, 3, 4]  # too few others: what is known fills the places
+
+
+def test_unseen_negatives_are_uniform_over_what_is_not_known():
+    known = np.tile([[3, 1_999]], (3_000, 1))
+    counts = np.bincount(negatives(np.full(3_000, 10), 2_000, 0, known).ravel(), minlength=2_000)
+    expected = 3_000 * 999 / 1_997
+    assert counts[[3, 10, 1_999]].tolist() == [0, 0, 0]
+    assert abs(np.delete(counts, [3, 10, 1_999]) - expected).max() < 6 * np.sqrt(expected * 0.5)
+
+
+def test_a_scorer_that_likes_what_the_user_has_seen_loses_nothing_against_unseen_items():
+    """The history above the target costs ranks among all items and among 999 others, none among unseen ones."""
+    world = wide_world()
+    scores = torch.zeros(len(world.sequences), world.num_items_x)
+    for row, items in enumerate(world.sequences["items"]):
+        scores[row, items[:-1] - 1] = 2.0
+        scores[row, items[-1] - 1] = 1.0
+    model = Fixed([None, None])
+    model.inputs = ModelInputs(world.num_items_x, world.num_items_y, 20)
+    model.score = lambda batch, domain: scores[: len(batch)]
+    split = world.split("test")
+    ranks = rank_cases(model, encode(split, world.num_items_x, 20, world.sequences), 0)
+    assert (ranks["unseen_999"] == 1).all() and (ranks["full"] == 4).all()
+    assert 1 < ranks["sampled_999"].mean() < 4
+    without = rank_cases(model, encode(split, world.num_items_x, 20), 0)
+    assert (without["unseen_999"] == without["sampled_999"]).all()
+    assert (without[["sampled_999", "full"]] == ranks[["sampled_999", "full"]]).all(axis=None)
+
+
+def wide_world():
+    """40 users, each with three items and a target of the 1,500 of X, in one sequence."""
+    random = np.random.default_rng(0)
+    items = pd.DataFrame({"item": range(1, 1_511), "domain": ["x"] * 1_500 + ["y"] * 10, "title": None, "image": None})
+    items["source_id"] = items["item"].astype(str)
+    rows = [(f"u{user}", "test", "x", random.permutation(1_500)[:4] + 1, None) for user in range(40)]
+    columns = ["user", "split", "target_domain", "items", "timestamps"]
+    return Scenario("food_kitchen", "demo", items, pd.DataFrame(rows, columns=columns))
+
+
+def test_known_are_the_items_of_the_user_in_all_splits():
+    sequences = pd.DataFrame(
+        {
+            "user": ["a", "b", "a", "c"],
+            "split": ["train", "test", "test", "test"],
+            "items": [np.array([1, 2, 3]), np.array([4, 13]), np.array([3, 14]), np.array([5, 6])],
+        }
+    )
+    test = sequences[sequences["split"] == "test"]
+    known = encode(test, NUM_X, 20, sequences).known
+    assert [sorted(set(row.tolist()) - {0}) for row in known] == [[4, 13], [1, 2, 3, 14], [5, 6]]
+    assert encode(test, NUM_X, 20).known.shape == (3, 0)
 
 
 def test_ties_are_averaged():

@@ -18,7 +18,11 @@ from ifcdsr_core.scenario import DOMAIN_NAMES
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
-PROTOCOL_NAMES = {"sampled_999": "against 999 sampled negatives", "full": "against all items of the domain"}
+PROTOCOL_NAMES = {
+    "sampled_999": "against 999 sampled negatives",
+    "unseen_999": "against 999 negatives that the user never interacted with",
+    "full": "against all items of the domain",
+}
 
 
 def comparison_table(experiment: Runs, source: str, scenario: str, protocol: str, name: str) -> Markdown:

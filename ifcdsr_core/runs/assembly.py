@@ -173,7 +173,10 @@ def assemble(config: RunConfig) -> tuple[Scenario, ModelInputs, dict[str, Batch]
     splits = training_splits(scenario, config)
     if config.shuffle_days:
         splits = {name: shuffle_days(part, config.shuffle_days) for name, part in splits.items()}
-    cases = {name: encode(part, scenario.num_items_x, config.max_seq_len) for name, part in splits.items()}
+    cases = {
+        name: encode(part, scenario.num_items_x, config.max_seq_len, scenario.sequences if name != "train" else None)
+        for name, part in splits.items()
+    }
     settings = model_config(config.model, config.model_options)
     features = {}
     for modality in MODELS[config.model].required_features(settings):

@@ -95,8 +95,8 @@ class Run:
             raise InputError(f"{self.folder}: {len(self.ranks)} ranks for {wanted} test cases: run again")
         if not self.ranks["target_domain"].isin(DOMAINS).all():
             raise InputError(f"{self.folder}: a target is of a domain other than {' and '.join(DOMAINS)}: run again")
-        for protocol, most in zip(PROTOCOLS, (1 + NUM_NEGATIVES, np.inf), strict=True):
-            rank = self.ranks[protocol].to_numpy()
+        for protocol in (name for name in PROTOCOLS if name in self.ranks):
+            rank, most = self.ranks[protocol].to_numpy(), np.inf if protocol == "full" else 1 + NUM_NEGATIVES
             if not ((rank >= 1) & (rank <= most) & (rank < np.inf)).all():
                 raise InputError(f"{self.folder}: a rank of {protocol} is not one: run again")
 

@@ -39,7 +39,8 @@ def run_metrics(run: Run, names: tuple[str, str]) -> pd.DataFrame:
     """All test metrics of a run in percent, one row per protocol and target domain."""
     table = run.metrics.copy()
     table[list(METRICS)] *= 100
-    table["protocol"] = table["protocol"].map({"sampled_999": "999 negatives", "full": "all items"})
+    among = {"sampled_999": "999 negatives", "unseen_999": "999 unseen negatives", "full": "all items"}
+    table["protocol"] = table["protocol"].map(among)
     table["domain"] = table["domain"].map(dict(zip("xy", names, strict=True)))
     return table.rename(columns={"protocol": "Ranked among", "domain": "Target", "cases": "Cases"})
 
