@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.scenario import PAD_ID, SECONDS_A_DAY
+from ifcdsr_core.scenario import PAD_ID, SECONDS_A_DAY, in_drawn_order
 
 IGNORE = -100  # a position with nothing to predict
 
@@ -103,13 +103,10 @@ def shuffle_days(sequences: pd.DataFrame, seed: int) -> pd.DataFrame:
     """
     if sequences["timestamps"].isna().any():
         raise InputError("shuffle_days needs timestamps: this source has none")
-    length = sequences["items"].map(len).to_numpy(dtype=np.int64)
-    ends = length.cumsum()
-    items, day = np.concatenate([*sequences["items"]]), np.concatenate([*sequences["timestamps"]]) // SECONDS_A_DAY
-    day[ends - 1] = np.iinfo(day.dtype).max  # the target stays last
-    random = np.random.default_rng(seed).random(len(items))
-    order = np.lexsort((random, day, np.repeat(np.arange(len(length)), length)))
-    return sequences.assign(items=np.split(items[order], ends[:-1]))
+    days = [np.asarray(times) // SECONDS_A_DAY for times in sequences["timestamps"]]
+    for day in days:
+        day[-1:] = np.iinfo(day.dtype).max  # the target stays last
+    return sequences.assign(items=in_drawn_order([*sequences["items"]], days, seed))
 
 
 def _items_of_users(sequences: pd.DataFrame, everything: pd.DataFrame | None) -> np.ndarray:

@@ -7,6 +7,7 @@ Every source (generated or downloaded) ends here and every model starts here. On
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.files import new_file, sealed, unreadable, unsealed
 
 SECONDS_A_DAY = 86_400
@@ -205,6 +206,50 @@ class Scenario:
         if scenario.fingerprint != fingerprint:
             raise InputError(f"{folder}: its tables are not those scenario.json describes: {_REMEDY}")
         return scenario
+
+
+READ_AS = ("published", "redrawn")  # choices of the options ``numbering`` and ``ties`` of published data
+_REDRAWN = 20250428  # seed of both
+
+
+def numbered(scenario: Scenario, numbering: str) -> Scenario:
+    """The scenario with its items as numbered, or numbered at random within each domain, always the same way.
+
+    Published numbers may tell of the answers (page "What the numbering knows"): redrawn ones tell nothing.
+
+    Args:
+        numbering: ``published`` or ``redrawn``.
+
+    Raises:
+        InputError: another numbering.
+    """
+    if choose("numbering", numbering, READ_AS) == "published":
+        return scenario
+    items, random = scenario.items, np.random.default_rng(_REDRAWN)
+    count_x, count_y = scenario.num_items_x, scenario.num_items_y
+    order = np.concatenate([random.permutation(count_x), count_x + random.permutation(count_y)])
+    number = np.empty(len(order) + 1, dtype=np.int32)
+    number[0], number[order + 1] = PAD_ID, np.arange(1, len(order) + 1)
+    return Scenario(
+        scenario.name,
+        scenario.source,
+        items.iloc[order].assign(item=items["item"].to_numpy()).reset_index(drop=True),
+        scenario.sequences.assign(items=[number[row] for row in scenario.sequences["items"]]),
+        scenario.provenance,
+    )
+
+
+def in_drawn_order(items: Sequence[np.ndarray], times: Sequence[np.ndarray], seed: int = _REDRAWN) -> list[np.ndarray]:
+    """Each sequence with its items of equal time in random order (gap 5: it is unknown).
+
+    Args:
+        items, times: of each sequence, in order of time.
+    """
+    length = np.array([len(row) for row in items], dtype=np.int64)
+    flat, time = np.concatenate(items), np.concatenate(times)
+    random = np.random.default_rng(seed).random(len(flat))
+    order = np.lexsort((random, time, np.repeat(np.arange(len(length)), length)))
+    return np.split(flat[order], np.cumsum(length)[:-1])
 
 
 def _array(values) -> np.ndarray:

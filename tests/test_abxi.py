@@ -58,7 +58,7 @@ def tiny_abxi(tmp_path, monkeypatch):
 
 
 def test_leave_one_out(tiny_abxi):
-    scenario = prepare("abxi", "beauty_electronics")
+    scenario = prepare("abxi", "beauty_electronics", numbering="published")
     assert (scenario.num_items_x, scenario.num_items_y) == (3, 2)
     assert scenario.domain_names == ("Beauty", "Electronics")
     assert scenario.items["source_id"].tolist() == ["AX1", "AX2", "AX3", "AY1", "AY2"]
@@ -78,6 +78,24 @@ def test_leave_one_out(tiny_abxi):
     assert facts["url"].endswith("/data/abe/abe_50_preprocessed.txt") and facts["bytes"] == len(LINES)
     tied = counts.order_ties(scenario).set_index("split")["target_tied"]
     assert tied.to_dict() == {"train": 1, "valid": 0, "test": 0.5}
+
+
+def test_equal_times_are_drawn_before_the_targets_are_chosen(tiny_abxi):
+    lines = [line(user, *((1 + (user + place) % 5, 7) for place in range(5))) for user in range(200)]
+    users = json.dumps({f"USER{user}": user for user in range(200)})
+    tiny_abxi(**{"50_preprocessed": "".join(lines), "map_user_50": users})
+    published = prepare("abxi", "beauty_electronics", numbering="published")
+    drawn = prepare("abxi", "beauty_electronics", numbering="published", ties="redrawn")
+    whole = {split: drawn.split(split)["items"].map(tuple).tolist() for split in ("train", "valid", "test")}
+    assert [sorted(row) for row in whole["test"]] == [[1, 2, 3, 4, 5]] * 200
+    for train, valid, test in zip(*whole.values(), strict=True):  # each is the beginning of the next one
+        assert test[:4] == valid and valid[:3] == train
+    assert len({row[-1] for row in whole["test"]}) == 5 and published.split("test")["items"].map(len).eq(5).all()
+    assert 60 < (drawn.split("test")["target_domain"] == "y").sum() < 100  # 2 of 5 items are of Y
+    untied = [line(user, *((1 + (user + place) % 5, place) for place in range(5))) for user in range(200)]
+    tiny_abxi(**{"50_preprocessed": "".join(untied), "map_user_50": users})
+    same = [prepare("abxi", "beauty_electronics", force=True, ties=ties) for ties in ("published", "redrawn")]
+    assert same[0].fingerprint == same[1].fingerprint
 
 
 def test_users_too_short_for_a_split_and_of_one_domain_are_counted(tiny_abxi):
@@ -214,7 +232,8 @@ def titles_of(**by_file: dict[str, str]) -> dict[str, bytes]:
 
 def test_titles_of_llmcdsr_by_asin(tiny_abxi):
     tiny_abxi("food_kitchen", titles_of(text_A={"AX2": "Salt &amp; Pepper", "other": "Soup"}, text_B={"AY1": "Bowl"}))
-    titled, plain = prepare("abxi", "food_kitchen", titles=True), prepare("abxi", "food_kitchen")
+    titled = prepare("abxi", "food_kitchen", titles=True, numbering="published")
+    plain = prepare("abxi", "food_kitchen", numbering="published")
     assert titled.items["title"].fillna("").tolist() == ["", "Salt & Pepper", "", "Bowl", ""]
     assert titled.provenance["files"]["text_B.pkl"]["url"].endswith("food-kitchen/text_B.pkl")
     assert plain.items["title"].isna().all() and plain.folder != titled.folder
@@ -276,7 +295,7 @@ def test_where_the_source_has_it_it_is_one_more():
 def test_a_comparison_has_llm_emf_where_there_are_titles():
     titled = lists.comparison("food_kitchen", [0], "abxi")
     assert [configs[0].model for configs in titled.values()] == [name for name in MODELS if name not in CONTROLS]
-    assert titled["LLM-EMF (plain titles, no images)"][0].source_options == {"titles": True}
+    assert titled["LLM-EMF (plain titles, no images)"][0].source_options == abxi.OPTIONS | {"titles": True}
     untitled = lists.comparison("beauty_electronics", [0], "abxi")
     assert [configs[0].model for configs in untitled.values()] == [
         name for name in MODELS if name not in ("llm_emf", *CONTROLS)

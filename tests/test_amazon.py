@@ -65,7 +65,7 @@ def test_the_planted_world_is_recovered_from_raw_files(release, kind, own_data):
         (release, kind),
         titles={"X00": "Salt &amp; <b>Caf&amp;eacute;</b>\n 1", "Y39": "Not in a sequence"},
     )
-    scenario = prepare("amazon", "food_kitchen", release=release, reviews=kind, ties="by_name")
+    scenario = prepare("amazon", "food_kitchen", release=release, reviews=kind, ties="by_name", numbering="published")
     names, found = scenario.items["source_id"].tolist(), {}
     for row in scenario.sequences.itertuples():
         found.setdefault(row.user, []).append([names[item - 1] for item in row.items])
@@ -89,7 +89,7 @@ def test_the_planted_world_is_recovered_from_raw_files(release, kind, own_data):
         name: (url, sha256) for name, url, _, sha256 in source.raw_files(release, "food_kitchen", kind)
     }
     assert scenario.folder.name == "-".join(
-        ["food_kitchen"]
+        ["food_kitchen", 'numbering="published"']
         + ['release="2023"'] * (release == "2023")
         + ['reviews="5core"'] * (kind == "5core")
         + ['ties="by_name"']

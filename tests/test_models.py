@@ -16,6 +16,8 @@ from ifcdsr_core.models import MODELS
 from ifcdsr_core.models.base import ModelInputs
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder, Real
 from ifcdsr_core.models.sasrec import SASRec
+from ifcdsr_core.protocol import rank_cases
+from ifcdsr_core.scenario import numbered
 
 FEATURES = {
     modality: F.normalize(torch.randn(NUM_X + NUM_Y, 6, generator=torch.Generator().manual_seed(seed)), dim=1)
@@ -331,6 +333,38 @@ def test_sasrec_loss_is_the_mean_cross_entropy():
     expected = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE)
     torch.testing.assert_close(model.loss(batch), expected)
     assert isinstance(model, SASRec)
+
+
+@pytest.mark.parametrize("variant", [variant for variant in VARIANTS if variant[0] != "numbering"], ids=name_of)
+def test_numbers_of_items_tell_a_model_nothing(variant, monkeypatch):
+    """With the items numbered anew and each item's weights and lot as before, every score and rank is as before."""
+    plain, anew = tiny(), numbered(tiny(), "redrawn")
+    number = anew.items.reset_index().set_index("source_id")["index"][plain.items["source_id"]].to_numpy()
+    place = torch.from_numpy(number.copy())  # (V,) position of each item among those numbered anew
+    model, batch = make(*variant), cases()
+    anew_batch = encode(anew.sequences, NUM_X, 20)
+    features = {name: torch.empty_like(rows).index_copy_(0, place, rows) for name, rows in FEATURES.items()}
+    lot = torch.randperm(NUM_X + NUM_Y + 1, generator=torch.Generator().manual_seed(0))  # by which MIFN breaks ties
+    monkeypatch.setattr(torch, "randperm", lambda *_, **__: lot.clone().index_copy_(0, 1 + place, lot[1:]))
+    other = MODELS[variant[0]](model.config, dataclasses.replace(model.inputs, features=features, train=anew_batch))
+    monkeypatch.undo()
+    with torch.no_grad():
+        for (name, value), mine in zip(model.named_parameters(), other.parameters(), strict=True):
+            mine.copy_(value)
+            if len(value) == NUM_X + NUM_Y + 1:
+                assert "embedding" in name
+                mine[1 + place] = value[1:]
+    for domain, (start, count) in enumerate(((0, NUM_X), (NUM_X, NUM_Y))):
+        scores = other.eval().score(anew_batch, domain)[:, place[start : start + count] - start]
+        torch.testing.assert_close(model.eval().score(batch, domain), scores, rtol=1e-4, atol=1e-5)
+    ranks = [rank_cases(one, of, 0)["full"] for one, of in ((model, batch), (other, anew_batch))]
+    assert (ranks[0] - ranks[1]).abs().mean() < 0.05  # scores closer than the last digits may change places
+
+
+def test_the_control_does_profit_from_numbers():
+    plain, anew = tiny(), numbered(tiny(), "redrawn")
+    ranks = [rank_cases(make("numbering", {}), encode(one.sequences, NUM_X, 20), 0)["full"] for one in (plain, anew)]
+    assert (ranks[0] != ranks[1]).mean() > 0.5
 
 
 def test_numbering_offers_what_follows_the_newest_item_of_the_domain():

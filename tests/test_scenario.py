@@ -11,7 +11,7 @@ import pytest
 from worlds import tiny
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.scenario import Scenario, in_drawn_order, numbered
 
 DAY = 86_400
 
@@ -136,3 +136,32 @@ def test_what_is_right_is_accepted():
 def test_no_sequence_at_all():
     with pytest.raises(InputError, match="no sequences"):
         dataclasses.replace(tiny(), sequences=tiny().sequences.iloc[:0])
+
+
+def named_items(scenario: Scenario) -> list[list[str]]:
+    """The sequences in the items' names."""
+    names = ["", *scenario.items["source_id"]]
+    return [[names[item] for item in row] for row in scenario.sequences["items"]]
+
+
+def test_redrawn_numbers_name_the_same_items():
+    scenario = tiny()
+    redrawn = numbered(scenario, "redrawn")
+    assert named_items(redrawn) == named_items(scenario)
+    assert redrawn.items["source_id"].tolist() != scenario.items["source_id"].tolist()
+    assert redrawn.items["domain"].tolist() == scenario.items["domain"].tolist()
+    assert redrawn.items["item"].tolist() == scenario.items["item"].tolist()
+    assert redrawn.fingerprint == numbered(scenario, "redrawn").fingerprint != scenario.fingerprint
+    assert numbered(scenario, "published") is scenario
+    with pytest.raises(InputError, match="unknown numbering 'none': choose one of published, redrawn"):
+        numbered(scenario, "none")
+
+
+def test_only_equal_times_are_drawn():
+    items = [np.arange(6), np.arange(10, 13), np.array([7])]
+    times = [np.array([0, 1, 1, 1, 1, 2]), np.array([0, 1, 2]), np.array([3])]
+    draws = [in_drawn_order(items, times, seed) for seed in range(50)]
+    for first, second, third in draws:
+        assert (first[0], first[5]) == (0, 5) and sorted(first) == list(range(6))
+        assert second.tolist() == [10, 11, 12] and third.tolist() == [7]
+    assert {int(first[4]) for first, *_ in draws} == {1, 2, 3, 4}

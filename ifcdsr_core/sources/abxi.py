@@ -12,8 +12,8 @@ the beginning of the next one.
 Ties. Times are days. Items of one day stand in the order of their numbers, without an exception in Food-Kitchen and
 Beauty-Electronics, and 32 % of the test targets have the day of the item before. Where the last day holds items of both
 domains, the target is of Y by this rule: its domain is a convention of the file, not something seen.
-``counts.order_ties`` counts them. Numbers tell nothing else, and nothing to the book's models, which learn a vector for
-each and never compute with it.
+``counts.order_ties`` counts them; the option ``ties`` draws their order anew. Items are numbered at random on reading,
+so that no model can read this rule off their numbers.
 """
 
 from __future__ import annotations
@@ -25,18 +25,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.files import unreadable
-from ifcdsr_core.scenario import SPLITS, Scenario
+from ifcdsr_core.scenario import READ_AS, SPLITS, Scenario, in_drawn_order, numbered
 from ifcdsr_core.sources import llmcdsr
 from ifcdsr_core.sources.amazon import EARLIEST, LATEST
 from ifcdsr_core.sources.download import published
 
-VERSION = 1
+VERSION = 2
 REPOSITORY = "DiMarzioBian/ABXI/72e52c9f85c740cb5dbdab11f7e5a70eb28ae00d"
 FOLDERS = {"food_kitchen": "afk", "movie_book": "amb", "beauty_electronics": "abe"}
 SCENARIOS = tuple(FOLDERS)
-OPTIONS = {"titles": False}  # True: titles of LLMCDSR's files, joined by ASIN; it has none of Beauty-Electronics
+OPTIONS = {
+    "titles": False,  # True: titles of LLMCDSR's files, joined by ASIN; it has none of Beauty-Electronics
+    "numbering": "redrawn",  # items numbered at random; published: by ASIN
+    "ties": "published",  # redrawn: items of one day in random order, before the targets are chosen
+}
 ITEM_FILE, USER_FILE = "map_item_50.txt", "map_user_50.txt"
 HELD_OUT = {"train": 2, "valid": 1, "test": 0}  # last items of a user that a split does not see
 
@@ -48,18 +52,21 @@ _INTERACTION = re.compile(r" (\d+)\|(\d+)", re.ASCII)
 History = tuple[np.ndarray, np.ndarray]  # items and unix times of a user (length,), the oldest first
 
 
-def build(scenario: str, folder: Path, *, titles: bool) -> Scenario:
+def build(scenario: str, folder: Path, *, titles: bool, numbering: str, ties: str) -> Scenario:
     """Read one scenario; there are no pictures, titles only those of another source, and ``source_id`` is the ASIN.
 
     Args:
         scenario: ``food_kitchen``, ``movie_book`` or ``beauty_electronics``.
         folder: not used, the files hold no pictures.
         titles: give each item the title that ``llmcdsr`` has for its ASIN, None where it has none.
+        numbering: of items, see ``scenario.numbered``.
+        ties: order of items of the same time: ``published``, by number, or ``redrawn``, at random.
 
     Raises:
         InputError: a file is not available, is damaged, or has a malformed line (named by file and number); there are
             no titles of the scenario.
     """
+    choose("ties", ties, READ_AS)
     histories_file = files(scenario)[0]
     names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in files(scenario)}
     paths = {file: published.fetch(name) for file, name in names.items()}
@@ -67,6 +74,9 @@ def build(scenario: str, folder: Path, *, titles: bool) -> Scenario:
     ids_x, ids_y = read_items(paths[ITEM_FILE])
     items, title_files = llmcdsr.items_by_asin("abxi", scenario, ids_x, ids_y, titles=titles)
     histories = read_histories(paths[histories_file], read_users(paths[USER_FILE]), len(items))
+    if ties == "redrawn":
+        items_of, times_of = zip(*histories, strict=True)
+        histories = list(zip(in_drawn_order(items_of, times_of), times_of, strict=True))
     sequences, counts = leave_one_out(histories, len(ids_x))
     if sequences.empty:
         raise InputError(f"{paths[histories_file]} holds no user with two items: {_REMEDY}")
@@ -74,7 +84,7 @@ def build(scenario: str, folder: Path, *, titles: bool) -> Scenario:
         "files": {file: published.describe(names[file], path) for file, path in paths.items()} | title_files,
         "users": counts,
     }
-    return Scenario(scenario, "abxi", items, sequences, provenance)
+    return numbered(Scenario(scenario, "abxi", items, sequences, provenance), numbering)
 
 
 def files(scenario: str) -> tuple[str, str, str]:

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError
-from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.scenario import READ_AS, Scenario, in_drawn_order, numbered
 from ifcdsr_core.sources import llmcdsr
 from ifcdsr_core.sources.amazon import EARLIEST, LATEST
 from ifcdsr_core.sources.download import published
@@ -35,6 +35,8 @@ SCENARIOS = tuple(FOLDERS)
 OPTIONS = {
     "train_file": True,  # False: do without the training file; then there is no train split
     "titles": False,  # True: titles of LLMCDSR's files, joined by ASIN; about half of the items have one there
+    "numbering": "published",  # redrawn: items numbered at random
+    "ties": "published",  # redrawn: items of one day in random order, before the target is chosen
 }
 EARLIER_FILE = "val.txt"  # replaced since by val_new.txt: it held sequences of users whose later ones were trained on
 SPLIT_FILES = {"train": "train_new.txt", "valid": "val_new.txt", "test": "test_new.txt"}
@@ -45,7 +47,7 @@ _SEQUENCE_LINE = re.compile(r"(\d{1,9})\t(\d{1,9})((?:\t\d{1,9}\|\d{1,11}\|[^|\t
 _INTERACTION = re.compile(r"\t(\d+)\|(\d+)\|", re.ASCII)
 
 
-def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Scenario:
+def build(scenario: str, folder: Path, *, train_file: bool, titles: bool, numbering: str, ties: str) -> Scenario:
     """Read one scenario; there are no pictures, titles only those of another source, and ``source_id`` is the ASIN.
 
     Args:
@@ -53,10 +55,13 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Sce
         folder: not used, the files hold no pictures.
         train_file: False builds a scenario without a train split, for those who do not have the training file.
         titles: give each item the title that ``llmcdsr`` has for its ASIN, None where it has none.
+        numbering: of items, see ``scenario.numbered``.
+        ties: order of items of the same time: ``published``, X before Y within a day, or ``redrawn``, at random.
 
     Raises:
         InputError: a file is not available, is damaged, or has a malformed line (named by file and number).
     """
+    choose("ties", ties, READ_AS)
     wanted = {split: name for split, name in SPLIT_FILES.items() if train_file or split != "train"}
     names = {
         file: f"{REPOSITORY}/data/raw/{FOLDERS[scenario]}/{file}"
@@ -77,7 +82,12 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool) -> Sce
         # The three files number their sequences jointly, so this tells how many there are even without one file.
         "sequences_numbered": 1 + max(max(found["ids"]) for found in facts.values()),
     }
-    return Scenario(scenario, "c2dsr", items, pd.concat(tables, ignore_index=True), provenance)
+    sequences = pd.concat(tables, ignore_index=True)
+    if ties == "redrawn":
+        drawn = in_drawn_order(sequences["items"], sequences["timestamps"])
+        targets = ["x" if row[-1] <= len(ids_x) else "y" for row in drawn]
+        sequences = sequences.assign(items=drawn, target_domain=targets)
+    return numbered(Scenario(scenario, "c2dsr", items, sequences, provenance), numbering)
 
 
 def several_sequences(scenario: str = "food_kitchen") -> pd.DataFrame:

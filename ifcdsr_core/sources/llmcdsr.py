@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError, first_line
-from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.scenario import Scenario, numbered
 from ifcdsr_core.sources.download import published
 
 VERSION = 1
 REPOSITORY = "xhran2010/LLMCDSR/5825e999d87c4b7f90448df17d05c5f9cea047ba"
 FOLDERS = {"food_kitchen": "food-kitchen", "movie_book": "movie-book"}
 SCENARIOS = tuple(FOLDERS)
-OPTIONS = {}
+OPTIONS = {"numbering": "published"}  # redrawn: items numbered at random
 TITLE_FILES = ("text_A.pkl", "text_B.pkl")
 ITEM_FILES = ("num.txt", "item_set_A.pkl", "item_set_B.pkl", *TITLE_FILES)
 SEQUENCE_FILES = {
@@ -39,12 +39,13 @@ _ASIN = re.compile(r"[!-~]+")
 _LINE = re.compile(r"(\d{1,9})\t(\d{1,9}(?:,\d{1,9})*)", re.ASCII)
 
 
-def build(scenario: str, folder: Path) -> Scenario:
+def build(scenario: str, folder: Path, *, numbering: str) -> Scenario:
     """Read one scenario; there are no times and no pictures, and ``source_id`` is the ASIN.
 
     Args:
         scenario: ``food_kitchen`` or ``movie_book``.
         folder: not used, the files hold no pictures.
+        numbering: of items, see ``scenario.numbered``.
 
     Raises:
         InputError: a file is not available, is damaged, or has a malformed line (named by file and number).
@@ -68,7 +69,8 @@ def build(scenario: str, folder: Path) -> Scenario:
         "sequence_files": counts,
     }
     columns = ["item", "domain", "source_id", "title", "image"]
-    return Scenario(scenario, "llmcdsr", items[columns], pd.concat(tables, ignore_index=True), provenance)
+    read = Scenario(scenario, "llmcdsr", items[columns], pd.concat(tables, ignore_index=True), provenance)
+    return numbered(read, numbering)
 
 
 def read_sizes(path: Path) -> tuple[int, int]:

@@ -7,7 +7,7 @@ Users, items and times are numbers from the first step on, in arrays ordered by 
 the same time, the same day where times are days, have no order; one is drawn (``Rules.ties``). Nothing depends on the
 order of the input rows or on the number of threads. Polars reads and joins as a stream; no step loops over users.
 
-Items are numbered by domain and name. Once the order of equal times is drawn, a number tells no more than the name.
+Items are numbered by domain and name here, and at random by ``source``.
 """
 
 from __future__ import annotations

@@ -21,14 +21,14 @@ import pandas as pd
 
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.paths import data_dir, picture_store
-from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
+from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario, numbered
 from ifcdsr_core.sources.amazon import reviews as raw_reviews
 from ifcdsr_core.sources.amazon import sample
 from ifcdsr_core.sources.amazon.partition import Rules, partition, rules_of
 from ifcdsr_core.sources.download.pictures import MANIFEST, link_images
 from ifcdsr_core.sources.download.published import mirror_folder
 
-VERSION = 3
+VERSION = 4
 SCENARIOS = ("food_kitchen", "movie_book")
 CATEGORIES = {
     "Food": "Grocery_and_Gourmet_Food",
@@ -43,6 +43,7 @@ OPTIONS = {
     "reviews": "ratings",  # 5core: the 2014 release's subset of users and items with five reviews each
     **asdict(Rules()),
     "window_days": 0,  # the papers' own, WINDOW_DAYS
+    "numbering": "redrawn",  # items numbered at random; published: by name
 }
 
 _ADDRESS_2014 = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
@@ -95,7 +96,7 @@ def raw_files(
     return [(name, address, _BYTES.get(name), _SHA256.get(name)) for name, address in addresses.items()]
 
 
-def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -> Scenario:
+def build(scenario: str, folder: Path, *, release: str, reviews: str, numbering: str, **rules) -> Scenario:
     """Build one scenario from raw files.
 
     Pictures are not fetched: an item has the one that the release's store has of it (see ``download.pictures``), else
@@ -106,6 +107,7 @@ def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -
         folder: where pictures go, to ``images``.
         release: ``2014``, ``2023`` or ``sample``, whose files are written first.
         reviews: ``ratings``, or ``5core`` (2014 only).
+        numbering: of items, see ``scenario.numbered``.
         rules: the fields of ``partition.Rules``; window_days 0 is the papers' own.
 
     Raises:
@@ -127,7 +129,7 @@ def build(scenario: str, folder: Path, *, release: str, reviews: str, **rules) -
         "items_without_title": int(items["title"].isna().sum()),
         "items_without_picture": int((items["image_urls"].map(len) == 0).sum()),
     }
-    return Scenario(scenario, "amazon", items, sequences, account)
+    return numbered(Scenario(scenario, "amazon", items, sequences, account), numbering)
 
 
 def converted(scenario: str, release: str, reviews: str) -> tuple[list[Path], dict[str, dict]]:
