@@ -31,6 +31,7 @@ SMALL = {
     "03_train": {"epochs": 1},
     "04_comparison": {"scenarios": "food_kitchen", "seeds": "0"},
     "04b_protocol": {"scenarios": "food_kitchen", "seeds": "0"},
+    "04c_numbering": {},
     "05_ablation": {"scenarios": "food_kitchen", "seeds": "0"},
     "05b_ledger": {"seeds": "0"},
     "05c_sensitivity": {"seeds": "0"},

@@ -338,6 +338,34 @@ def _to_columns(table: pd.DataFrame) -> dict[str, list]:
     return {name: [plain(value) for value in column.tolist()] for name, column in table.items()}
 
 
+def number_order(scenario: Scenario) -> dict[str, float]:
+    """Whether items of equal time stand in the order of their numbers, in the test sequences.
+
+    Returns:
+        ``sequences``; ``tied``, the share whose target has the time of the item before it; and of these,
+        ``ascending``, the share whose target has the larger number, ``same_domain``, the number of those whose target
+        and the item before it are of one domain, and ``same_domain_ascending``. Ties in random order ascend in one half
+        of the cases within a domain; items of X have smaller numbers than those of Y.
+
+    Raises:
+        InputError: the test sequences have no times.
+    """
+    test = scenario.split("test")
+    if test["timestamps"].isna().any():
+        raise InputError("number_order needs timestamps: this source has none")
+    before, target = np.stack([row[-2:] for row in test["items"]]).T
+    earlier, time = np.stack([row[-2:] for row in test["timestamps"]]).T
+    tied, ascends = time == earlier, target > before
+    same = tied & ((target > scenario.num_items_x) == (before > scenario.num_items_x))
+    return {
+        "sequences": len(test),
+        "tied": float(tied.mean()),
+        "ascending": float(ascends[tied].mean()),
+        "same_domain": int(same.sum()),
+        "same_domain_ascending": float(ascends[same].mean()),
+    }
+
+
 # --- one entry per interaction, or per item ---------------------------------------------------------------------------
 
 

@@ -55,6 +55,7 @@ PAGES = [
     Page("03_train", "03_train_movie_book", {"scenario": "movie_book"}),
     Page("04_comparison", "04_comparison"),
     Page("04b_protocol", "04b_protocol"),
+    Page("04c_numbering", "04c_numbering"),
     Page("05_ablation", "05_ablation"),
     Page("05b_ledger", "05b_ledger"),
     Page("05c_sensitivity", "05c_sensitivity"),

@@ -71,7 +71,7 @@ GAPS = (
         "Among how many items the target is ranked",
         "The protocol is not stated. The rivals' rows are those of C2DSR's paper, which ranks the target among 999 "
         "random items of its domain; how ties count is not stated either.",
-        "Every run is ranked both ways from the same scores, with 999 seeded negatives the same for all models, and "
+        "Every run is ranked in all ways from the same scores, with 999 seeded negatives the same for all models, and "
         "ties averaged.",
     ),
     Gap(

@@ -9,13 +9,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ifcdsr_core.analysis.paper import PAPER_COMPARISON
-from ifcdsr_core.analysis.subgroups import random_mrr
+from ifcdsr_core.analysis.paired import Runs
 from ifcdsr_core.book.figures import BLACK, by_domain, drawn, is_ours, nothing, subplots
-from ifcdsr_core.book.markup import data_title, escape
-from ifcdsr_core.runs.lists import shipped_comparison
-from ifcdsr_core.runs.store import shipped_runs
-from ifcdsr_core.scenario import DOMAIN_NAMES, DOMAINS
+from ifcdsr_core.book.markup import escape
+from ifcdsr_core.metrics import reciprocal_rank
+from ifcdsr_core.scenario import DOMAINS
 
 
 def protocol_verdict(table: pd.DataFrame) -> str:
@@ -81,43 +79,35 @@ def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
     return fig
 
 
-def numbering() -> pd.DataFrame:
-    """What the control ``numbering`` reaches on all data that have a shipped run of it: test MRR in percent.
+def choices(experiment: Runs, names: tuple[str, str]) -> pd.DataFrame:
+    """Test MRR in percent against 999 negatives, by whom they are drawn from and by who wins a tie; means over seeds.
 
-    Beside it, against 999 negatives as well: a random order, the best model of this book there (mean over its seeds),
-    and IFCDSR as the paper prints it, each NaN where there is none.
+    All four from the same scores; ``Ratio`` is the last by the first. Runs that were not ranked among unseen items are
+    left out.
     """
     rows = []
-    for run in shipped_runs("*-numbering-*"):
-        source, scenario = run.config["source"], run.config["scenario"]
-        others = shipped_comparison(source, scenario)
-        printed = (
-            PAPER_COMPARISON[scenario].query("Model == 'IFCDSR'").set_index("Target") if source == "c2dsr" else None
-        )
-        for domain, name in zip(DOMAINS, DOMAIN_NAMES[scenario], strict=True):
-            means = [100 * np.mean([other.mrr()[domain] for other in group]) for group in others.values()]
-            rows.append(
-                {
-                    "Data": data_title(source, scenario),
-                    "Target": name,
-                    "Numbering": 100 * run.mrr()[domain],
-                    "Random order": random_mrr(),
-                    "Best model here": max(means, default=np.nan),
-                    "IFCDSR as printed": np.nan if printed is None else printed.loc[name, "MRR"],
-                }
-            )
-    return pd.DataFrame(rows)
+    for domain, name in zip(DOMAINS, names, strict=True):
+        for label, group in experiment.items():
+            ranks = [run.ranks[run.ranks["target_domain"] == domain] for run in group if "unseen_999" in run.ranks]
+            if not ranks:
+                continue
+            row = {
+                heading: 100 * np.mean([reciprocal_rank(_rank(part, protocol, averaged)).mean() for part in ranks])
+                for heading, (protocol, averaged) in _CHOICES.items()
+            }
+            first, *_, last = row.values()
+            rows.append({"Target": name, "Model": label, **row, "Ratio": last / first})
+    return pd.DataFrame(rows, columns=["Target", "Model", *_CHOICES, "Ratio"])
 
 
-def numbering_verdict(table: pd.DataFrame) -> str:
-    """What ``numbering`` says, in two sentences."""
-    known, printed = table.dropna(subset="Best model here"), table.dropna(subset="IFCDSR as printed")
-    above = (known["Numbering"] > known["Best model here"]).sum()
-    beside = ", ".join(
-        f"{row['Numbering']:.1f} for {row['Target']} (printed: {row['IFCDSR as printed']:.2f})"
-        for _, row in printed.iterrows()
-    )
-    return (
-        f"In {above} of the {len(known)} target domains for which this book has results of models, the rule is above "
-        f"all of them. On the paper's own test sets its MRR is {beside}."
-    )
+_CHOICES = {
+    "999 others": ("sampled_999", True),
+    "a tie won": ("sampled_999", False),
+    "999 unseen": ("unseen_999", True),
+    "both": ("unseen_999", False),
+}
+
+
+def _rank(ranks: pd.DataFrame, protocol: str, averaged: bool) -> np.ndarray:
+    """Ranks with ties averaged, or with the target before its equals."""
+    return (ranks[protocol] - (0 if averaged else ranks[f"{protocol}_ties"] / 2)).to_numpy()
