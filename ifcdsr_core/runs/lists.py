@@ -129,6 +129,15 @@ def _compared(untitled: bool) -> list[str]:
     return [name for name in MODELS if name not in CONTROLS and not (untitled and name == "llm_emf")]
 
 
+def controls(scenario: str, source: str = "demo") -> Experiment:
+    """The controls, on the data with items numbered as published: rows below a comparison, which they do not enter."""
+    published = {"numbering": "published"} if "numbering" in source_module(source).OPTIONS else {}
+    return {
+        f"{MODELS[name].title} (control)": configurations(name, scenario, [0], source, source_options=published)
+        for name in CONTROLS
+    }
+
+
 def ablation(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
     """Table 4: its three columns; data without pictures here (``encoder_of``) lack those with images."""
     columns = {"original framework": {"image_fusion": False, "multiple_attention": False}}
