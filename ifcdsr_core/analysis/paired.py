@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -106,23 +107,30 @@ def over_seeds(
     return pd.DataFrame(rows, columns=["Target", "Model", *metrics])
 
 
-def with_intervals(experiment: Runs, names: tuple[str, str], protocol: str) -> pd.DataFrame:
+def with_intervals(
+    experiment: Runs, names: tuple[str, str], protocol: str, bounds: Runs = MappingProxyType({})
+) -> pd.DataFrame:
     """``over_seeds`` with 95 % bootstrap intervals of the MRR over test cases, the best means marked.
 
     A mean is marked ``best`` if it is the largest of its column and domain, and larger than each of the others by a
     paired permutation test at the level of 5 %, with Holm's correction for all tests of the column and domain.
 
+    Args:
+        bounds: rows that follow the models', which they are measured by and do not compete with.
+
     Raises:
         InputError: the runs were tested on different cases.
     """
-    check_same_cases([run for runs in experiment.values() for run in runs])
-    table, intervals = over_seeds(experiment, names, protocol), []
+    rows = {**experiment, **bounds}
+    check_same_cases([run for runs in rows.values() for run in runs])
+    table, intervals = over_seeds(rows, names, protocol), []
     for name, code in zip(names, "xy", strict=True):
         for metric in HEADLINE:
-            values = {label: case_means(runs, protocol, metric, code) for label, runs in experiment.items()}
+            values = {label: case_means(runs, protocol, metric, code) for label, runs in rows.items()}
             if metric == "MRR":
                 intervals += [Interval(*bootstrap_interval(cases)) for cases in values.values()]
-            row = (table["Target"] == name) & (table["Model"] == _clearly_best(values))
+            best = _clearly_best({label: values[label] for label in experiment})
+            row = (table["Target"] == name) & (table["Model"] == best)
             table.loc[row, metric] = table.loc[row, metric].map(lambda cell: replace(cell, best=True))
     table.insert(3, "95 % interval", intervals)
     for metric in HEADLINE[1:]:  # the spread of the MRR says enough, and a page is narrow

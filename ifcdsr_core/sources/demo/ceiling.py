@@ -38,6 +38,7 @@ import pandas as pd
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources.demo.world import Attribute, Dials, Rules
 
+VERSION = 1
 PICTURES, TITLES, OTHER_DOMAIN = PARTS = ("pictures", "titles", "other domain")
 _SHOWN_BY = {PICTURES: ("colour", "pattern", "kind"), TITLES: ("theme", "maker")}
 _BLOCK = 2**23  # numbers of the largest table held at once
