@@ -312,9 +312,10 @@ def _split(held_out: np.ndarray, sequences: pd.DataFrame, random: np.random.Gene
 def _sequences(plan: _Plan, rules: tuple[Rules, Rules], dials: Dials, random: np.random.Generator) -> pd.DataFrame:
     """The choices of all sequences of a plan, one step at a time: step t draws the t-th item of all at once."""
     users, user = np.unique(plan.user, return_inverse=True)
-    likes = {
-        name: _preferences(len(users), taste.size, dials.cross_domain_signal, random)[user]
-        for name, taste in rules[0].tastes.items()
+    tastes = rules[0].tastes
+    likes = {  # each from a stream of its own, so that makers change nothing else
+        name: _preferences(len(users), taste.size, dials.cross_domain_signal, own)[user]
+        for (name, taste), own in zip(tastes.items(), random.spawn(len(tastes)), strict=True)
     }  # (S, 2) per attribute
     last = {
         name: random.integers(course.size, size=(len(user), 2)) for name, course in rules[0].courses.items()
