@@ -31,7 +31,7 @@ image_fusion = True  # ifcdsr and llm_emf: use the image vectors
 text_fusion = True  # llm_emf only: use the text vectors
 multiple_attention = True  # ifcdsr, llm_emf: an attention for each domain
 visual_signal = 1.0  # demo only, 0 to 1: how much pictures explain
-text_signal = 0.375  # demo only, 0 to 1: how much themes explain
+text_signal = 0.625  # demo only, 0 to 1: how much themes explain
 cross_domain_signal = 1.0  # demo only, 0 to 1: how many tastes carry over
 
 # %%

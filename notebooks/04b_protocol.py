@@ -29,7 +29,7 @@ epochs = 0  # at most this many; 0: the book's number
 # %%
 from IPython.display import Markdown, display
 
-from ifcdsr_core.analysis import paired
+from ifcdsr_core.analysis import bounds, paired
 from ifcdsr_core.book import evidence, figures, markup, parameters
 from ifcdsr_core.book.pages import data_statistics, protocol
 from ifcdsr_core.runs import lists, sweep
@@ -124,6 +124,14 @@ for name, runs in results.items():
         )
     )
     display(Markdown(protocol.protocol_verdict(both)))
+
+# %% [markdown]
+# Among all items, with the best possible answers below the models (what these two rows are says {doc}`04_comparison`):
+
+# %% mystnb={"markdown_format": "myst"}
+for name, runs in results.items():
+    table = f"tab-comparison-{source}-{name}-full"
+    display(evidence.comparison_table(runs, source, name, "full", table, bounds.bounds(runs)))
 
 # %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives on the demo, as a multiple of the geometric mean of the models. The dotted line marks 999.", "name": "fig-candidates-demo"}}
 worlds = {name: prepare(source, name) for name in names if source == "demo"}

@@ -40,13 +40,14 @@ epochs = 0  # the most epochs to train; 0: the book's number
 # %%
 from IPython.display import Markdown, display
 
-from ifcdsr_core.analysis import paired, subgroups
+from ifcdsr_core.analysis import bounds, paired, subgroups
 from ifcdsr_core.book import evidence, figures, markup, parameters
 from ifcdsr_core.book.pages import clip_embedding, llm_emf
 from ifcdsr_core.features import enhanced_titles, texts
 from ifcdsr_core.runs import lists, store, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
 from ifcdsr_core.sources import prepare
+from ifcdsr_core.sources.demo.ceiling import TITLES
 
 seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
@@ -131,17 +132,23 @@ figures.save_figure(
 # As for pictures in {doc}`05_ablation`, the demo has a dial: `text_signal` sets how much of behaviour an item's theme
 # and maker explain, which its title names. (The demo of the other pages has no makers: a dozen themes alone hardly tell
 # an item from others.) Pictures explain nothing in these worlds, and no arm has them. At 0 titles must not help; at 1
-# they should. The placebo gives each item the title of another item of its domain.
+# they should. The placebo gives each item the title of another item of its domain. *Titles, to Bayes* is the most that
+# they can bring: what the best possible answer ({doc}`04_comparison`) loses if it knows no theme and no maker.
 
 # %%
 controls = {signal: sweep.run_all(lists.text_control(curves, signal, seed_list, **changes)) for signal in lists.SIGNALS}
-control = paired.control_gains(controls, paired.TEXT_STEPS, DOMAIN_NAMES[curves])
+control = bounds.beside_ceiling(
+    paired.control_gains(controls, paired.TEXT_STEPS, DOMAIN_NAMES[curves]), controls, TITLES, DOMAIN_NAMES[curves]
+)
 
 # %% mystnb={"figure": {"caption": "Demo: what titles add to the MRR against 999 negatives, by how much of behaviour they explain. Bands show the noise.", "name": "fig-text-signal"}}
 figures.save_figure(figures.control_curves(control, "text_signal"), "06_text_signal")
 
 # %%
-Markdown(evidence.modality_verdict(control, paired.TEXT_STEPS, "titles"))
+display(
+    Markdown(evidence.modality_verdict(control, paired.TEXT_STEPS, "titles")),
+    Markdown(evidence.share_of_ceiling(control, "texts", bounds.gain_of(TITLES))),
+)
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(
@@ -178,7 +185,8 @@ Markdown(llm_emf.planted_verdict(planted))
 # %% [markdown]
 # ## IFCDSR and LLM-EMF on the demo
 #
-# The demo as everywhere else in this book: pictures explain most, titles a little.
+# The demo as everywhere else in this book: pictures explain most, titles less. The last two rows are the best possible
+# answers, as in {doc}`04_comparison`.
 
 # %%
 results = {
@@ -187,7 +195,8 @@ results = {
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    display(evidence.comparison_table(runs, "demo", name, "sampled_999", f"tab-modalities-demo-{name}"))
+    table = f"tab-modalities-demo-{name}"
+    display(evidence.comparison_table(runs, "demo", name, "sampled_999", table, bounds.bounds(runs)))
 
 # %%
 for name, runs in results.items():

@@ -46,12 +46,16 @@ def test_the_world_has_the_promised_shape(build, name):
         in_y = int((domain[np.asarray(items) - 1] == "y").sum())
         assert 6 <= len(items) <= 15 and min(in_y, len(items) - in_y) >= 3
         assert len(set(items)) == len(items) and (np.diff(times) >= 0).all()
-    assert 1_500 <= scenario.sequences["user"].nunique() <= 3_000 and 1_000 <= scenario.num_items <= 2_500
+    trained = scenario.split("train")
+    assert 1_500 <= trained["user"].nunique() <= 2_000 and 1_000 <= scenario.num_items <= 2_500
     counts = np.sort(np.bincount(scenario.flat_items[0], minlength=scenario.num_items + 1)[1:])[::-1]
     assert counts[: scenario.num_items // 5].sum() > 0.4 * counts.sum()  # long tail
     ends = {split: [t[-1] for t in part["timestamps"]] for split, part in scenario.sequences.groupby("split")}
     assert max(ends["train"]) <= min(min(ends["valid"]), min(ends["test"]))
-    assert abs(len(ends["valid"]) - len(ends["test"])) <= 1
+    cases = scenario.sequences.groupby(["split", "target_domain"]).size()
+    assert (cases["valid"] == 1_000).all() and (cases["test"] == 2_000).all() and 2_000 <= cases["train"].sum() <= 2_500
+    users = {split: set(part["user"]) for split, part in scenario.sequences.groupby("split")}
+    assert len(users["test"] - users["train"]) > 2_500  # those who come late have no training sequence
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -25,7 +26,9 @@ PROTOCOL_NAMES = {
 }
 
 
-def comparison_table(experiment: Runs, source: str, scenario: str, protocol: str, name: str) -> Markdown:
+def comparison_table(
+    experiment: Runs, source: str, scenario: str, protocol: str, name: str, bounds: Runs = MappingProxyType({})
+) -> Markdown:
     """``paired.with_intervals`` for a page; the caption says what the runs have in common."""
     runs = [run for group in experiment.values() for run in group]
     seeds = sorted({run.config["seed"] for run in runs})
@@ -38,7 +41,7 @@ def comparison_table(experiment: Runs, source: str, scenario: str, protocol: str
         f"{data_title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats}; interval of "
         f"the MRR over test cases; bold where better than all others by a paired test. {training_data(runs[0])}"
     )
-    return show(with_intervals(experiment, DOMAIN_NAMES[scenario], protocol), caption, name)
+    return show(with_intervals(experiment, DOMAIN_NAMES[scenario], protocol, bounds), caption, name)
 
 
 def inventory(results: Mapping[str, Runs]) -> Markdown:
@@ -163,6 +166,42 @@ def modality_verdict(table: pd.DataFrame, steps: Sequence[tuple[str, str, str]],
             *course(own),
         ]
     )
+
+
+def ceiling_verdict(experiment: Runs, bounds: Runs, names: tuple[str, str]) -> str:
+    """How far models get on the way to the best possible answer, in one sentence per domain.
+
+    Args:
+        bounds: of ``bounds.bounds``, the best possible answer first; without any there is nothing to say.
+    """
+    sentences = []
+    table = over_seeds({**experiment, **bounds}, names, "sampled_999", ("MRR",))
+    for name, part in table.groupby("Target", sort=False) if bounds else ():
+        mrr = {row.Model: row.MRR.mean for row in part.itertuples()}
+        most = mrr[next(iter(bounds))]
+        best = sorted(experiment, key=mrr.get, reverse=True)[:3]
+        reached = ", ".join(f"{escape(model)} {mrr[model] / most:.0%}" for model in best)
+        sentences.append(
+            f"**{escape(name)}**: the best possible MRR is {most:.2f}; of that reach {reached}"
+            f"{', and the others less' if len(experiment) > len(best) else ''}."
+        )
+    return " ".join(sentences)
+
+
+def share_of_ceiling(gains: pd.DataFrame, compared: str, ceiling: str) -> str:
+    """How much of what Bayes gains a model gains where the dial is at its end, in one sentence.
+
+    Args:
+        gains: of a control, those of the ceiling among them; empty text without a row of either.
+        compared, ceiling: the names of the model's gain and of Bayes's.
+    """
+    at_end = gains[gains["signal"] == gains["signal"].max()]
+    ours, most = (at_end[at_end["compared"] == label].set_index("domain")["gain"] for label in (compared, ceiling))
+    shares = [
+        f"{signed(ours[domain])} of {signed(most[domain])} points ({escape(domain)}, {ours[domain] / most[domain]:.0%})"
+        for domain in most.index
+    ]
+    return f"With the dial at {at_end['signal'].max():g}, the model gains {' and '.join(shares)}." if shares else ""
 
 
 def with_noise(part: pd.DataFrame) -> str:

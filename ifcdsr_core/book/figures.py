@@ -170,7 +170,7 @@ def control_curves(table: pd.DataFrame, dial: str) -> Figure:
     """
     domains = list(table["domain"].unique())
     fig, axes = subplots(len(domains), height=3.1, sharey=True)
-    styles = [(BLUE, "o", "-"), (GREY, "s", "--"), (GREEN, "^", ":")]
+    styles = [(BLUE, "o", "-"), (GREY, "s", "--"), (GREEN, "^", ":"), (ORANGE, "D", "-.")]
     for ax, domain in zip(axes, domains, strict=True):
         ax.axhline(0, color=BLACK, linewidth=1)
         for (colour, marker, line), (label, part) in zip(

@@ -17,14 +17,23 @@ chance of item j as the next item of its domain, among those out and not yet in 
   kind, too, which pictures show: where titles are to explain nothing at all, ``visual_signal`` has to be 0 as well.
 - ``makers`` (0 to 24) is the number of makers, whom titles name. A dozen themes hardly tell an item from others; with
   makers titles tell as much as pictures do. By default there are none.
-- ``cross_domain_signal`` (0 to 1) is the share of users whose taste and theme in Y are those they have in X; the others
-  draw both anew. At 0 the history in one domain tells nothing about the other.
+- ``cross_domain_signal`` (0 to 1) is the chance that a user's wanted value of an attribute (colour, pattern, theme,
+  maker) in Y is the one in X; otherwise it is drawn anew. At 0 the history in one domain tells nothing about the other.
 - ``missing_pictures`` (0 to 1) is the share of items that have no picture, as for many of Amazon's; behaviour stays.
+
+Validation and test are the latest sequences. Each user has a sequence in each of ``WINDOWS`` periods; of all these
+``HELD_OUT``, those that end last, are held out, and the others are the training sequences: none of them ends later than
+one held out. So few would make noisy tests; other users, who come late, complete them to ``VALID_CASES`` and
+``TEST_CASES`` of each target domain. They have one sequence each, in the last period, which ends when those held out
+do: it is like theirs, but its user has none to train on, and no model is told the user. The columns ``liked_*`` of the
+sequences hold what the user wants in the target's domain; only ``ceiling``, the best possible answer, may look at them.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +45,16 @@ from ifcdsr_core.paths import data_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES, SECONDS_A_DAY, Scenario
 from ifcdsr_core.sources.demo.titles import THEMES
 
-VERSION = 1
+VERSION = 2
+PICTURES_VERSION = 1  # of catalogue and drawings
 
 POPULARITY, COLOUR, PATTERN, KIND, THEME, MAKER, STAGE = 0.4, 3.5, 3.0, 3.0, 4.0, 3.5, 1.5
 NUM_STAGES = 6
 LATE_ITEMS = 0.9  # share of the items that come out on a random day; as in Amazon's data, many test items are new
 MIN_LENGTH, MAX_LENGTH, MIN_PER_DOMAIN = 6, 15, 3
 WINDOWS = 2  # sequences per user
-HELD_OUT = 0.36  # share of the sequences, the latest, halved into validation and test
+HELD_OUT = 0.36  # share of the sequences, the latest, that are not trained on
+VALID_CASES, TEST_CASES = 1_000, 2_000  # of each target domain
 FIRST_DAY, YEARS = 1_577_836_800, 4  # 2020-01-01, in unix seconds
 
 
@@ -78,7 +89,7 @@ class Dials:
 
     seed: int = 0
     visual_signal: float = 1.0
-    text_signal: float = 0.375
+    text_signal: float = 0.625
     cross_domain_signal: float = 1.0
     missing_pictures: float = 0.0
     makers: int = 0
@@ -111,7 +122,7 @@ def build(scenario: str, folder: Path, **options) -> Scenario:
     lost = np.random.default_rng([*stream, 3]).random(len(items)) < dials.missing_pictures
     items.loc[lost, "image"] = None
     _draw_pictures(items, scenario, folder, stream)
-    sequences = _behaviour(items, world, np.random.default_rng([*stream, 2]), dials)
+    sequences = _behaviour(items, world, dials, stream)
     return Scenario(scenario, "demo", items, sequences, {"generated": True})
 
 
@@ -154,7 +165,7 @@ def _draw_pictures(items: pd.DataFrame, scenario: str, folder: Path, stream: lis
     """
     from ifcdsr_core.sources.demo.drawings import Look, draw
 
-    store = data_dir() / "pictures" / f"demo-{scenario}-seed{stream[0]}-{VERSION}"
+    store = data_dir() / "pictures" / f"demo-{scenario}-seed{stream[0]}-{PICTURES_VERSION}"
     names = dict(zip("xy", DOMAIN_NAMES[scenario], strict=True))
     for row in items.itertuples():
         path = store / f"{row.item:05d}.png"
@@ -167,72 +178,172 @@ def _draw_pictures(items: pd.DataFrame, scenario: str, folder: Path, stream: lis
         link_file(store / Path(image).name, folder / image)
 
 
-def _behaviour(items: pd.DataFrame, world: _World, random: np.random.Generator, dials: Dials) -> pd.DataFrame:
-    """Sequences, all of them one step at a time: step t draws the t-th item of every sequence at once."""
-    user = np.repeat(np.arange(world.num_users), WINDOWS)  # (S,) user of each sequence
-    length, in_y = _domains_in_order(len(user), world.share_y, random)
-    attributes = {name: items[name].factorize(sort=True)[0] for name in ("colour", "pattern", "theme")}
-    likes = {
-        name: _preferences(world.num_users, values.max() + 1, dials.cross_domain_signal, random)
-        for name, values in attributes.items()
-    }  # (U, 2) per attribute
-    weight = {
-        "colour": dials.visual_signal * COLOUR,
-        "pattern": dials.visual_signal * PATTERN,
-        "theme": dials.text_signal * THEME,
-    }
-    if "maker" in items:  # last, and from a stream of its own, so that nothing else changes
-        attributes["maker"], weight["maker"] = items["maker"].factorize(sort=True)[0], dials.text_signal * MAKER
-        likes["maker"] = _preferences(
-            world.num_users,
-            attributes["maker"].max() + 1,
-            dials.cross_domain_signal,
-            np.random.default_rng([world.num_users, len(items)]),
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute of a domain's items, and what it does to a choice.
+
+    Attributes:
+        values: (N,) the value of each item, 0 ... size - 1.
+        size: number of values, the same in both domains.
+        gain: the chance of an item is multiplied by 1 + gain where its value is the wanted one.
+    """
+
+    values: np.ndarray
+    size: int
+    gain: float
+
+    @cached_property
+    def factors(self) -> np.ndarray:
+        """By the wanted value, what the chance of each item is multiplied by, (size, N)."""
+        return 1 + self.gain * (self.values == np.arange(self.size)[:, None])
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of one domain of N items.
+
+    Attributes:
+        appeal: (N,) what popularity makes of the chance of each item.
+        released: (N,) the time from which each is there, unix seconds.
+        tastes: attributes of which every user wants one value: ``colour``, ``pattern``, ``theme``, ``maker``.
+        courses: attributes of which the value after that of the last item is wanted: ``kind``, ``stage``.
+    """
+
+    appeal: np.ndarray
+    released: np.ndarray
+    tastes: dict[str, Attribute]
+    courses: dict[str, Attribute]
+
+    @classmethod
+    def of(cls, items: pd.DataFrame, domain: str, dials: Dials) -> Rules:
+        """The rules of domain ``x`` or ``y`` of a catalogue."""
+        inside = (items["domain"] == domain).to_numpy()
+
+        def attribute(name: str, strength: float, values: pd.Series) -> Attribute:
+            coded = values.factorize(sort=True)[0]
+            return Attribute(coded[inside[values.index]], int(coded.max()) + 1, float(np.expm1(strength)))
+
+        visual, text = dials.visual_signal, dials.text_signal
+        tastes = {"colour": visual * COLOUR, "pattern": visual * PATTERN, "theme": text * THEME, "maker": text * MAKER}
+        courses = {"kind": visual * KIND, "stage": STAGE}
+        return cls(
+            items.loc[inside, "popularity"].to_numpy() ** POPULARITY,
+            items.loc[inside, "released"].to_numpy(),
+            {name: attribute(name, strength, items[name]) for name, strength in tastes.items() if name in items},
+            {name: attribute(name, strength, items.loc[inside, name]) for name, strength in courses.items()},
         )
-    base = POPULARITY * np.log(items["popularity"].to_numpy())
-    courses = [(dials.visual_signal * KIND, items["kind"]), (STAGE, items["stage"])]
-    courses = [
-        (strength, values.groupby(items["domain"]).transform(lambda v: v.factorize(sort=True)[0]).to_numpy())
-        for strength, values in courses
-    ]
 
-    times, released = _times(len(user), random), items["released"].to_numpy()
+    def weights(self, available: np.ndarray, wanted: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What the chances of the items are proportional to, (B, N), 0 for an item that is not ``available`` (B, N).
+
+        Args:
+            wanted: by attribute, the wanted value of each case, (B,); an attribute without one plays no part.
+        """
+        weights = self.appeal * available
+        for name, attribute in (self.tastes | self.courses).items():
+            if name in wanted and attribute.gain:
+                weights *= attribute.factors[wanted[name]]
+        return weights
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """When S sequences buy in which domain, before anything is chosen.
+
+    Attributes:
+        user: (S,); length: (S,); in_y: (S, MAX_LENGTH) the domain of each position; times: (S, MAX_LENGTH).
+    """
+
+    user: np.ndarray
+    length: np.ndarray
+    in_y: np.ndarray
+    times: np.ndarray
+
+    @classmethod
+    def draw(cls, user: np.ndarray, window: np.ndarray, share_y: float, random: np.random.Generator) -> _Plan:
+        return cls(user, *_domains_in_order(len(user), share_y, random), _times(window, random))
+
+    def __getitem__(self, rows: np.ndarray) -> _Plan:
+        return _Plan(self.user[rows], self.length[rows], self.in_y[rows], self.times[rows])
+
+    def last(self, values: np.ndarray) -> np.ndarray:
+        """The value of each sequence at its last position, (S,)."""
+        return values[np.arange(len(self.length)), self.length - 1]
+
+
+def _behaviour(items: pd.DataFrame, world: _World, dials: Dials, stream: list[int]) -> pd.DataFrame:
+    """Sequences of all users: those with training sequences, and those who come late."""
+    rules = tuple(Rules.of(items, domain, dials) for domain in "xy")
+    random, late_random = (np.random.default_rng([*stream, number]) for number in (2, 5))
+    user = np.repeat(np.arange(world.num_users), WINDOWS)
+    plan = _Plan.draw(user, np.tile(np.arange(WINDOWS), world.num_users), world.share_y, random)
+    end = plan.last(plan.times)
+    held_out = np.zeros(len(user), dtype=bool)
+    held_out[np.argsort(-end, kind="stable")[: round(HELD_OUT * len(user))]] = True
+    late = _late(plan[held_out], world, late_random)
+    sequences = pd.concat(
+        [_sequences(plan, rules, dials, random), _sequences(late, rules, dials, late_random)], ignore_index=True
+    )
+    sequences.insert(1, "split", _split(np.append(held_out, np.ones(len(late.user), bool)), sequences, late_random))
+    return sequences
+
+
+def _late(held_out: _Plan, world: _World, random: np.random.Generator) -> _Plan:
+    """Plans of users who come late: as many as complete the test and validation cases of each domain."""
+    count = 8 * (VALID_CASES + TEST_CASES)  # more than are needed; plans are cheap
+    plan = _Plan.draw(np.arange(count), np.full(count, WINDOWS - 1), world.share_y, random)
+    in_time = plan.last(plan.times) >= held_out.last(held_out.times).min()
+    wanted = VALID_CASES + TEST_CASES - np.bincount(held_out.last(held_out.in_y), minlength=2)
+    domain = plan.last(plan.in_y)
+    rows = [np.flatnonzero(in_time & (domain == code))[: wanted[code]] for code in (0, 1)]
+    chosen = plan[np.sort(np.concatenate(rows))]
+    return replace(chosen, user=world.num_users + np.arange(len(chosen.user)))
+
+
+def _split(held_out: np.ndarray, sequences: pd.DataFrame, random: np.random.Generator) -> np.ndarray:
+    """The split of each sequence, (S,): those held out are dealt out at random within each target domain."""
+    split = np.where(held_out, "test", "train").astype(object)
+    for domain in "xy":
+        rows = random.permutation(np.flatnonzero(held_out & (sequences["target_domain"] == domain)))
+        split[rows[:VALID_CASES]] = "valid"
+    return split
+
+
+def _sequences(plan: _Plan, rules: tuple[Rules, Rules], dials: Dials, random: np.random.Generator) -> pd.DataFrame:
+    """The choices of all sequences of a plan, one step at a time: step t draws the t-th item of all at once."""
+    users, user = np.unique(plan.user, return_inverse=True)
+    tastes = rules[0].tastes
+    likes = {  # each from a stream of its own, so that makers change nothing else
+        name: _preferences(len(users), taste.size, dials.cross_domain_signal, own)[user]
+        for (name, taste), own in zip(tastes.items(), random.spawn(len(tastes)), strict=True)
+    }  # (S, 2) per attribute
+    last = {
+        name: random.integers(course.size, size=(len(user), 2)) for name, course in rules[0].courses.items()
+    }  # before the first item
+    num_items = [len(of_domain.appeal) for of_domain in rules]
     chosen = np.zeros((len(user), MAX_LENGTH), dtype=np.int64)
-    last = [random.integers(values.max() + 1, size=(len(user), 2)) for _, values in courses]  # before the first item
-    offsets = (0, world.num_items[0])
+    available = [of_domain.released <= plan.times[:, :1] for of_domain in rules]  # (S, N), without those chosen before
     for step in range(MAX_LENGTH):
-        for domain in (0, 1):
-            rows = np.flatnonzero((length > step) & (in_y[:, step] == domain))
-            span = slice(offsets[domain], offsets[domain] + world.num_items[domain])
-            utility = np.broadcast_to(base[span], (len(rows), world.num_items[domain])).copy()
-            for name, values in attributes.items():
-                utility += weight[name] * (values[span] == likes[name][user[rows], domain, None])
-            for (strength, values), before in zip(courses, last, strict=True):
-                cycle = values[span].max() + 1
-                utility += strength * (values[span] == (before[rows, domain, None] + 1) % cycle)
-            utility[released[span] > times[rows, :1]] = -np.inf
-            utility += random.gumbel(size=utility.shape)  # the largest of utility + Gumbel is a softmax draw
-            for earlier in range(step):  # no item twice
-                seen = chosen[rows, earlier] - 1 - offsets[domain]
-                inside = (seen >= 0) & (seen < world.num_items[domain])
-                utility[np.flatnonzero(inside), seen[inside]] = -np.inf
-            drawn = utility.argmax(axis=1) + offsets[domain]
-            chosen[rows, step] = drawn + 1
-            for (_, values), before in zip(courses, last, strict=True):
-                before[rows, domain] = values[drawn]
-
-    end = times[np.arange(len(user)), length - 1]
-    target = chosen[np.arange(len(user)), length - 1]
-    held_out = np.argsort(-end, kind="stable")[: round(HELD_OUT * len(user))]
-    split = np.full(len(user), "train", dtype=object)
-    split[held_out] = np.where(random.permutation(len(held_out)) % 2 == 0, "valid", "test")
+        for domain, of_domain in enumerate(rules):
+            rows = np.flatnonzero((plan.length > step) & (plan.in_y[:, step] == domain))
+            wanted = {name: liked[rows, domain] for name, liked in likes.items()}
+            for name, course in of_domain.courses.items():
+                wanted[name] = (last[name][rows, domain] + 1) % course.size
+            cumulated = of_domain.weights(available[domain][rows], wanted).cumsum(axis=1)
+            drawn = (cumulated > random.random((len(rows), 1)) * cumulated[:, -1:]).argmax(axis=1)
+            chosen[rows, step] = 1 + drawn + domain * num_items[0]
+            available[domain][rows, drawn] = False
+            for name, course in of_domain.courses.items():
+                last[name][rows, domain] = course.values[drawn]
+    target_domain = plan.last(plan.in_y)
+    liked = {f"liked_{name}": values[np.arange(len(user)), target_domain] for name, values in likes.items()}
     return pd.DataFrame(
         {
-            "user": [f"u{number:04d}" for number in user],
-            "split": split,
-            "target_domain": np.where(target <= world.num_items[0], "x", "y"),
-            "items": [row[:n].astype(np.int32) for row, n in zip(chosen, length, strict=True)],
-            "timestamps": [row[:n] for row, n in zip(times, length, strict=True)],
+            "user": [f"u{number:04d}" for number in plan.user],
+            "target_domain": np.where(target_domain == 0, "x", "y"),
+            "items": [row[:n].astype(np.int32) for row, n in zip(chosen, plan.length, strict=True)],
+            "timestamps": [row[:n] for row, n in zip(plan.times, plan.length, strict=True)],
+            **liked,
         }
     )
 
@@ -254,11 +365,10 @@ def _preferences(num_users: int, choices: int, cross_domain_signal: float, rando
     return liked
 
 
-def _times(count: int, random: np.random.Generator) -> np.ndarray:
-    """Unix seconds with the resolution of a day, as in Amazon's data; a user's windows lie in separate periods."""
+def _times(window: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Unix seconds with the resolution of a day, as in Amazon's data; windows (S,) lie in separate periods."""
     period = YEARS * 365 // WINDOWS
-    window = np.tile(np.arange(WINDOWS), count // WINDOWS)
-    start = window * period + random.integers(period - 90, size=count)
-    gaps = random.integers(0, 6, size=(count, MAX_LENGTH))
+    start = window * period + random.integers(period - 90, size=len(window))
+    gaps = random.integers(0, 6, size=(len(window), MAX_LENGTH))
     gaps[:, 0] = 0
     return FIRST_DAY + SECONDS_A_DAY * (start[:, None] + gaps.cumsum(axis=1))
