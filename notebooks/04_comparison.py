@@ -80,8 +80,8 @@ evidence.inventory(shipped)
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
-    table, controls = f"tab-shipped-{name}-sampled_999", store.shipped(lists.controls(name, "c2dsr"))
-    display(evidence.comparison_table(runs, "c2dsr", name, "sampled_999", table, controls))
+    rows = runs | store.shipped(lists.controls(name, "c2dsr"))
+    display(evidence.comparison_table(rows, "c2dsr", name, "sampled_999", f"tab-shipped-{name}-sampled_999"))
 
 # %% [markdown]
 # The last row is no model but a control: it reads nothing but the numbers that items have in the published files, and
@@ -244,8 +244,8 @@ for name, runs in shipped.items():
 other, data = lists.shipped_comparison("llmcdsr", "food_kitchen"), markup.data_title("llmcdsr", "food_kitchen")
 if other:
     reference = paired.reference(other)
-    table, controls = "tab-shipped-llmcdsr", store.shipped(lists.controls("food_kitchen", "llmcdsr"))
-    display(evidence.comparison_table(other, "llmcdsr", "food_kitchen", "sampled_999", table, controls))
+    rows = other | store.shipped(lists.controls("food_kitchen", "llmcdsr"))
+    display(evidence.comparison_table(rows, "llmcdsr", "food_kitchen", "sampled_999", "tab-shipped-llmcdsr"))
     rivals = paired.against_rivals(other, reference, DOMAIN_NAMES["food_kitchen"], "sampled_999")
     caption = f"{data}: MRR of {reference} minus that of each rival, in percentage points against 999 negatives."
     display(markup.show(rivals, caption, "tab-rivals-llmcdsr"))
@@ -279,8 +279,8 @@ evidence.inventory(results)
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    table = f"tab-comparison-{name}-sampled_999"
-    display(evidence.comparison_table(runs, source, name, "sampled_999", table, best_possible[name]))
+    rows = runs | best_possible[name]
+    display(evidence.comparison_table(rows, source, name, "sampled_999", f"tab-comparison-{name}-sampled_999"))
     display(Markdown(evidence.ceiling_verdict(runs, best_possible[name], DOMAIN_NAMES[name])))
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives of every run on the demo: one point per seed, the bar is their mean.", "name": "fig-comparison"}}

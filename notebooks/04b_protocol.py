@@ -130,8 +130,8 @@ for name, runs in results.items():
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    table = f"tab-comparison-{source}-{name}-full"
-    display(evidence.comparison_table(runs, source, name, "full", table, bounds.bounds(runs)))
+    rows = runs | bounds.bounds(runs)
+    display(evidence.comparison_table(rows, source, name, "full", f"tab-comparison-{source}-{name}-full"))
 
 # %% mystnb={"figure": {"caption": "Expected MRR by the number of negatives on the demo, as a multiple of the geometric mean of the models. The dotted line marks 999.", "name": "fig-candidates-demo"}}
 worlds = {name: prepare(source, name) for name in names if source == "demo"}

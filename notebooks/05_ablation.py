@@ -111,8 +111,8 @@ for name in names:
 # %% mystnb={"markdown_format": "myst"}
 for protocol in ("sampled_999", "full"):
     for name, runs in results.items():
-        table = f"tab-ablation-{name}-{protocol}"
-        display(evidence.comparison_table(runs, source, name, protocol, table, bounds.bounds(runs)))
+        rows = runs | bounds.bounds(runs)
+        display(evidence.comparison_table(rows, source, name, protocol, f"tab-ablation-{name}-{protocol}"))
 
 # %% mystnb={"figure": {"caption": "MRR against 999 negatives of every run of the ablation; lines join runs of one seed, bars are means.", "name": "fig-ablation"}}
 values = {

@@ -195,8 +195,8 @@ results = {
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
-    table = f"tab-modalities-demo-{name}"
-    display(evidence.comparison_table(runs, "demo", name, "sampled_999", table, bounds.bounds(runs)))
+    rows = runs | bounds.bounds(runs)
+    display(evidence.comparison_table(rows, "demo", name, "sampled_999", f"tab-modalities-demo-{name}"))
 
 # %%
 for name, runs in results.items():

@@ -44,6 +44,14 @@ def test_control_curves_draw_every_gain_with_its_noise():
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["images", "other items' images"]
 
 
+def test_control_curves_have_room_for_three_arms_and_the_ceiling():
+    labels = ["images", "other items' images", "images over those of other items", "pictures, to Bayes"]
+    rows = [(label, signal, "Food", 1.0, 0.5) for label in labels for signal in (0.0, 1.0)]
+    table = pd.DataFrame(rows, columns=["compared", "signal", "domain", "gain", "noise"])
+    fig = figures.control_curves(table, "visual_signal")
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == labels
+
+
 def test_sensitivity_marks_the_papers_value_where_it_was_tried():
     table = pd.DataFrame(
         {

@@ -102,6 +102,14 @@ def test_bold_is_what_beats_all_others_beyond_chance():
     assert not any(cell.best for cell in second["MRR"])  # nobody is best in a tie for the first place
 
 
+def test_a_control_is_no_rival_of_the_best():
+    ranks = list(range(1, 41))
+    runs = {"a": [made_run(ranks, ranks)], "b": [made_run([r + 9 for r in ranks], [r + 9 for r in ranks])]}
+    runs["control"] = [made_run([1] * 40, [1] * 40, model="numbering")]
+    table = paired.with_intervals(runs, NAMES, "sampled_999").set_index(["Target", "Model"])["MRR"]
+    assert table["Food", "a"].best and not table["Food", "control"].best and table["Food", "control"].mean == 100
+
+
 def test_training_data_names_the_share_of_the_papers():
     run = made_run([1], [1], source="c2dsr")
     run.provenance["cases"]["train"] = 7356

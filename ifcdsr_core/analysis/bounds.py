@@ -5,9 +5,10 @@ They are ranked on the same test cases and against the same negatives as the mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,19 @@ import pandas as pd
 from ifcdsr_core.analysis.paired import Runs, control_gains
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.files import new_file, unreadable
+from ifcdsr_core.metrics import PROTOCOLS
 from ifcdsr_core.paths import data_dir
+from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import prepare
 from ifcdsr_core.sources.demo import ceiling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ifcdsr_core.batches import Batch
+    from ifcdsr_core.models.base import ModelInputs
 
 BAYES, ORACLE = "Bayes (the best possible answer)", "Oracle (knows the user's taste)"
 _WITHOUT = {part: f"Bayes without {part}" for part in ceiling.PARTS}
@@ -65,8 +74,9 @@ def _first(experiment: Runs) -> Run:
 
 def _as_runs(like: Run, *labels: str) -> dict[str, list[Run]]:
     """Best possible answers as runs on the test cases of another run, whose data and seed they have."""
-    config = like.config
-    scenario = prepare("demo", config["scenario"], **config["source_options"])
+    options = {name: like.config[name] for name in ("scenario", "source_options", "candidate_seed")}
+    config = RunConfig(source="demo", model="popularity", **options)  # any that needs no features
+    scenario = prepare("demo", config.scenario, **config.source_options)
     if like.provenance["scenario_fingerprint"] != scenario.fingerprint:
         raise InputError(f"{like.folder.name} was made on another world than this version of the demo: run it again")
     return {
@@ -74,60 +84,67 @@ def _as_runs(like: Run, *labels: str) -> dict[str, list[Run]]:
             replace(
                 like,
                 folder=Path(label),
-                config=config | {"model": label},
-                ranks=_ranks(scenario, label, config["candidate_seed"]),
+                config=like.config | {"model": label},
+                ranks=_kept_ranks(config, scenario, label),
             )
         ]
         for label in labels
     }
 
 
-def _ranks(scenario: Scenario, label: str, seed: int) -> pd.DataFrame:
-    """``protocol.rank_cases`` of one answer, with the users in front; computed once for a world."""
+def _kept_ranks(config: RunConfig, scenario: Scenario, label: str) -> pd.DataFrame:
+    """The ranks of one answer, computed once for a world."""
     name = {BAYES: "bayes", ORACLE: "oracle"}.get(label, label.replace(" ", "-").lower())
-    path = data_dir() / "ceiling" / f"{scenario.fingerprint[:16]}-{name}-{seed}-{ceiling.VERSION}.parquet"
+    version = f"{ceiling.VERSION}-{len(PROTOCOLS)}"
+    path = data_dir() / "ceiling" / f"{scenario.fingerprint[:16]}-{name}-{config.candidate_seed}-{version}.parquet"
     if not path.exists():
-        cases = scenario.split("test")
-        without = [part for part, of_part in _WITHOUT.items() if of_part == label]
-        chances = ceiling.oracle(scenario, cases) if label == ORACLE else ceiling.bayes(scenario, cases, without)
         with new_file(path) as staging:
-            _ranked(scenario, cases, chances, seed).to_parquet(staging, index=False)
+            _ranks(config, label).to_parquet(staging, index=False)
     try:
         return pd.read_parquet(path)
     except Exception as error:  # pyarrow raises many kinds for a damaged file
         raise unreadable(path, error, "delete it, and it is computed again") from error
 
 
-def _ranked(
-    scenario: Scenario, cases: pd.DataFrame, chances: Iterator[tuple[np.ndarray, np.ndarray]], seed: int
-) -> pd.DataFrame:
-    """Rank the targets of a split by the chances of all items, as ``protocol.rank_cases`` does by scores."""
-    import torch
+def _ranks(config: RunConfig, label: str) -> pd.DataFrame:
+    """``protocol.rank_cases`` of one answer, with the users in front."""
+    from ifcdsr_core.protocol import rank_cases
+    from ifcdsr_core.runs.assembly import assemble
 
-    from ifcdsr_core.batches import encode
-    from ifcdsr_core.metrics import PROTOCOLS
-    from ifcdsr_core.protocol import negatives, rank_among
+    scenario, inputs, cases = assemble(config)
+    sequences = scenario.split("test")
+    without = [part for part, of_part in _WITHOUT.items() if of_part == label]
+    answer = ceiling.oracle(scenario, sequences) if label == ORACLE else ceiling.bayes(scenario, sequences, without)
+    chances = dict(pair for rows, chance in answer for pair in zip(rows, chance, strict=True))  # by case
+    in_y = (sequences["target_domain"] == "y").to_numpy()
+    of_domain = [[chances[row] for row in np.flatnonzero(in_y == code)] for code in (False, True)]
+    ranks = rank_cases(_Answer(label, inputs, of_domain), cases["test"], config.candidate_seed)
+    ranks.insert(0, "user", sequences["user"].astype(str).to_numpy())
+    return ranks
 
-    known = encode(cases, scenario.num_items_x, 1, scenario.sequences).known.numpy()
 
-    domain = cases["target_domain"].to_numpy()
-    target = np.array([items[-1] for items in cases["items"]], dtype=np.int64)
-    first = 1 + scenario.num_items_x * (domain == "y")
-    place, drawn = target - first, {"sampled_999": {}, "unseen_999": {}}  # place within the domain
-    for code, num_items in (("x", scenario.num_items_x), ("y", scenario.num_items_y)):
-        rows = np.flatnonzero(domain == code)
-        for protocol, of_user in (("sampled_999", None), ("unseen_999", known[rows] - first[rows, None])):
-            drawn[protocol] |= dict(zip(rows, negatives(place[rows], num_items, seed, of_user), strict=True))
-    found = {name: np.zeros(len(cases)) for protocol in PROTOCOLS for name in (protocol, f"{protocol}_ties")}
-    for rows, chance in chances:
-        scores = torch.from_numpy(chance)
-        wanted = scores.gather(1, torch.from_numpy(place[rows, None])).squeeze(1)
-        for protocol in PROTOCOLS:
-            itself = int(protocol == "full")  # there the target is one of those it is compared with
-            among = scores
-            if not itself:
-                among = scores.gather(1, torch.from_numpy(np.stack([drawn[protocol][row] for row in rows])))
-            rank, equal = rank_among(wanted, among)
-            found[protocol][rows], found[f"{protocol}_ties"][rows] = rank - itself / 2, equal - itself
-    user = cases["user"].astype(str).to_numpy()
-    return pd.DataFrame({"user": user, "target_item": target, "target_domain": domain, **found})
+@dataclass
+class _Answer:
+    """Chances in the place of a model whose scores are asked for once, case by case.
+
+    Attributes:
+        waiting: by domain, the chances of the cases not asked for yet, (N,) each.
+    """
+
+    title: str
+    inputs: ModelInputs
+    waiting: list[list[np.ndarray]]
+    training = False
+    device = "cpu"
+
+    def eval(self) -> None:
+        """Nothing is trained."""
+
+    def train(self, mode: bool) -> None:
+        """Nothing is trained."""
+
+    def score(self, batch: Batch, domain: int) -> Tensor:
+        import torch
+
+        asked, self.waiting[domain] = self.waiting[domain][: len(batch)], self.waiting[domain][len(batch) :]
+        return torch.from_numpy(np.stack(asked))

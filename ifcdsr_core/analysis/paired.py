@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from ifcdsr_core.analysis.paper import HEADLINE
 from ifcdsr_core.analysis.significance import bootstrap_interval, holm, permutation_p
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import METRICS, per_case
-from ifcdsr_core.models import COUNTING
+from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
 from ifcdsr_core.runs.store import Run
 
 LEVEL = 0.05  # of significance
@@ -107,30 +106,25 @@ def over_seeds(
     return pd.DataFrame(rows, columns=["Target", "Model", *metrics])
 
 
-def with_intervals(
-    experiment: Runs, names: tuple[str, str], protocol: str, bounds: Runs = MappingProxyType({})
-) -> pd.DataFrame:
+def with_intervals(experiment: Runs, names: tuple[str, str], protocol: str) -> pd.DataFrame:
     """``over_seeds`` with 95 % bootstrap intervals of the MRR over test cases, the best means marked.
 
     A mean is marked ``best`` if it is the largest of its column and domain, and larger than each of the others by a
-    paired permutation test at the level of 5 %, with Holm's correction for all tests of the column and domain.
-
-    Args:
-        bounds: rows that follow the models', which they are measured by and do not compete with.
+    paired permutation test at the level of 5 %, with Holm's correction for all tests of the column and domain. Controls
+    are left out of this, and what is no model.
 
     Raises:
         InputError: the runs were tested on different cases.
     """
-    rows = {**experiment, **bounds}
-    check_same_cases([run for runs in rows.values() for run in runs])
-    table, intervals = over_seeds(rows, names, protocol), []
+    check_same_cases([run for runs in experiment.values() for run in runs])
+    table, intervals = over_seeds(experiment, names, protocol), []
     for name, code in zip(names, "xy", strict=True):
         for metric in HEADLINE:
-            values = {label: case_means(runs, protocol, metric, code) for label, runs in rows.items()}
+            values = {label: case_means(runs, protocol, metric, code) for label, runs in experiment.items()}
             if metric == "MRR":
                 intervals += [Interval(*bootstrap_interval(cases)) for cases in values.values()]
-            best = _clearly_best({label: values[label] for label in experiment})
-            row = (table["Target"] == name) & (table["Model"] == best)
+            models = {label: cases for label, cases in values.items() if not _is_control(experiment[label])}
+            row = (table["Target"] == name) & (table["Model"] == _clearly_best(models))
             table.loc[row, metric] = table.loc[row, metric].map(lambda cell: replace(cell, best=True))
     table.insert(3, "95 % interval", intervals)
     for metric in HEADLINE[1:]:  # the spread of the MRR says enough, and a page is narrow
@@ -138,9 +132,13 @@ def with_intervals(
     return table
 
 
+def _is_control(runs: Sequence[Run]) -> bool:
+    return runs[0].config["model"] in CONTROLS or runs[0].config["model"] not in MODELS
+
+
 def _clearly_best(values: Mapping[str, np.ndarray]) -> str | None:
     """The label whose mean over cases beats every other beyond chance, if there is one."""
-    best = max(values, key=lambda label: values[label].mean())
+    best = max(values, key=lambda label: values[label].mean(), default=None)
     p = holm([permutation_p(values[best] - values[label], samples=1999) for label in values if label != best])
     return best if len(p) and (p < LEVEL).all() else None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -26,9 +25,7 @@ PROTOCOL_NAMES = {
 }
 
 
-def comparison_table(
-    experiment: Runs, source: str, scenario: str, protocol: str, name: str, bounds: Runs = MappingProxyType({})
-) -> Markdown:
+def comparison_table(experiment: Runs, source: str, scenario: str, protocol: str, name: str) -> Markdown:
     """``paired.with_intervals`` for a page; the caption says what the runs have in common."""
     runs = [run for group in experiment.values() for run in group]
     seeds = sorted({run.config["seed"] for run in runs})
@@ -41,7 +38,7 @@ def comparison_table(
         f"{data_title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats}; interval of "
         f"the MRR over test cases; bold where better than all others by a paired test. {training_data(runs[0])}"
     )
-    return show(with_intervals(experiment, DOMAIN_NAMES[scenario], protocol, bounds), caption, name)
+    return show(with_intervals(experiment, DOMAIN_NAMES[scenario], protocol), caption, name)
 
 
 def inventory(results: Mapping[str, Runs]) -> Markdown:
