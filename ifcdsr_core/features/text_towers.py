@@ -148,8 +148,8 @@ def _minilm(device: str) -> TextTower:
 class _Tokens:
     """Ids of a text's tokens, and the number of those that stand for a sign or a word the tokenizer does not know.
 
-    Left out are these, spaces that are tokens of their own, and what has a meaning to the encoder where a text spells it
-    out, such as ``[MASK]``.
+    Left out are these, spaces that are tokens of their own, and what means something to the encoder where a text spells
+    it out, such as ``[MASK]``.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
