@@ -148,8 +148,8 @@ def _minilm(device: str) -> TextTower:
 class _Tokens:
     """Ids of a text's tokens, and the number of those that stand for a sign or a word the tokenizer does not know.
 
-    Left out are these, spaces that are tokens of their own, and what means something to the encoder where a text spells
-    it out, such as ``[MASK]``.
+    Left out are these, and what means something to the encoder where a text spells it out, such as ``[MASK]``. Spaces
+    that are tokens of their own are no text by themselves.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -159,8 +159,10 @@ class _Tokens:
         in_bytes = {names[name]: byte for byte in range(256) if (name := f"<0x{byte:02X}>") in names}
         self.tokenizer = tokenizer
         self.unknown = {names["[UNK]"]} if "[UNK]" in names else {i for i, byte in in_bytes.items() if byte >= 0x80}
-        self.left_out = special | set(in_bytes) | {i for name, i in names.items() if not name.strip("▁")}
+        self.left_out = special | set(in_bytes)
+        self.spaces = {i for name, i in names.items() if not name.strip("▁")}
 
     def __call__(self, text: str) -> tuple[list[int], int]:
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return [i for i in ids if i not in self.left_out], sum(i in self.unknown for i in ids)
+        known = [i for i in ids if i not in self.left_out]
+        return [] if self.spaces.issuperset(known) else known, sum(i in self.unknown for i in ids)
