@@ -167,6 +167,16 @@ def lexical(texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
     return (raw / np.maximum(length, 1e-12)).astype(np.float32), missing
 
 
+def lexical_unknown(texts: list[str | None]) -> float:
+    """Share of the words of these texts that ``lexical`` does not know, as they occur in one text only."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    settings = {name: value for name, value in _LEXICAL.items() if name not in ("sublinear_tf", "min_df")}
+    counts = CountVectorizer(**settings).fit_transform([text or "" for text in texts])  # (V, words)
+    total, in_texts = counts.sum(axis=0).A1, counts.getnnz(axis=0)
+    return float(total[in_texts < _LEXICAL["min_df"]].sum() / total.sum())
+
+
 def _lexical_record() -> dict[str, str]:
     return {
         "encoder": LEXICAL,
