@@ -29,7 +29,9 @@ class RunConfig(TrainSettings):
     train_negatives: int = setting(0, "items that the training loss draws per step; 0: all, the exact loss", minimum=0)
     encoder: str = setting("small_clip", "image encoder: small_clip, or <open_clip model>/<weights>")
     text: str = setting("title", "text of an item: title, rules (the demo's), or llm:<model>, the model asked")
-    text_encoder: str = setting("lexical", "lexical, small_clip, or <open_clip model>/<weights>")
+    text_encoder: str = setting(
+        "lexical", "lexical; wordllama, for real titles; minilm; small_clip; or <open_clip model>/<weights>"
+    )
     # controls: what is shuffled on purpose, by a seed; 0 shuffles nothing
     shuffle_days: int = setting(0, "seed that shuffles the items of the same day in each history; 0: none", minimum=0)
     shuffle_pictures: int = setting(0, "seed that gives items each other's pictures, by domain; 0: none", minimum=0)

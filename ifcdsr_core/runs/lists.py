@@ -227,6 +227,20 @@ def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "d
     }
 
 
+TEXT_ENCODERS = ("lexical", "wordllama", "minilm")  # of titles; the second is what real ones want
+
+
+def text_encoders(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+    """The ID alone, and with plain titles by each encoder; the placebo is ``modalities``', by the second one."""
+
+    def with_text(encoder: str, **more) -> list[RunConfig]:
+        return modalities(scenario, seeds, source, **changes, text_encoder=encoder, **more)["ID + text"]
+
+    arms = {"ID": modalities(scenario, seeds, source, **changes)["ID"]}
+    arms |= {f"ID + {encoder}": with_text(encoder) for encoder in TEXT_ENCODERS}
+    return arms | {"ID + other items' text": with_text("wordllama", shuffle_texts=1)}
+
+
 def _tuned(source: str, scenario: str) -> dict:
     """Learning rate and L2 of IFCDSR, for arms that are to be trained alike."""
     common, _ = settings(source, scenario, "ifcdsr")
@@ -428,6 +442,7 @@ _NAMED = {
     "readings": _Named(lambda *of, **changes: [readings(*of, **changes)], _OWN_OPTIONS),
     "sensitivity": _Named(lambda *of, **changes: [*sensitivity(*of, **changes).values()], _OWN_OPTIONS),
     "modalities": _Named(lambda *of, **changes: [modalities(*of, **changes)], _OWN_MODELS),
+    "text_encoders": _Named(lambda *of, **changes: [text_encoders(*of, **changes)], _OWN_MODELS),
     "text": _Named(_text, _ONLY_DEMO),
     "grid": _Named(lambda scenario, seeds, **changes: [grid(scenario, seed=seeds[0], **changes)], _ANY),
 }
