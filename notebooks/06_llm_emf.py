@@ -216,12 +216,20 @@ markup.show(
 )
 
 # %% mystnb={"markdown_format": "myst"}
-markup.show(
-    llm_emf.nearest_titles(),
+nearest = llm_emf.nearest_titles()
+caption = (
     f"{markup.data_title('abxi', 'food_kitchen')}: some Food titles, drawn at random from the most frequent items, and "
-    "the nearest Kitchen title by the cosine of each encoder's vectors.",
-    "tab-nearest",
+    "the nearest Kitchen title by the cosine of each encoder's vectors."
 )
+if len(nearest):
+    display(markup.show(nearest, caption, "tab-nearest"))
+else:
+    display(
+        Markdown(
+            "(The titles are not part of this repository: `save_encoders` of this page's module, run where "
+            "the data are, adds a table of nearest titles here.)"
+        )
+    )
 
 # %% [markdown]
 # `wordllama` is the choice for real titles: its weights come with the set-up, and it takes seconds for a catalogue.

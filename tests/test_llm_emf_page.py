@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pytest
 from made_runs import NAMES, made_run
 from worlds import tiny
 
+from ifcdsr_core import sources
 from ifcdsr_core.book.pages import llm_emf
 from ifcdsr_core.features import enhanced_titles
 from ifcdsr_core.features.llm_endpoint import Usage
@@ -152,7 +152,6 @@ def titled() -> Scenario:
 def test_encoders_are_compared_on_the_same_titles(tmp_path, monkeypatch):
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
     monkeypatch.setattr(llm_emf, "_popular", lambda *_: np.array([0, 1]))
-    monkeypatch.setattr(llm_emf, "results_dir", lambda: tmp_path)
     scenario = titled()
     record = llm_emf.encoders_record(scenario, ("lexical", "wordllama"))
     with_title = [scenario.num_items_x, scenario.num_items_y - 1]
@@ -161,7 +160,12 @@ def test_encoders_are_compared_on_the_same_titles(tmp_path, monkeypatch):
         with_title
     )
     assert record["encoders"][0]["known"] == pytest.approx(40 / 43)  # but for bags, kettle, bowl
-    (tmp_path / "text_encoders.json").write_text(json.dumps(record))
+    assert llm_emf.nearest_titles().empty
+    monkeypatch.setattr(sources, "prepare", lambda *_, **__: scenario)
+    monkeypatch.setattr(llm_emf, "encoders_record", lambda _: record)
+    monkeypatch.setattr(llm_emf, "results_dir", lambda: tmp_path / "results")
+    shipped = llm_emf.save_encoders().read_text()
+    assert not any(title in shipped for title in scenario.items["title"].dropna())  # titles are others'
     table = llm_emf.nearest_titles(width=20)
     assert table.columns.tolist() == ["Title", "lexical", "wordllama"]
     assert table.to_numpy().tolist() == [

@@ -20,8 +20,8 @@ from ifcdsr_core.analysis.paired import first_columns, gains, of_seeds, over_see
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, gain_by_group
 from ifcdsr_core.book.figures import BLACK, BLUE, GREY, ORANGE, PLUM, WIDTH, drawn, subplots
 from ifcdsr_core.book.markup import data_title, escape, unbroken
-from ifcdsr_core.files import new_file
-from ifcdsr_core.paths import results_dir
+from ifcdsr_core.files import new_file, unreadable
+from ifcdsr_core.paths import data_dir, results_dir
 from ifcdsr_core.runs import lists
 from ifcdsr_core.runs.store import Run, shipped
 from ifcdsr_core.scenario import Scenario
@@ -295,22 +295,29 @@ def _nearest(matrix: np.ndarray, rows: np.ndarray, others: np.ndarray) -> list[t
 
 
 def save_encoders() -> Path:
-    """Write ``encoders_record`` of ABXI's Food-Kitchen to ``data/results/text_encoders.json``, for machines without the
-    files; return the path.
+    """Write ``encoders_record`` of ABXI's Food-Kitchen for the page; return the path of its numbers.
+
+    They go to ``data/results``, for machines without the files; the examples, which are titles of others, stay in the
+    data folder.
 
     Raises:
         InputError: files of the data, or the package of minilm, are not available.
     """
     from ifcdsr_core.sources import prepare
 
-    path, record = results_dir() / "text_encoders.json", encoders_record(prepare("abxi", "food_kitchen", titles=True))
-    with new_file(path) as staging:
-        staging.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
+    record = encoders_record(prepare("abxi", "food_kitchen", titles=True))
+    examples = {_EXAMPLES: record.pop(_EXAMPLES)}
+    for part, path in ((examples, data_dir() / _FILE), (record, results_dir() / _FILE)):
+        with new_file(path) as staging:
+            staging.write_text(json.dumps(part, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return results_dir() / _FILE
+
+
+_FILE, _EXAMPLES = "text_encoders.json", "nearest"
 
 
 def _encoders() -> dict:
-    return json.loads((results_dir() / "text_encoders.json").read_text(encoding="utf-8"))
+    return json.loads((results_dir() / _FILE).read_text(encoding="utf-8"))
 
 
 def encoder_coverage() -> pd.DataFrame:
@@ -337,8 +344,18 @@ def titled_sentence() -> str:
 
 
 def nearest_titles(width: int = 60) -> pd.DataFrame:
-    """The shipped examples for a page: titles of X, and the nearest of Y by each encoder, cut to ``width`` signs."""
-    rows = pd.DataFrame(_encoders()["nearest"])
+    """Titles of X, and the nearest of Y by each encoder, cut to ``width`` signs; empty without ``save_encoders``.
+
+    Raises:
+        InputError: the file of examples is damaged.
+    """
+    path = data_dir() / _FILE
+    if not path.is_file():
+        return pd.DataFrame(columns=["Title"])
+    try:
+        rows = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))[_EXAMPLES])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise unreadable(path, error, "delete it") from error
     for column in ("title", "nearest"):
         rows[column] = [textwrap.shorten(title, width, placeholder=" …") for title in rows[column]]
     return pd.DataFrame(
