@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError, first_line
+from ifcdsr_core.errors import InputError, choose, first_line
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources.download import published
 
@@ -24,7 +24,8 @@ VERSION = 1
 REPOSITORY = "xhran2010/LLMCDSR/5825e999d87c4b7f90448df17d05c5f9cea047ba"
 FOLDERS = {"food_kitchen": "food-kitchen", "movie_book": "movie-book"}
 SCENARIOS = tuple(FOLDERS)
-OPTIONS = {}
+OPTIONS = {"train_users": "all"}  # both: train on the users of both domains alone, as valid and test hold no other
+TRAIN_USERS = ("all", "both")
 TITLE_FILES = ("text_A.pkl", "text_B.pkl")
 ITEM_FILES = ("num.txt", "item_set_A.pkl", "item_set_B.pkl", *TITLE_FILES)
 SEQUENCE_FILES = {
@@ -34,22 +35,28 @@ SEQUENCE_FILES = {
     "valid.txt": "valid",
     "test.txt": "test",
 }
+ONE_DOMAIN = ("train_A.txt", "train_B.txt")  # files of users with items of one domain
 
 _ASIN = re.compile(r"[!-~]+")
 _LINE = re.compile(r"(\d{1,9})\t(\d{1,9}(?:,\d{1,9})*)", re.ASCII)
 
 
-def build(scenario: str, folder: Path) -> Scenario:
+def build(scenario: str, folder: Path, *, train_users: str) -> Scenario:
     """Read one scenario; there are no times and no pictures, and ``source_id`` is the ASIN.
 
     Args:
         scenario: ``food_kitchen`` or ``movie_book``.
         folder: not used, the files hold no pictures.
+        train_users: ``all``, or ``both`` for those of both domains alone; their files are then the only ones read of
+            the training's.
 
     Raises:
-        InputError: a file is not available, is damaged, or has a malformed line (named by file and number).
+        InputError: a file is not available, is damaged, or has a malformed line (named by file and number); unknown
+            ``train_users``.
     """
-    names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in (*ITEM_FILES, *SEQUENCE_FILES)}
+    choose("train_users", train_users, TRAIN_USERS)
+    wanted = {file: split for file, split in SEQUENCE_FILES.items() if train_users == "all" or file not in ONE_DOMAIN}
+    names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in (*ITEM_FILES, *wanted)}
     paths = {file: published.fetch(name) for file, name in names.items()}
 
     num_a, num_b = read_sizes(paths["num.txt"])
@@ -60,7 +67,7 @@ def build(scenario: str, folder: Path) -> Scenario:
         item=np.arange(1, num_a + num_b + 1, dtype=np.int32), image=pd.Series([None] * len(items), dtype=object)
     )
     tables, counts = [], {}
-    for file, split in SEQUENCE_FILES.items():
+    for file, split in wanted.items():
         table, counts[file] = read_sequences(paths[file], split, num_a, num_a + num_b)
         tables.append(table)
     provenance = {
