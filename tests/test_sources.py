@@ -266,7 +266,7 @@ def test_c2dsr_without_the_training_file_only_on_request(tiny_c2dsr, tmp_path, m
     assert not (sources.data_dir() / "scenarios" / "c2dsr" / "food_kitchen").exists()
     scenario = prepare("c2dsr", "food_kitchen", train_file=False)
     assert scenario.sequences["split"].tolist() == ["valid", "test"]
-    assert scenario.provenance["options"] == {"train_file": False, "titles": False}
+    assert scenario.provenance["options"] == {"train_file": False, "train": "published", "titles": False}
     assert "train_new.txt" not in scenario.provenance["files"]
 
 
