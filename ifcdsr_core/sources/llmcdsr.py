@@ -69,6 +69,8 @@ def build(scenario: str, folder: Path, *, train_users: str) -> Scenario:
     tables, counts = [], {}
     for file, split in wanted.items():
         table, counts[file] = read_sequences(paths[file], split, num_a, num_a + num_b)
+        if train_users == "both" and split == "train":
+            _check_both_domains(paths[file], table, num_a)
         tables.append(table)
     provenance = {
         "files": {file: published.describe(names[file], path) for file, path in paths.items()},
@@ -180,6 +182,13 @@ def read_sequences(path: Path, split: str, num_items_x: int, num_items: int) -> 
     table = pd.DataFrame(rows, columns=["user", "split", "target_domain", "items", "timestamps"])
     lines = len(rows) + one_item
     return table, {"lines": lines, "one_item_dropped": one_item, "repeated": lines - len(seen), "longest": longest}
+
+
+def _check_both_domains(path: Path, table: pd.DataFrame, num_items_x: int) -> None:
+    """Raise an InputError for the first sequence of a file that has items of one domain only."""
+    for user, items in zip(table["user"], table["items"], strict=True):
+        if items.min() > num_items_x or items.max() <= num_items_x:
+            raise published.malformed(path, int(user.removeprefix(f"{path.stem}/")), "items of both domains")
 
 
 class _PlainUnpickler(pickle.Unpickler):
