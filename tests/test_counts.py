@@ -328,7 +328,10 @@ def test_a_damaged_summary_is_named(content, tmp_path, monkeypatch):
 
 
 def test_an_unknown_summary_says_which_there_are():
-    with pytest.raises(InputError, match="unknown summary 'c2dsr-nowhere': choose one of abxi-beauty_electronics, .*c2dsr-food_kitchen, "):
+    with pytest.raises(
+        InputError,
+        match="unknown summary 'c2dsr-nowhere': choose one of abxi-beauty_electronics, .*c2dsr-food_kitchen, ",
+    ):
         counts.load_summary("c2dsr", "nowhere")
 
 

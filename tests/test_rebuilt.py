@@ -200,6 +200,8 @@ ALL_BUT = "all but the last two in the order of time"
         ({"map_item_50": AMAZON["map_item_50"].replace('"X9"', '"Y9"'), "items_y": C2DSR["items_y"] + "7\tY9\t9\n"},
          "Y9 is of X and of Y in .*map_item_50.txt and items_x.txt, items_y.txt: put good copies there"),
         ({"items_y": C2DSR["items_y"].replace("Y8", "X8")}, "X8 is of X and of Y in "),
+        ({"50_preprocessed": of_abxi(0, "X0@99"), "map_user_50": '{"KEPT": 0}', "val": of_c2dsr(2, 9, *HELD_OUT)},
+         "val.txt give no training sequence"),  # nothing is earlier than what is held out
         ({"50_preprocessed": "".join(of_abxi(user, "X0@0") for user in range(5)), "val": FIRST},
          "afk_50_preprocessed.txt, map_item_50.txt, map_user_50.txt, val.txt give no training sequence: put good"),
     ],
