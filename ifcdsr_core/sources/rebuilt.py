@@ -21,9 +21,9 @@ import pandas as pd
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.sources import abxi, c2dsr
 from ifcdsr_core.sources.amazon.partition import Log, Rules, complete_windows
+from ifcdsr_core.sources.amazon.source import WINDOW_DAYS
 from ifcdsr_core.sources.download import published
 
-WINDOW_DAYS = {"food_kitchen": 365, "movie_book": 30}  # that the released sequences span at most
 EARLIER = ("food_kitchen",)  # scenarios with an earlier validation file
 
 
