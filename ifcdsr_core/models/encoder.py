@@ -18,6 +18,8 @@ from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import ModelConfig, initialise
 from ifcdsr_core.scenario import PAD_ID
 
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
+
 
 @dataclass(frozen=True)
 class AttentionConfig(ModelConfig):
@@ -133,7 +135,7 @@ class _Block(nn.Module):
             self.inner_norm = nn.LayerNorm(width)
             self.inner = nn.Sequential(
                 nn.Linear(width, config.inner_size),
-                nn.ReLU() if config.activation == "relu" else nn.GELU(),
+                ACTIVATIONS[config.activation](),
                 nn.Dropout(config.dropout),
                 nn.Linear(config.inner_size, width),
             )
