@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ifcdsr_core.batches import Batch, shuffled
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, require
 from ifcdsr_core.files import new_file, unreadable
 from ifcdsr_core.metrics import PROTOCOLS, summarise
 from ifcdsr_core.models.base import SequenceModel
@@ -48,14 +49,17 @@ def fit(
 
     Returns:
         History, one row per epoch: ``epoch``, ``loss``, ``<protocol>_mrr_<domain>``, ``selection``, ``seconds``.
+        Epochs of pre-training are not ranked: no MRRs, and -inf as ``selection``.
 
     Raises:
-        InputError: no validation target is of the domain to select by; the loss is no scalar or no longer finite; the
-            checkpoint is damaged or of another model.
+        InputError: no validation target is of the domain to select by; all epochs are pre-training; the loss is no
+            scalar or no longer finite; the checkpoint is damaged or of another model.
     """
     chosen = {"both": {0, 1}, "x": {0}, "y": {1}}[settings.select_domain]
     if not chosen & set(valid.target_domain.tolist()):
         raise InputError(f"no validation target is of select_domain {settings.select_domain!r}: select by the other")
+    pretrain, epochs = model.pretrain_epochs, settings.epochs
+    require(pretrain < epochs, "pretrain_epochs", pretrain, f"less than epochs ({epochs})")
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:  # a count: nothing to train, and nothing to select
         row = {"epoch": 1, "loss": float("nan"), **_validation(model, valid, settings)}
@@ -68,6 +72,7 @@ def fit(
 
     while len(history) < settings.epochs and not _should_stop(history, settings.patience):
         epoch, started = len(history) + 1, time.perf_counter()
+        model.pretraining = epoch <= model.pretrain_epochs
         loss = _train_epoch(model, train, optimiser, settings, epoch)
         row = {"epoch": epoch, "loss": loss, **_validation(model, valid, settings)}
         row["seconds"] = time.perf_counter() - started
@@ -124,6 +129,8 @@ def products(precision: str, device: torch.device) -> str:
 
 def _validation(model: SequenceModel, valid: Batch, settings: TrainSettings) -> dict:
     """Validation MRR of each domain under both protocols, and ``selection``, by which the best epoch is chosen."""
+    if model.pretraining:  # it can't rank yet
+        return dict.fromkeys(_MRRS, math.nan) | {"selection": -math.inf}
     summary = summarise(rank_cases(model, valid, settings.candidate_seed))
     row = {
         f"{protocol}_mrr_{domain}": mrr
@@ -135,7 +142,7 @@ def _validation(model: SequenceModel, valid: Batch, settings: TrainSettings) -> 
 
 
 def _should_stop(history: list[dict], patience: int) -> bool:
-    scores = [row["selection"] for row in history]
+    scores = [row["selection"] for row in history if row["selection"] > -math.inf]
     return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
 
 

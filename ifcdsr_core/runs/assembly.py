@@ -83,10 +83,10 @@ def _train_and_test(config: RunConfig, identity: dict, unfinished: Path, report:
     model = build_model(config, inputs).to(device)
 
     def line(row: dict) -> None:
-        report(
-            f"epoch {row['epoch']:>3}  loss {row['loss']:.4f}  validation MRR ({config.select_protocol}) "
-            f"{100 * row['selection']:.2f} %  {row['seconds']:.1f} s"
-        )
+        found = f"validation MRR ({config.select_protocol}) {100 * row['selection']:.2f} %"
+        if row["epoch"] <= model.pretrain_epochs:
+            found = "pre-training"
+        report(f"epoch {row['epoch']:>3}  loss {row['loss']:.4f}  {found}  {row['seconds']:.1f} s")
 
     with gradients.shared(model):
         history = fit(model, cases["train"], cases["valid"], config, unfinished, line)
