@@ -24,6 +24,7 @@ _FILES = (
     "mifn",
     "tricdr",
     "c2dsr",
+    "abxi",
     "ifcdsr",
     "llm_emf",
     "numbering",
