@@ -130,8 +130,7 @@ class ABXI(SequenceModel):
         before = self._padded_before(batch.item_seq)  # (B, 1)
         aligned = [self._aligned(batch, domain, before) for domain in (X, Y)]
         sequences = {X: aligned[X], Y: aligned[Y], XY: _Sequence(batch.item_seq, before + steps)}
-        rows = dict(zip(sequences, self.attend(sequences.values()), strict=True))
-        rows = self.adapt(rows)
+        rows = self.adapt(dict(zip(sequences, self.attend([*sequences.values()]), strict=True)))  # (T, D) each
         states = {branch: Real(sequences[branch].items).in_place(part) for branch, part in rows.items()}  # (B, L, D)
         predicted = torch.zeros_like(states[XY]).flatten(0, 1)
         for domain in (X, Y):
@@ -172,19 +171,20 @@ class ABXI(SequenceModel):
     def attend(self, sequences: Sequence[_Sequence]) -> list[Tensor]:
         """a of the real positions of each sequence, (T, D) each."""
         reals = [Real(one.items) for one in sequences]
-        counts = [len(real.at) for real in reals]
-        order = [(one.items != PAD_ID).cumsum(dim=1) for one in sequences]  # 1 for the first item of a sequence
-        place = order
+        orders = [(one.items != PAD_ID).cumsum(dim=1) for one in sequences]  # (B, L), 1 at the first item
+        places = orders
         if self.config.positions == "from_end":
-            place = [count[:, -1:] - count + 1 for count in order]
-        ids = torch.cat([one.items.flatten()[real.at] for one, real in zip(sequences, reals, strict=True)])
-        places = torch.cat([one.flatten()[real.at] for one, real in zip(place, reals, strict=True)])
-        rows = self.dropout(self.item_embedding(ids) + self.position_embedding(places - 1))
+            places = [order[:, -1:] - order + 1 for order in orders]
+        ids, places = (
+            torch.cat([part.flatten()[real.at] for part, real in zip(parts, reals, strict=True)])
+            for parts in ([one.items for one in sequences], places)
+        )
+        rows = self.dropout(self.item_embedding(ids) + self.position_embedding(places - 1))  # (T of all three, D)
+        counts = [len(real.at) for real in reals]
+        projected = self.attention.query_key_value(rows).split(counts)
         mixed = [
-            real.rows(self.attention(real.in_place(part), (one.frame - count).clamp(min=0)))
-            for one, real, count, part in zip(
-                sequences, reals, order, self.attention.query_key_value(rows).split(counts), strict=True
-            )
+            real.rows(self.attention(real.in_place(part), (one.frame - order).clamp(min=0)))
+            for one, real, order, part in zip(sequences, reals, orders, projected, strict=True)
         ]
         return self.attention_norm(rows + self.dropout(self.attention.output(torch.cat(mixed)))).split(counts)
 
