@@ -26,6 +26,8 @@ FEATURES = {
 COUNTING = ["popularity", "cooccurrence", "numbering"]
 # options that switch off the parts of a loss that are no prediction of a next item
 AUXILIARY = {"tricdr": {"contrastive_weight": 0.0, "triplet_weight": 0.0}, "c2dsr": {"infomax_weight": 0.0}}
+# counted from the end, ABXI's positions tell how many items follow: test_abxi_model.py shows that they tell no more
+AUXILIARY["abxi"] = {"positions": "from_start"}
 VARIANTS = [
     *((name, {}) for name in COUNTING),
     ("gru4rec", {}),
@@ -42,6 +44,8 @@ VARIANTS = [
     ("tricdr", {"pretrain_epochs": 1, "empty_state": "padding"}),
     ("c2dsr", {}),
     ("c2dsr", {"graph_layers": 2}),
+    ("abxi", {}),
+    ("abxi", {"positions": "from_start"}),
     ("ifcdsr", {}),
     ("ifcdsr", {"image_fusion": False}),
     ("ifcdsr", {"multiple_attention": False}),
@@ -182,6 +186,9 @@ def test_every_option_of_the_config_is_read():
         "num_roles": 2,
         "num_neighbours": 2,
         "switch_weight": 0.3,
+        "domain_rank": 3,
+        "invariant_rank": 3,
+        "num_negatives": 5,
     }
     for name in set(MODELS) - set(COUNTING):
         fields = {f.name for f in dataclasses.fields(MODELS[name].Config)}
