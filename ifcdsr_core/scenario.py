@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -230,12 +230,10 @@ def numbered(scenario: Scenario, numbering: str) -> Scenario:
     order = np.concatenate([random.permutation(count_x), count_x + random.permutation(count_y)])
     number = np.empty(len(order) + 1, dtype=np.int32)
     number[0], number[order + 1] = PAD_ID, np.arange(1, len(order) + 1)
-    return Scenario(
-        scenario.name,
-        scenario.source,
-        items.iloc[order].assign(item=items["item"].to_numpy()).reset_index(drop=True),
-        scenario.sequences.assign(items=[number[row] for row in scenario.sequences["items"]]),
-        scenario.provenance,
+    return replace(
+        scenario,
+        items=items.iloc[order].assign(item=items["item"].to_numpy()).reset_index(drop=True),
+        sequences=scenario.sequences.assign(items=[number[row] for row in scenario.sequences["items"]]),
     )
 
 

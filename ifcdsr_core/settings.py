@@ -87,7 +87,14 @@ class TrainSettings:
     batch_size: int = setting(256, "sequences per step", minimum=1)
     learning_rate: float = setting(1e-3, "of Adam; the paper's grid is 1e-3, 5e-4, 1e-4", above=0)
     l2: float = setting(1e-5, "L2 coefficient (Adam's weight_decay); the paper's grid is 1e-4, 5e-5, 1e-5", minimum=0)
+    decay: str = setting("l2", "l2: the penalty is part of the gradient; decoupled: AdamW, weights shrink beside it")
     precision: str = setting("float32", "float32, or bfloat16 for training's products, where the processor has such")
+    # learning rate by epoch: it rises from almost nothing, then falls whenever validation has stopped to improve
+    warmup_epochs: int = setting(0, "epochs in which the learning rate rises to its value; 0: none", minimum=0)
+    plateau_epochs: int = setting(
+        0, "epochs without a better validation MRR after which the learning rate is lowered; 0: never", minimum=0
+    )
+    plateau_factor: float = setting(0.3162, "what it is then multiplied by", above=0, maximum=1)
     # early stopping, and which epoch is tested (gap 11)
     epochs: int = setting(100, "largest number of epochs", minimum=1)
     patience: int = setting(10, "epochs without a better validation MRR after which training stops", minimum=1)
@@ -97,6 +104,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        choose("decay", self.decay, ("l2", "decoupled"))
         choose("precision", self.precision, ("float32", "bfloat16"))
         choose("select_protocol", self.select_protocol, PROTOCOLS)
         choose("select_domain", self.select_domain, ("both", "x", "y"))

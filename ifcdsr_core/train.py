@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ifcdsr_core.batches import Batch, shuffled
-from ifcdsr_core.errors import InputError
+from ifcdsr_core.errors import InputError, require
 from ifcdsr_core.files import new_file, unreadable
 from ifcdsr_core.metrics import PROTOCOLS, summarise
 from ifcdsr_core.models.base import SequenceModel
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.settings import TrainSettings
 
+WARMUP_START = 1e-5  # share of the learning rate in the first epoch of a warm-up
 _CHECKPOINT = "checkpoint.safetensors"
 _MRRS = [f"{protocol}_mrr_{domain}" for protocol in PROTOCOLS for domain in "xy"]
 _COLUMNS = ["epoch", "loss", *_MRRS, "selection", "seconds"]
@@ -48,19 +50,23 @@ def fit(
 
     Returns:
         History, one row per epoch: ``epoch``, ``loss``, ``<protocol>_mrr_<domain>``, ``selection``, ``seconds``.
+        Epochs of pre-training are not ranked: no MRRs, and -inf as ``selection``.
 
     Raises:
-        InputError: no validation target is of the domain to select by; the loss is no scalar or no longer finite; the
-            checkpoint is damaged or of another model.
+        InputError: no validation target is of the domain to select by; all epochs are pre-training; the loss is no
+            scalar or no longer finite; the checkpoint is damaged or of another model.
     """
     chosen = {"both": {0, 1}, "x": {0}, "y": {1}}[settings.select_domain]
     if not chosen & set(valid.target_domain.tolist()):
         raise InputError(f"no validation target is of select_domain {settings.select_domain!r}: select by the other")
+    pretrain, epochs = model.pretrain_epochs, settings.epochs
+    require(pretrain < epochs, "pretrain_epochs", pretrain, f"less than epochs ({epochs})")
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:  # a count: nothing to train, and nothing to select
         row = {"epoch": 1, "loss": float("nan"), **_validation(model, valid, settings)}
         return pd.DataFrame([row], columns=_COLUMNS)
-    optimiser = torch.optim.Adam(parameters, lr=settings.learning_rate, weight_decay=settings.l2, fused=True)
+    kind = {"l2": torch.optim.Adam, "decoupled": torch.optim.AdamW}[settings.decay]
+    optimiser = kind(parameters, lr=settings.learning_rate, weight_decay=settings.l2, fused=True)
     history: list[dict] = []
     best = copy.deepcopy(model.state_dict())
     if checkpoint_folder is not None and (checkpoint_folder / _CHECKPOINT).exists():
@@ -68,6 +74,9 @@ def fit(
 
     while len(history) < settings.epochs and not _should_stop(history, settings.patience):
         epoch, started = len(history) + 1, time.perf_counter()
+        model.pretraining = epoch <= model.pretrain_epochs
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(settings, [row["selection"] for row in history])
         loss = _train_epoch(model, train, optimiser, settings, epoch)
         row = {"epoch": epoch, "loss": loss, **_validation(model, valid, settings)}
         row["seconds"] = time.perf_counter() - started
@@ -80,6 +89,33 @@ def fit(
             report(row)
     model.load_state_dict(best)
     return pd.DataFrame(history, columns=_COLUMNS)
+
+
+def learning_rate(settings: TrainSettings, selections: list[float]) -> float:
+    """Learning rate of the next epoch. It follows from what was selected by so far, so that a checkpoint keeps no more.
+
+    Through ``warmup_epochs`` it rises linearly, from almost 0. Later it is multiplied by ``plateau_factor`` as often as
+    ``plateau_epochs`` have passed without a better validation MRR, or since it was last lowered; those of the warm-up
+    do not count.
+
+    Args:
+        selections: ``selection`` of the finished epochs.
+
+    >>> settings = TrainSettings(learning_rate=0.1, warmup_epochs=2, plateau_epochs=2, plateau_factor=0.5)
+    >>> found = [0.1, 0.2, 0.3, 0.2, 0.2, 0.2, 0.4]
+    >>> [round(learning_rate(settings, found[:epoch]), 3) for epoch in range(8)]
+    [0.0, 0.05, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05]
+    """
+    rate, warmup = settings.learning_rate, settings.warmup_epochs
+    if len(selections) < warmup:
+        return rate * (WARMUP_START + (1 - WARMUP_START) * len(selections) / warmup)
+    best, waited = float("-inf"), 0
+    for selection in selections[warmup:]:
+        waited = 0 if selection > best else waited + 1
+        best = max(best, selection)
+        if settings.plateau_epochs and waited == settings.plateau_epochs:
+            rate, waited = rate * settings.plateau_factor, 0
+    return rate
 
 
 def _train_epoch(
@@ -124,6 +160,8 @@ def products(precision: str, device: torch.device) -> str:
 
 def _validation(model: SequenceModel, valid: Batch, settings: TrainSettings) -> dict:
     """Validation MRR of each domain under both protocols, and ``selection``, by which the best epoch is chosen."""
+    if model.pretraining:  # it can't rank yet
+        return dict.fromkeys(_MRRS, math.nan) | {"selection": -math.inf}
     summary = summarise(rank_cases(model, valid, settings.candidate_seed))
     row = {
         f"{protocol}_mrr_{domain}": mrr
@@ -135,7 +173,7 @@ def _validation(model: SequenceModel, valid: Batch, settings: TrainSettings) -> 
 
 
 def _should_stop(history: list[dict], patience: int) -> bool:
-    scores = [row["selection"] for row in history]
+    scores = [row["selection"] for row in history if row["selection"] > -math.inf]
     return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
 
 

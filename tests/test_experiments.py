@@ -12,11 +12,13 @@ import pytest
 
 from ifcdsr_core.book import markup, parameters
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
+from ifcdsr_core.models import CONTROLS, COUNTING, MODELS, UNRUN
 from ifcdsr_core.runs import grid, lists, store
 from ifcdsr_core.runs.model import model_config
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.sources import SOURCES
+
+COMPARED = [name for name in MODELS if name not in (*CONTROLS, *UNRUN)]
 
 
 @pytest.fixture(autouse=True)
@@ -28,13 +30,29 @@ def results(tmp_path, monkeypatch):
 
 def test_the_comparison_has_every_model_and_seeds_for_those_that_are_trained():
     rows = lists.comparison("movie_book", [3, 4])
-    assert [configs[0].model for configs in rows.values()] == [name for name in MODELS if name not in CONTROLS]
+    assert [configs[0].model for configs in rows.values()] == COMPARED
     for configs in rows.values():
         assert [config.seed for config in configs] == ([0] if configs[0].model in COUNTING else [3, 4])
     real = lists.comparison("movie_book", [0], "c2dsr")
     assert list(real)[-2:] == ["IFCDSR (no images)", "LLM-EMF (plain titles, no images)"]
     assert [configs[0].source_options["titles"] for configs in real.values()] == [False] * (len(real) - 1) + [True]
     assert list(lists.comparison("food_kitchen", [0], models=["ifcdsr", "sasrec"])) == ["IFCDSR", "SASRec"]
+
+
+def test_a_rival_on_the_data_of_its_authors_follows_their_recipe():
+    for scenario, l2, ranks in (("food_kitchen", 3.0, (16, 64)), ("beauty_electronics", 2.0, (64, 64))):
+        (config,) = lists.configurations("abxi", scenario, [1], "abxi")
+        assert (config.source, config.seed, config.decay, config.l2, config.learning_rate) == (
+            "abxi",
+            1,
+            "decoupled",
+            l2,
+            1e-4,
+        )
+        assert (config.model_options["domain_rank"], config.model_options["invariant_rank"]) == ranks
+    assert lists.configurations("abxi", "food_kitchen", [1], "c2dsr")[0].decay == "l2"
+    assert lists.configurations("sasrec", "food_kitchen", [1], "abxi")[0].decay == "l2"
+    assert set(lists.UNRUN) <= set(MODELS) and "ABXI" in lists.comparison("food_kitchen", [0], "abxi", ["abxi"])
 
 
 def test_all_models_of_a_comparison_have_the_same_budget():
@@ -183,7 +201,7 @@ def encoder(request, monkeypatch):
 def test_every_list_takes_a_source_of_ones_own_as_real_data(encoder):
     for scenario in ("food_kitchen", "shop"):
         rows = lists.comparison(scenario, [0], "mine")
-        assert [configs[0].model for configs in rows.values()] == [name for name in MODELS if name not in CONTROLS]
+        assert [configs[0].model for configs in rows.values()] == COMPARED
         ours = next(configs[0] for configs in rows.values() if configs[0].model == "ifcdsr")
         assert all(getattr(ours, name) == value for name, value in lists.REAL.items())
         assert ours.encoder == (encoder or "small_clip") and ours.model_options["image_fusion"] == bool(encoder)

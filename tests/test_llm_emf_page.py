@@ -11,9 +11,12 @@ import pytest
 from made_runs import NAMES, made_run
 from worlds import tiny
 
+from ifcdsr_core import sources
 from ifcdsr_core.book.pages import llm_emf
 from ifcdsr_core.features import enhanced_titles
 from ifcdsr_core.features.llm_endpoint import Usage
+from ifcdsr_core.runs import lists
+from ifcdsr_core.scenario import Scenario
 
 
 def arms(image=(4, 4), text=(4, 4)):
@@ -134,6 +137,64 @@ def test_examples_show_what_rules_add_to_titles():
     table = llm_emf.enhanced_examples(scenario, count=1)
     assert table["Domain"].tolist() == list(NAMES) and table["Title"].str.startswith("Campfire mug, no. ").all()
     assert table["Added by rules"].str.startswith("Mug from the Campfire range").all()
+
+
+def titled() -> Scenario:
+    """Two Food items that others buy often, and Kitchen items of which one goes with each; one without a title."""
+    scenario = tiny()
+    titles = dict.fromkeys(scenario.items["item"], "No. 17") | {1: "Green tea, tea bags", 2: "Dog food, for dogs"}
+    first = scenario.num_items_x + 1
+    titles |= {first: "Tea kettle for green tea", first + 1: "Dog bowl, food for dogs", first + 2: None}
+    scenario.items["title"] = [titles[item] for item in scenario.items["item"]]
+    return scenario
+
+
+def test_encoders_are_compared_on_the_same_titles(tmp_path, monkeypatch):
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
+    monkeypatch.setattr(llm_emf, "_popular", lambda *_: np.array([0, 1]))
+    scenario = titled()
+    record = llm_emf.encoders_record(scenario, ("lexical", "wordllama"))
+    with_title = [scenario.num_items_x, scenario.num_items_y - 1]
+    assert [row["titled"] for row in record["titled"]] == with_title
+    assert [row["width"] for row in record["encoders"]][1] == 256 and record["encoders"][1]["embedded"] == sum(
+        with_title
+    )
+    assert record["encoders"][0]["known"] == pytest.approx(40 / 43)  # but for bags, kettle, bowl
+    assert llm_emf.nearest_titles().empty
+    monkeypatch.setattr(sources, "prepare", lambda *_, **__: scenario)
+    monkeypatch.setattr(llm_emf, "encoders_record", lambda _: record)
+    monkeypatch.setattr(llm_emf, "results_dir", lambda: tmp_path / "results")
+    shipped = llm_emf.save_encoders().read_text()
+    assert not any(title in shipped for title in scenario.items["title"].dropna())  # titles are others'
+    table = llm_emf.nearest_titles(width=20)
+    assert table.columns.tolist() == ["Title", "lexical", "wordllama"]
+    assert table.to_numpy().tolist() == [
+        ["Green tea, tea bags", "Tea kettle for …", "Tea kettle for …"],
+        ["Dog food, for dogs", "Dog bowl, food for …", "Dog bowl, food for …"],
+    ]
+    coverage = llm_emf.encoder_coverage()
+    assert coverage["Encoder"].tolist() == ["lexical", "wordllama"] and coverage["Words known (%)"].iloc[1] == 100
+    assert f"{with_title[1]} of {with_title[1] + 1} Kitchen items" in llm_emf.titled_sentence()
+
+
+def test_examples_are_drawn_from_the_most_frequent_items(monkeypatch):
+    scenario = tiny()
+    times = scenario.sequences["items"].explode().astype(int).value_counts()
+    monkeypatch.setattr(llm_emf, "POPULAR", 3)
+    allowed = np.arange(scenario.num_items) < scenario.num_items_x
+    rows = llm_emf._popular(scenario, allowed, 2)
+    often = times.reindex(np.arange(1, scenario.num_items_x + 1), fill_value=0)
+    assert len(set(rows)) == 2 and all((often > often[row + 1]).sum() < 3 for row in rows)
+
+
+def test_the_list_of_encoders_shares_its_runs_with_the_modalities():
+    plain, by_encoder = (make("food_kitchen", [0], "c2dsr") for make in (lists.modalities, lists.text_encoders))
+    assert plain["ID"] == by_encoder["ID"] and plain["ID + text"] == by_encoder["ID + lexical"]
+    own = {label: configs[0] for label, configs in by_encoder.items()}
+    assert [own[f"ID + {name}"].text_encoder for name in lists.TEXT_ENCODERS] == list(lists.TEXT_ENCODERS)
+    placebo = dataclasses.replace(own["ID + wordllama"], shuffle_texts=1)
+    assert own["ID + other items' text"] == placebo and len(own) == 5
+    assert len(lists.named_list("text_encoders", "food_kitchen", "abxi", [0, 1], [])) == 10
 
 
 def test_kept_estimates_replace_each_other_and_fill_the_table_of_costs(tmp_path, monkeypatch):

@@ -26,10 +26,13 @@ FEATURES = {
 COUNTING = ["popularity", "cooccurrence", "numbering"]
 # options that switch off the parts of a loss that are no prediction of a next item
 AUXILIARY = {"tricdr": {"contrastive_weight": 0.0, "triplet_weight": 0.0}, "c2dsr": {"infomax_weight": 0.0}}
+# counted from the end, ABXI's positions tell how many items follow: test_abxi_model.py shows that they tell no more
+AUXILIARY["abxi"] = {"positions": "from_start"}
 VARIANTS = [
     *((name, {}) for name in COUNTING),
     ("gru4rec", {}),
     ("sasrec", {"num_layers": 2, "inner_size": 8}),
+    ("sasrec", {"activation": "relu"}),
     ("srgnn", {}),
     ("srgnn", {"num_layers": 2}),
     ("psjnet", {}),
@@ -38,8 +41,11 @@ VARIANTS = [
     ("mifn", {"num_neighbours": 3}),
     ("tricdr", {}),
     ("tricdr", {"triplet_weight": 0.0}),
+    ("tricdr", {"pretrain_epochs": 1, "empty_state": "padding"}),
     ("c2dsr", {}),
     ("c2dsr", {"graph_layers": 2}),
+    ("abxi", {}),
+    ("abxi", {"positions": "from_start"}),
     ("ifcdsr", {}),
     ("ifcdsr", {"image_fusion": False}),
     ("ifcdsr", {"multiple_attention": False}),
@@ -155,6 +161,9 @@ def test_every_option_of_the_config_is_read():
         "num_heads": 1,
         "inner_size": 9,
         "positions": False,
+        "activation": "relu",
+        "pretrain_epochs": 3,
+        "empty_state": "padding",
         "alpha": 0.2,
         "lambda_1": 0.7,
         "lambda_2": 0.9,
@@ -177,6 +186,9 @@ def test_every_option_of_the_config_is_read():
         "num_roles": 2,
         "num_neighbours": 2,
         "switch_weight": 0.3,
+        "domain_rank": 3,
+        "invariant_rank": 3,
+        "num_negatives": 5,
     }
     for name in set(MODELS) - set(COUNTING):
         fields = {f.name for f in dataclasses.fields(MODELS[name].Config)}
@@ -187,6 +199,11 @@ def test_every_option_of_the_config_is_read():
 
 
 def _outcome(model):
+    """Of the first epoch, and with biases of normalisations that are not 0, as they are at the start."""
+    for part in model.modules():
+        if isinstance(part, torch.nn.LayerNorm):
+            torch.nn.init.constant_(part.bias, 0.1)
+    model.pretraining = model.pretrain_epochs > 0
     torch.manual_seed(3)
     batch = cases()
     loss = model.loss(batch).item()
@@ -365,6 +382,31 @@ def test_the_control_does_profit_from_numbers():
     plain, anew = tiny(), numbered(tiny(), "redrawn")
     ranks = [rank_cases(make("numbering", {}), encode(one.sequences, NUM_X, 20), 0)["full"] for one in (plain, anew)]
     assert (ranks[0] != ranks[1]).mean() > 0.5
+
+
+@torch.no_grad()
+def test_sasrec_with_relu_is_the_formula_of_its_paper():
+    """Pre-norm blocks of one head, position by position, with matrices: for a history, its last state."""
+    options = {"activation": "relu", "num_layers": 2, "num_heads": 1, "inner_size": 8}
+    model = make("sasrec", options)
+    for parameter in model.parameters():
+        parameter.normal_(std=0.5)
+    items = [3, 14, 7, 20, 1]
+    encoder = model.encoder_xy
+    hidden = model.item_embedding.weight[items] + encoder.position_embedding.weight[: len(items)]
+    for block in encoder.blocks:
+        normal = block.attention_norm(hidden)
+        query, key, value = block.query_key_value(normal).split(8, dim=1)
+        mixed = [(query[t] @ key[: t + 1].T / 8**0.5).softmax(dim=0) @ value[: t + 1] for t in range(len(items))]
+        hidden = hidden + block.output(torch.stack(mixed))
+        enter, leave = block.inner[0], block.inner[-1]
+        hidden = hidden + leave(enter(block.inner_norm(hidden)).clamp(min=0))
+    expected = encoder.norm(hidden)[-1] @ model.item_embedding.weight[1 : NUM_X + 1].T
+    batch = encode(pd.DataFrame({"items": [[*items, 2]]}), NUM_X, 20)
+    torch.testing.assert_close(model.score(batch, 0)[0], expected, rtol=1e-4, atol=1e-5)
+    gelu = make("sasrec", {**options, "activation": "gelu"})
+    gelu.load_state_dict(model.state_dict())
+    assert (gelu.score(batch, 0)[0] - expected).abs().max() > 0.01
 
 
 def test_numbering_offers_what_follows_the_newest_item_of_the_domain():

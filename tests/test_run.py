@@ -167,8 +167,13 @@ def test_the_names_of_runs_tell_all_settings_apart():
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, monkeypatch):
-    whole = run(config())
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"decay": "decoupled", "l2": 3.0, "warmup_epochs": 1, "plateau_epochs": 1, "plateau_factor": 0.1}],
+    ids=["default", "schedule"],
+)
+def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, monkeypatch, settings):
+    whole = run(config(**settings))
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "other"))
     put_scenario(tmp_path / "other", seed=0)
 
@@ -177,10 +182,10 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(config(), report=interrupt)
+        run(config(**settings), report=interrupt)
     assert not list((tmp_path / "other" / "runs").glob("[!.]*"))
     lines = []
-    continued = run(config(), report=lines.append)
+    continued = run(config(**settings), report=lines.append)
     assert lines[0].startswith("epoch   3") and same(whole, continued)
 
 

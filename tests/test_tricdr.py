@@ -8,10 +8,13 @@ import math
 import pytest
 import torch
 from test_models import cases, make
+from test_run import config, put_scenario, same
 from worlds import NUM_X
 
 from ifcdsr_core.batches import IGNORE
+from ifcdsr_core.errors import InputError
 from ifcdsr_core.models.tricdr import nt_xent
+from ifcdsr_core.runs.run import run
 
 PARTS = {"contrastive_weight": 0.0, "triplet_weight": 0.0}
 
@@ -36,7 +39,8 @@ def summaries_by_hand(model, history, domain):
     ]
     sequences = [mixed[0], mixed[2 - domain], mixed[1 + domain]]  # mixed, source, target
     size = model.config.hidden_size
-    newest = sequences[2][-1] if len(sequences[2]) else torch.zeros(size)
+    empty = [empty_by_hand(model, branch) for branch in ("xy", "yx"[domain], "xy"[domain])]
+    newest = sequences[2][-1] if len(sequences[2]) else empty[2]
     interest = sum(mixed[0]) / len(mixed[0])
     # any share of the weights of f and q may as well be weights of q - f
     share = torch.randn(80, size, generator=torch.Generator().manual_seed(5)) / 3
@@ -51,7 +55,7 @@ def summaries_by_hand(model, history, domain):
         dim=1,
     )
     result = []
-    for sequence in sequences:
+    for sequence, nothing in zip(sequences, empty, strict=True):
         scores = []
         for f in sequence:
             inner = first @ torch.cat([f, newest, f * newest, newest - f, interest]) + target.of_state.bias
@@ -60,8 +64,15 @@ def summaries_by_hand(model, history, domain):
                 inner = linear.weight @ inner + linear.bias
             scores.append(inner.item())
         odds = [math.exp(score - max(scores)) for score in scores]
-        result.append(sum((odd / sum(odds) * f for odd, f in zip(odds, sequence, strict=True)), torch.zeros(size)))
+        summary = sum((odd / sum(odds) * f for odd, f in zip(odds, sequence, strict=True)), torch.zeros(size))
+        result.append(summary if len(sequence) else nothing)
     return result
+
+
+def empty_by_hand(model, branch):
+    """What stands for a sequence without items: nothing, or the last normalisation of nothing."""
+    nothing = torch.zeros(model.config.hidden_size)
+    return model.encoders[branch].norm(nothing) if model.config.empty_state == "padding" else nothing
 
 
 def states(model, items, branch):
@@ -79,10 +90,11 @@ def cosines_by_hand(model, summaries, domain):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("empty_state", ["zero", "padding"])
 @pytest.mark.parametrize("domain", [0, 1])
-def test_attention_is_a_weighted_sum_of_what_came_before(domain):
+def test_attention_is_a_weighted_sum_of_what_came_before(domain, empty_state):
     """At every position of every history, in whichever domain it may be, and for those that lack a domain."""
-    model, batch = strong(), cases()[:12]
+    model, batch = strong(empty_state=empty_state), cases()[:12]
     case, position = (batch.item_seq != 0).nonzero(as_tuple=True)
     summaries, has_both = model.attend(batch, model.encode(batch), case, position, domain)
     for number, (row, end) in enumerate(zip(case.tolist(), position.tolist(), strict=True)):
@@ -94,9 +106,10 @@ def test_attention_is_a_weighted_sum_of_what_came_before(domain):
 
 
 @torch.no_grad()
-def test_loss_and_scores_are_those_of_the_cosines():
+@pytest.mark.parametrize("empty_state", ["zero", "padding"])
+def test_loss_and_scores_are_those_of_the_cosines(empty_state):
     """Without TCL: the mean cross-entropy over the items of the next item's domain; ranking is by the same cosines."""
-    model, batch = strong(**PARTS, temperature=0.4), cases()[:12]
+    model, batch = strong(**PARTS, temperature=0.4, empty_state=empty_state), cases()[:12]
     total, count = 0.0, 0
     for row, labels in enumerate(batch.labels.tolist()):
         for position, label in enumerate(labels):
@@ -199,3 +212,70 @@ def test_the_domains_share_encoders_and_nothing_above_them():
         for encoder in model.encoders.values()
         for parameter in encoder.position_embedding.parameters()
     )
+
+
+@torch.no_grad()
+def test_pre_training_is_each_encoders_own_next_item():
+    """Cross-entropy of the cosines of an encoder's states with the items of the next one's domain; no attention."""
+    model, batch = strong(pretrain_epochs=1, temperature=0.4), cases()[:12]
+    items, total, count = model.item_embedding.weight, 0.0, 0
+    for row, labels in zip(batch.item_seq.tolist(), batch.labels.tolist(), strict=True):
+        whole = [item for item in row if item] + [label for label in labels if label != IGNORE][-1:]
+        count += len(whole) - 1
+        parts = {"xy": whole, "x": [i for i in whole if i <= NUM_X], "y": [i for i in whole if i > NUM_X]}
+        for branch, sequence in parts.items():
+            for state, label in zip(states(model, sequence, branch), sequence[1:], strict=False):
+                own = items[1 : NUM_X + 1] if label <= NUM_X else items[NUM_X + 1 :]
+                cosines = torch.cosine_similarity(state[None], own) / 0.4
+                total -= cosines.log_softmax(dim=0)[label - 1 if label <= NUM_X else label - 1 - NUM_X].item()
+    usual = model.loss(batch).item()
+    model.pretraining = True
+    assert model.loss(batch).item() == pytest.approx(total / count, rel=1e-4) != usual
+
+
+def test_pre_training_trains_encoders_and_items_alone():
+    model = make("tricdr", {})
+    model.pretraining = True
+    model.loss(cases()).backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is None) == name.startswith("targets"), name
+
+
+def pretrained(**changes):
+    options = {"hidden_size": 8, "inner_size": 8, "pretrain_epochs": 3}
+    return config(model="tricdr", model_options=options, **{"epochs": 6, "patience": 2, **changes})
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
+    put_scenario(tmp_path, seed=0)
+
+
+@pytest.mark.slow
+def test_epochs_of_pre_training_are_neither_ranked_nor_chosen_nor_counted_by_patience(data):
+    done = run(pretrained())
+    assert len(done.history) > 4 and done.best_epoch > 3  # with patience 2 these three would have been the last ones
+    ranked = done.history.filter(like="mrr").notna().all(axis=1)
+    assert ranked.tolist() == [epoch > 3 for epoch in done.history["epoch"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [2, 3, 4])
+def test_interrupted_in_pre_training_or_after_it_continues_to_the_same_bits(data, tmp_path, monkeypatch, after):
+    whole = run(pretrained())
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "other"))
+    put_scenario(tmp_path / "other", seed=0)
+
+    def interrupt(line):
+        if line.startswith(f"epoch   {after}"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(pretrained(), report=interrupt)
+    assert same(whole, run(pretrained()))
+
+
+def test_a_training_is_not_pre_training_alone(data):
+    with pytest.raises(InputError, match=r"pretrain_epochs is 3: it must be less than epochs \(3\)"):
+        run(pretrained(epochs=3))

@@ -19,9 +19,23 @@ from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.files import new_file
 from ifcdsr_core.paths import results_dir
 from ifcdsr_core.scenario import SECONDS_A_DAY, SPLITS, Scenario
+from ifcdsr_core.sources import source_module
 
 TIE_COLUMNS = ["split", "sequences", "tied_pairs", "with_tie", "target_tied", "domain_open", "open_to_y"]
 TIE_COLUMNS += ["targets_x", "targets_x_least", "targets_x_most"]
+PROFILE_COLUMNS = ["split", "sequences", "users", "length", "targets_y", "popularity"]
+PROFILE_COLUMNS += ["first_year", "median_year", "last_year"]
+# Options of sources that decide what is trained on; a scenario with another value than the default has its own summary.
+VARIANTS = ("train", "train_users")
+SHIPPED = (  # summaries that go with the checkout: source, scenario, options
+    ("c2dsr", "food_kitchen", {"train_file": False}),
+    ("c2dsr", "food_kitchen", {"train": "rebuilt"}),
+    ("c2dsr", "movie_book", {"train_file": False}),
+    ("llmcdsr", "food_kitchen", {}),
+    ("llmcdsr", "food_kitchen", {"train_users": "both"}),
+    ("abxi", "food_kitchen", {}),
+    ("abxi", "beauty_electronics", {}),
+)
 
 
 def table1(scenario: Scenario) -> pd.DataFrame:
@@ -59,13 +73,14 @@ def table1_against_paper(scenario: Scenario) -> pd.DataFrame:
     paper = PAPER_TABLE1[PAPER_TABLE1["scenario"] == scenario.name].set_index("domain")
     remarks = {}
     if ours["train"].isna().all():
-        num_train, num_ours, average = paper["train"].iloc[0], len(scenario.sequences), ours["avg_length"].iloc[0]
-        implied = (paper["avg_length"].iloc[0] * (num_train + num_ours) - average * num_ours) / num_train
-        left = scenario.provenance.get("sequences_numbered", num_ours) - num_ours
+        left = scenario.provenance.get("sequences_numbered", len(scenario.sequences)) - len(scenario.sequences)
+        implied = printed_training(scenario)[1]
         remarks = {
             "train": f"no training file; the numbering leaves {left:,} sequences for it",
             "avg_length": f"valid and test only; the paper's takes an average of {implied:.2f} in training",
         }
+    elif "rebuilt" in scenario.provenance:
+        remarks = {"train": "rebuilt from other files", "avg_length": "with the rebuilt training sequences"}
     cells = [(domain, domain, quantity) for domain in ours.index for quantity in ("items", "valid", "test")]
     cells += [("both", ours.index[0], quantity) for quantity in ("train", "avg_length")]
     rows = [
@@ -75,6 +90,14 @@ def table1_against_paper(scenario: Scenario) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["domain", "quantity", "ours", "paper", "note"])
     table.insert(4, "difference", table["ours"] - table["paper"])
     return table
+
+
+def printed_training(scenario: Scenario) -> tuple[int, float]:
+    """The paper's number of training sequences, and the mean length that they need for its average over all."""
+    printed = PAPER_TABLE1[PAPER_TABLE1["scenario"] == scenario.name].iloc[0]
+    held_out = scenario.flat_items[1][(scenario.sequences["split"] != "train").to_numpy()]
+    num_train, num_all = int(printed["train"]), int(printed["train"]) + len(held_out)
+    return num_train, float((printed["avg_length"] * num_all - held_out.sum()) / num_train)
 
 
 def lengths(scenario: Scenario) -> pd.DataFrame:
@@ -262,20 +285,66 @@ def unseen_targets(scenario: Scenario) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["trained_on", "split", "domain", "targets", "unseen", "unseen_share"])
 
 
+def split_profile(scenario: Scenario) -> pd.DataFrame:
+    """Whether splits are alike: one row per split.
+
+    ``sequences``; ``users``; ``length``, mean, target included; ``targets_y``, share of the targets in Y;
+    ``popularity``, how many users have an item, over all splits: the median over the split's interactions;
+    ``first_year``, ``median_year`` and ``last_year`` of the targets (NaN without timestamps).
+    """
+    sequences, (flat, length), row = scenario.sequences, scenario.flat_items, _rows(scenario)
+    user = pd.factorize(sequences["user"])[0][row]
+    owned = np.unique(user * (scenario.num_items + 1) + flat) % (scenario.num_items + 1)  # an item per user who has it
+    popularity = np.bincount(owned, minlength=scenario.num_items + 1)[flat]  # (sum of lengths,)
+    last = [np.nan if times is None else times[-1] for times in sequences["timestamps"]]
+    year = pd.to_datetime(pd.Series(last), unit="s").dt.year
+    split, rows = sequences["split"].to_numpy(), []
+    for name in SPLITS:
+        if (chosen := split == name).any():
+            targets_y = (sequences["target_domain"][chosen] == "y").mean()
+            years = (year[chosen].quantile(at, "lower") for at in (0, 0.5, 1))
+            counts = (int(chosen.sum()), sequences["user"][chosen].nunique())
+            median = float(np.median(popularity[chosen[row]]))
+            rows.append((name, *counts, float(length[chosen].mean()), targets_y, median, *years))
+    return pd.DataFrame(rows, columns=PROFILE_COLUMNS)
+
+
+def training_file(scenario: Scenario) -> pd.DataFrame:
+    """A rebuilt training file beside what is known of the paper's: ``split_profile`` with two rows more.
+
+    ``earlier``: sequences of an earlier file that would be trained on. ``printed``: the paper's number of training
+    sequences, and the mean length that its average over all splits leaves for them.
+    """
+    found, rows = scenario.provenance["rebuilt"], split_profile(scenario).to_dict("records")
+    num_train, length = printed_training(scenario)
+    earlier = {"split": "earlier", "sequences": found["earlier"], "length": found["earlier_length"]}
+    rows[1:1] = [earlier, {"split": "printed", "sequences": num_train, "length": length}]
+    return pd.DataFrame(rows, columns=PROFILE_COLUMNS)
+
+
+def rebuilt(scenario: Scenario) -> pd.DataFrame:
+    """What was found while the training file was rebuilt, ``sources.rebuilt``, in one row."""
+    return pd.DataFrame([scenario.provenance["rebuilt"]])
+
+
 # --- kept as JSON -----------------------------------------------------------------------------------------------------
 
 
 _COUNTS = (table1, lengths, length_distribution, items_per_domain, popularity, concentration)
-_COUNTS += (user_overlap, order_ties, span_days, unseen_targets)
+_COUNTS += (user_overlap, order_ties, span_days, unseen_targets, split_profile)
 TABLES = {function.__name__: function for function in _COUNTS}
 
 
 def summary_record(scenario: Scenario) -> dict:
-    """All tables of a scenario (and, for c2dsr, ``table1_against_paper``) with its fingerprint and provenance.
+    """All tables of a scenario with its fingerprint and provenance; for c2dsr also ``table1_against_paper``.
+
+    Where its training file is rebuilt, ``training_file`` and ``rebuilt`` are added.
 
     Aggregate numbers only, JSON-able; ``read_tables`` makes DataFrames of them again.
     """
-    functions = TABLES | ({"table1_against_paper": table1_against_paper} if scenario.source == "c2dsr" else {})
+    more = [table1_against_paper] if scenario.source == "c2dsr" else []
+    more += [training_file, rebuilt] if "rebuilt" in scenario.provenance else []
+    functions = TABLES | {function.__name__: function for function in more}
     return {
         "source": scenario.source,
         "scenario": scenario.name,
@@ -295,14 +364,25 @@ def read_tables(record: dict) -> dict[str, pd.DataFrame]:
     }
 
 
-def summary_path(source: str, scenario: str) -> Path:
-    """Where the committed summary of a scenario lives: ``data/results/statistics/<source>-<scenario>.json``."""
-    return results_dir() / "statistics" / f"{source}-{scenario}.json"
+def summary_path(source: str, scenario: str, variant: str = "") -> Path:
+    """Where the committed summary of a scenario lives: ``data/results/statistics/<source>-<scenario>.json``.
+
+    Args:
+        variant: such as ``train=rebuilt``, what of ``VARIANTS`` is not at its default; it follows the scenario.
+    """
+    return results_dir() / "statistics" / f"{'-'.join(filter(None, [source, scenario, variant]))}.json"
+
+
+def variant_of(source: str, options: dict) -> str:
+    """Which variant of its data a source's options choose, as for ``summary_path``."""
+    changed = options.items() - source_module(source).OPTIONS.items()
+    return "-".join(f"{name}={value}" for name, value in sorted(changed) if name in VARIANTS)
 
 
 def save_summary(scenario: Scenario, path: Path | None = None) -> Path:
     """Write the summary of ``scenario`` to ``path`` (default: ``summary_path``) and return the path."""
-    path = path or summary_path(scenario.source, scenario.name)
+    variant = variant_of(scenario.source, scenario.provenance.get("options", {}))
+    path = path or summary_path(scenario.source, scenario.name, variant)
     text = json.dumps(summary_record(scenario), indent=2, allow_nan=False)
     # one line per column: an indented list would take one for each number
     text = re.sub(r"\[[^\[\]{}]*\]", lambda column: re.sub(r"\s*\n\s*", " ", column[0]), text)
@@ -311,13 +391,13 @@ def save_summary(scenario: Scenario, path: Path | None = None) -> Path:
     return path
 
 
-def load_summary(source: str, scenario: str) -> dict:
+def load_summary(source: str, scenario: str, variant: str = "") -> dict:
     """Read a committed summary.
 
     Raises:
         InputError: there is none, or it is damaged.
     """
-    path = summary_path(source, scenario)
+    path = summary_path(source, scenario, variant)
     choose("summary", path.stem, sorted(found.stem for found in path.parent.glob("*.json")))
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))

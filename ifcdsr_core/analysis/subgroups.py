@@ -258,7 +258,7 @@ def check_cases(table: pd.DataFrame, runs: Iterable[Run]) -> None:
                 f"theirs {of['scenario_fingerprint']}"
             )
         trained = [
-            (record["train_on"], record["holdout"] if record["train_on"] == "valid" else None)
+            (record["train_on"], record["holdout"] if record["train_on"] != "train" else None)
             for record in (run.config, of)
         ]
         if trained[0] != trained[1]:

@@ -48,11 +48,12 @@ class Features:
 
     Attributes:
         matrix: (num_items, e) float32, rows of length one; row i - 1 belongs to item i.
-        encoder: what made them: ``lexical``, ``small_clip`` or ``<open_clip model>/<tag or file name>``.
+        encoder: what made them: ``lexical``, ``wordllama``, ``minilm``, ``small_clip`` or ``<open_clip model>/<tag or
+            file name>``.
         fingerprint: SHA-256 of encoder, weights, preprocessing, source ids and picture files or texts.
         missing: (num_items,) bool, True where the row is the fallback.
         long: texts that did not fit into the encoder and were encoded in parts.
-        unknown: share of the texts' words that the small CLIP does not know.
+        unknown: share of the texts' words that an encoder with a vocabulary does not know.
     """
 
     matrix: np.ndarray

@@ -1,11 +1,12 @@
 """Frozen features of a scenario's item texts: which text an item has, and the encoders that make a vector of it.
 
 LLM-EMF (https://arxiv.org/abs/2506.17966) embeds what an LLM says of an item's title by CLIP's text encoder. To compare
-it with, there are the plain title, and an encoder that knows of a word only which texts it occurs in.
+it with, there are the plain title, an encoder that knows of a word only which texts it occurs in, and two that know
+words from elsewhere (``text_towers``).
 
 An item without a text, or without a word that the encoder knows, gets the mean of its domain's other features, as an
 item without a picture does; both share one cache (``cache``). Finding cached features needs only numpy and safetensors:
-torch, open_clip and sklearn are imported where they compute.
+torch, open_clip, tokenizers and sklearn are imported where they compute.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ifcdsr_core.features.cache import (
 )
 from ifcdsr_core.features.clip import TextTower, text_tower
 from ifcdsr_core.features.enhanced_titles import Enhancement, Key, item_keys
+from ifcdsr_core.features.text_towers import PACKAGES, files_sha256, package_versions, word_tower
 from ifcdsr_core.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -89,14 +91,15 @@ def embed_texts(
 
     Args:
         text: as of ``item_texts``.
-        encoder: ``lexical``: TF-IDF of words, reduced by a truncated SVD; or a CLIP, named as for pictures:
-            ``small_clip``, or ``<open_clip model>/<tag or path of the weights>``.
-        device: ``cpu`` or ``cuda``, for a CLIP.
+        encoder: ``lexical``: TF-IDF of words, reduced by a truncated SVD; ``wordllama`` or ``minilm``, which know words
+            (the first is what real titles want, the second takes minutes and a package of its own); or a CLIP, named as
+            for pictures: ``small_clip``, or ``<open_clip model>/<tag or path of the weights>``.
+        device: ``cpu`` or ``cuda``, for all but ``lexical``.
         batch_size: texts, or parts of long ones, at a time; it changes the features by rounding only.
 
     Raises:
-        InputError: unknown text, encoder or device, weights that are not available or not readable, a tokenizer that
-            is not CLIP's, no item with a text or with a known word, a damaged cache file.
+        InputError: unknown text, encoder or device, weights or a package that are not available or not readable, a
+            tokenizer that is not CLIP's, no item with a text or with a known word, a damaged cache file.
     """
     require(batch_size >= 1, "batch_size", batch_size, "at least 1")
     device = usable_device(device)
@@ -109,8 +112,11 @@ def embed_texts(
 
         raw, missing = lexical(texts)
         return save_features(scenario, raw, missing, made_of | {"sklearn": sklearn.__version__})
-    tower = text_tower(encoder, device)
-    raw, missing, long, unknown = by_clip(texts, tower, batch_size)
+    if encoder in PACKAGES:
+        tower, made_of = word_tower(encoder, device), made_of | package_versions(encoder)
+    else:
+        tower = text_tower(encoder, device)
+    raw, missing, long, unknown = by_tower(texts, tower, batch_size)
     return save_features(scenario, raw, missing, made_of | tower_record(tower, device), long, unknown)
 
 
@@ -118,9 +124,14 @@ def text_record(scenario: Scenario, text: str = "title", encoder: str = LEXICAL)
     """What is known of the features of a scenario's texts before they are made: the encoder, and the texts.
 
     Raises:
-        InputError: unknown text or encoder, weights that are not where the encoder says, no item with a text.
+        InputError: unknown text or encoder, weights or a package that are not there, no item with a text.
     """
-    made_of = _lexical_record() if encoder == LEXICAL else encoder_record(encoder, (LEXICAL,))
+    if encoder == LEXICAL:
+        made_of = _lexical_record()
+    elif encoder in PACKAGES:
+        made_of = {"encoder": encoder, "weights_sha256": files_sha256(encoder)}
+    else:
+        made_of = encoder_record(encoder, (LEXICAL, *PACKAGES))
     texts = item_texts(scenario, text)
     if not any(texts):
         raise InputError(f"scenario {scenario.source}/{scenario.name} has no texts: train with text_fusion=false")
@@ -156,6 +167,16 @@ def lexical(texts: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
     return (raw / np.maximum(length, 1e-12)).astype(np.float32), missing
 
 
+def lexical_unknown(texts: list[str | None]) -> float:
+    """Share of the words of these texts that ``lexical`` does not know, as they occur in one text only."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    settings = {name: value for name, value in _LEXICAL.items() if name not in ("sublinear_tf", "min_df")}
+    counts = CountVectorizer(**settings).fit_transform([text or "" for text in texts])  # (V, words)
+    total, in_texts = counts.sum(axis=0).A1, counts.getnnz(axis=0)
+    return float(total[in_texts < _LEXICAL["min_df"]].sum() / total.sum())
+
+
 def _lexical_record() -> dict[str, str]:
     return {
         "encoder": LEXICAL,
@@ -164,8 +185,8 @@ def _lexical_record() -> dict[str, str]:
     }
 
 
-def by_clip(texts: list[str | None], tower: TextTower, batch_size: int) -> tuple[np.ndarray, np.ndarray, int, float]:
-    """CLIP's text features; a text longer than its context is the mean of its parts, scaled to length one.
+def by_tower(texts: list[str | None], tower: TextTower, batch_size: int) -> tuple[np.ndarray, np.ndarray, int, float]:
+    """Features by a text tower; a text longer than its context is the mean of its parts, scaled to length one.
 
     Returns:
         Raw features (number of texts, e) float32, rows of length one, zero where there is no known word; where that is,

@@ -24,11 +24,13 @@ _FILES = (
     "mifn",
     "tricdr",
     "c2dsr",
+    "abxi",
     "ifcdsr",
     "llm_emf",
     "numbering",
 )
 CONTROLS = ("numbering",)  # no rivals: in a comparison only where they are named
+UNRUN = ("abxi",)  # no runs are shipped yet: likewise
 COUNTING = ("popularity", "cooccurrence", *CONTROLS)  # nothing to train, so no seed and no grid
 
 

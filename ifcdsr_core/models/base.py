@@ -76,11 +76,16 @@ class SequenceModel(nn.Module):
     ``title`` is what pages and the papers' tables call it, the name of the class unless said otherwise. ``version`` is
     raised by one when the model's numbers change; a model that has none yet is identified by the text of its file
     (``runs/versions.py``).
+
+    Training may begin with ``pretrain_epochs`` of another loss: the trainer sets ``pretraining`` during these, and does
+    not rank after them.
     """
 
     Config: ClassVar[type]
     title: ClassVar[str]
     version: ClassVar[int]
+    pretrain_epochs = 0
+    pretraining = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

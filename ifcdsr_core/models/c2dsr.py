@@ -23,8 +23,9 @@ learned positions do the same. The encoder block is that of the book's other att
 two of them with one head). In the code the softmax has one more class, padding, and reaches back over the newest ten
 positions; here it is over items alone and reaches over all. The authors drop training sequences that cannot be
 predicted in both domains; here all are kept, the infomax objective takes those with items of both and all of their
-items, and a history that lacks a domain has a state of zero there. The authors corrupt each sequence once, here anew
-at each step.
+items, and a history that lacks a domain has a state of zero there. In the code's infomax objective an item counts only
+if another of its domain follows, which is little: on equal weights 2.80946 and 2.80954 in one comparison, 3.05 (all
+items) and 3.07 on 128 of the paper's sequences. The authors corrupt each sequence once, here anew at each step.
 """
 
 from __future__ import annotations

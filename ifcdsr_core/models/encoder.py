@@ -8,7 +8,7 @@ to be causal: (6) predicts every item of a sequence from those before it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import ModelConfig, initialise
 from ifcdsr_core.scenario import PAD_ID
 
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
+
 
 @dataclass(frozen=True)
 class AttentionConfig(ModelConfig):
@@ -26,11 +28,13 @@ class AttentionConfig(ModelConfig):
     Attributes:
         inner_size: width of the feed-forward part; 0 for none, where a model is allowed to be without.
         positions: add a learned vector for each position.
+        activation: between the two layers of the feed-forward part. SASRec's is ReLU.
     """
 
     num_heads: int = 2
     inner_size: int = 256
     positions: bool = True
+    activation: Literal["gelu", "relu"] = "gelu"
     least_inner_size: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -131,7 +135,7 @@ class _Block(nn.Module):
             self.inner_norm = nn.LayerNorm(width)
             self.inner = nn.Sequential(
                 nn.Linear(width, config.inner_size),
-                nn.GELU(),
+                ACTIVATIONS[config.activation](),
                 nn.Dropout(config.dropout),
                 nn.Linear(config.inner_size, width),
             )

@@ -1,8 +1,19 @@
 """SASRec: self-attentive sequential recommendation (Kang & McAuley, ICDM 2018), on the merged sequence.
 
-Deviation: the paper trains with one sampled negative per position and a binary loss; here, as for all models of the
+Deviations. The paper trains with one sampled negative per position and a binary loss; here, as for all models of the
 book, the loss is the exact softmax over all items, which is known to be the stronger choice (Klenitskiy & Vasilev,
-RecSys 2023). At ranking time only the items of the target domain compete.
+RecSys 2023). At ranking time only the items of the target domain compete. The paper has two blocks with one head and a
+feed-forward part of ReLU, as wide as the items' vectors: ``num_layers=2 num_heads=1 activation=relu`` and
+``inner_size`` equal to ``hidden_size``; the book's defaults, those of all its attention models, are one block, two
+heads, GELU and 256.
+
+With these options the scores are those of a published forward pass of the paper's formulas
+(github.com/pmixer/SASRec.pytorch, ``norm_first``) to 4e-7, where GELU is off by 0.1 in scores of up to 1.5. For that,
+the weights have to be translated: it multiplies the items' vectors by sqrt(D) where they enter, which the positions and
+what the blocks add can make up for. And the histories have to fill its window: it pads them on the left, counts
+positions from the window's start and lets items attend to padding; here the first item has the first position, and
+nothing sees padding. The authors' own code (github.com/kang205/SASRec) differs from the paper's formulas: there a block
+adds to the normalised vectors, not to the vectors.
 """
 
 from __future__ import annotations

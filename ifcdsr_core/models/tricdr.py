@@ -22,22 +22,31 @@ hence no equation numbers.
 
 Deviations. The authors train one model per target domain. Here one model serves both: the encoders of S^X, S^Y and
 S^{X+Y} are shared, and are target or source as the prediction demands; everything above them (TCA, the network behind
-it, the projections) exists once per target domain; TCL is the mean over both roles. The authors begin with three
-trained SASRecs, each with an item embedding of its own, and score with the target's; here one embedding serves all and
-training starts from random weights. They learn from one negative item per positive by binary cross-entropy of 5 times
-the cosine; here by a softmax over the domain's items, in which 5 would leave the distribution almost uniform, so that
-the cosine is divided by IFCDSR's 0.07. In the first layer of the attention network, q - f is left out: what it adds is
-a sum of what f and q add, so that the same functions remain. Their users have items of both domains, and the first
-target item is not predicted; here it is, with q = 0 and a summary of zero for a sequence without items, and TCL takes
-the newest prediction of each user for a domain that has items of both before it. The encoder block is the book's
-(theirs: SASRec's, two of them with one head). The authors tune the terms of TCL per data set, (``contrastive_weight``,
+it, the projections) exists once per target domain; TCL is the mean over both roles. In the first layer of the attention
+network, q - f is left out: what it adds is a sum of what f and q add, so that the same functions remain. The encoder
+block is the book's (theirs: SASRec's, two of them with one head and ReLU; see ``sasrec``).
+
+The authors begin with three trained SASRecs, each with an item embedding of its own, and score with the target's; here
+one embedding serves all, and training starts from random weights, or with ``pretrain_epochs`` in which each encoder
+learns to predict the next item of its own sequence. They learn from one negative item per positive by binary
+cross-entropy of 5 times the cosine (``temperature=0.2``); here by a softmax over the domain's items, which 5 leaves
+flat, so that the default is IFCDSR's 0.07. They tune the terms of TCL per data set, (``contrastive_weight``,
 ``triplet_weight``, ``triplet_margin``) being (0.1, 10, 4) from games to toys and (4, 5, 20) back, there with a
 thousandfold weight for the pair m, s; here the defaults are their code's own.
+
+Their users have items of both domains, and the first target item is not predicted; here it is, with q = 0 and a summary
+of zero for a sequence without items, and TCL takes the newest prediction of each user for a domain that has items of
+both before it. Their code takes the mean over all states of the padded sequence where it has no items yet. When ranking
+all of these are padding, which has one and the same state: with ``empty_state=padding`` cosines agree to 2e-6 on equal
+weights, whatever the history (without it to 3e-7 where there are items of both domains). In training, source items that
+come later are among the 200 states; this is not copied, for it looks ahead. Nor is a slip of their ranking, which
+scales the items' vectors to length 1 across the candidates (``dim=1``), not, as their training does, each by itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +72,10 @@ class TriCDR(SequenceModel):
 
         Attributes:
             temperature: divides the cosines of prediction.
+            pretrain_epochs: of the epochs, those at the start in which each encoder learns to predict the next item of
+                its own sequence, and nothing else is trained.
+            empty_state: state and summary of a sequence without items so far. ``zero``; ``padding``: what the authors'
+                encoders give for padding, the bias of their last normalisation.
             contrastive_weight: weight of the coarse part of TCL; 0 switches it off.
             contrastive_temperature: divides the cosines of NT-Xent.
             triplet_weight: weight of the fine part of TCL; 0 switches it off.
@@ -70,6 +83,8 @@ class TriCDR(SequenceModel):
         """
 
         temperature: float = 0.07
+        pretrain_epochs: int = 0
+        empty_state: Literal["zero", "padding"] = "zero"
         contrastive_weight: float = 1.0
         contrastive_temperature: float = 0.1
         triplet_weight: float = 1.0
@@ -79,7 +94,7 @@ class TriCDR(SequenceModel):
             super().__post_init__()
             for name in ("temperature", "contrastive_temperature"):
                 require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-            for name in ("contrastive_weight", "triplet_weight", "triplet_margin"):
+            for name in ("pretrain_epochs", "contrastive_weight", "triplet_weight", "triplet_margin"):
                 require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
@@ -91,7 +106,13 @@ class TriCDR(SequenceModel):
         self.targets = nn.ModuleList(_Target(config.hidden_size) for _ in (X, Y))
         initialise(self)
 
+    @property
+    def pretrain_epochs(self) -> int:
+        return self.config.pretrain_epochs
+
     def loss(self, batch: Batch) -> Tensor:
+        if self.pretraining:
+            return self.encoders_loss(batch)
         config, states = self.config, self.encode(batch)
         predictions, coarse, fine, users = [], 0.0, 0.0, 0
         for domain, target in enumerate(self.targets):
@@ -112,6 +133,17 @@ class TriCDR(SequenceModel):
         contrast = config.contrastive_weight * coarse + config.triplet_weight * fine
         total = self.nll(predictions, [self.item_embedding.weight], cosine=True)
         return total / (batch.labels != IGNORE).sum() + contrast / max(1, users)
+
+    def encoders_loss(self, batch: Batch) -> Tensor:
+        """Pre-training: each encoder predicts its own sequence's next item among those of its domain, by the cosine."""
+        states, predictions = self.encode(batch), []
+        sequences = (X, batch.labels_x, 0), (Y, batch.labels_y, 1), (XY, batch.labels, 0), (XY, batch.labels, 1)
+        for branch, labels, domain in sequences:
+            predicted = self.in_domain(labels, domain)
+            if predicted.any():
+                query = F.normalize(states[branch][predicted], dim=1) / self.config.temperature
+                predictions.append(self.predictions([query], labels[predicted], domain))
+        return self.nll(predictions, [self.item_embedding.weight], cosine=True) / (batch.labels != IGNORE).sum()
 
     def score(self, batch: Batch, domain: int) -> Tensor:
         length = (batch.item_seq != 0).sum(dim=1)
@@ -141,14 +173,22 @@ class TriCDR(SequenceModel):
         member = {branch: self.in_domain(batch.item_seq, number) for number, branch in enumerate((X, Y))}
         seen = {branch: is_in.cumsum(dim=1)[case, position] for branch, is_in in member.items()}  # (R,) items so far
         seen[XY] = position + 1
-        newest = as_of(states[target], member[target])[case, position]  # q, (R, D)
+        newest = as_of(states[target], member[target])[case, position]
+        newest = self.unless_empty(newest, seen[target], target)  # q, (R, D)
         count = torch.arange(1, states[XY].shape[1] + 1, device=position.device)
         interest = (states[XY].cumsum(dim=1) / count[:, None])[case, position]  # g, (R, D)
+        summarise = self.targets[domain].summarise
         summaries = [
-            self.targets[domain].summarise(states[branch], case, seen[branch], newest, interest)
+            self.unless_empty(summarise(states[branch], case, seen[branch], newest, interest), seen[branch], branch)
             for branch in (XY, source, target)
         ]
         return torch.stack(summaries, dim=1), (seen[X] > 0) & (seen[Y] > 0)
+
+    def unless_empty(self, vectors: Tensor, seen: Tensor, branch: str) -> Tensor:
+        """Vectors of a branch (R, D), 0 where it has no items so far (``seen``, (R,)), with ``empty_state`` there."""
+        if self.config.empty_state == "zero":
+            return vectors
+        return vectors.where(seen[:, None] > 0, self.encoders[branch].norm.bias.to(vectors.dtype))
 
     def query(self, summaries: Tensor, domain: int) -> Tensor:
         """What meets the unit item vectors of ``domain``: a unit vector divided by the temperature, (R, D)."""

@@ -83,10 +83,10 @@ def _train_and_test(config: RunConfig, identity: dict, unfinished: Path, report:
     model = build_model(config, inputs).to(device)
 
     def line(row: dict) -> None:
-        report(
-            f"epoch {row['epoch']:>3}  loss {row['loss']:.4f}  validation MRR ({config.select_protocol}) "
-            f"{100 * row['selection']:.2f} %  {row['seconds']:.1f} s"
-        )
+        found = f"validation MRR ({config.select_protocol}) {100 * row['selection']:.2f} %"
+        if row["epoch"] <= model.pretrain_epochs:
+            found = "pre-training"
+        report(f"epoch {row['epoch']:>3}  loss {row['loss']:.4f}  {found}  {row['seconds']:.1f} s")
 
     with gradients.shared(model):
         history = fit(model, cases["train"], cases["valid"], config, unfinished, line)
@@ -219,17 +219,22 @@ def deal_out(scenario: Scenario, missing: np.ndarray, seed: int) -> Tensor:
 
 
 def training_splits(scenario: Scenario, config: RunConfig) -> dict[str, pd.DataFrame]:
-    """Train, valid and test sequences; with ``train_on=valid`` a seeded share of that split is kept for selection.
+    """Train, valid and test sequences.
+
+    With ``train_on=valid`` validation sequences are the train split, with ``both`` they follow those of the train
+    split; a seeded share of them is kept for selection and is not trained on.
 
     Raises:
-        InputError: a split is empty.
+        InputError: a split, or a part of the train split, is empty.
     """
     splits = {name: scenario.split(name) for name in ("train", "valid", "test")}
-    if config.train_on == "valid":
+    parts = [] if config.train_on == "valid" else [splits["train"]]
+    if config.train_on != "train":
         shuffled = np.random.default_rng(20250428).permutation(len(splits["valid"]))  # the same split for every run
         kept = max(1, round(config.holdout * len(shuffled)))
-        splits["train"] = splits["valid"].iloc[np.sort(shuffled[kept:])]
+        parts.append(splits["valid"].iloc[np.sort(shuffled[kept:])])
         splits["valid"] = splits["valid"].iloc[np.sort(shuffled[:kept])]
+    splits["train"] = pd.concat(parts) if all(map(len, parts)) else parts[0].iloc[:0]
     for name, part in splits.items():
         if part.empty:
             hint = ": pass train_on=valid to train on its validation file" if name == "train" else ""
@@ -264,6 +269,6 @@ def code_version() -> dict[str, str]:
 
 
 def _trained_on(config: RunConfig) -> str:
-    if config.train_on == "train":
-        return "training sequences"
-    return f"validation sequences, {config.holdout:.0%} of them kept for selection"
+    train = "rebuilt training sequences" if config.source_options.get("train") == "rebuilt" else "training sequences"
+    valid = f"validation sequences, {config.holdout:.0%} of them kept for selection"
+    return {"train": train, "valid": valid, "both": f"{train}, and {valid}"}[config.train_on]

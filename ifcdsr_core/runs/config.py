@@ -23,13 +23,19 @@ class RunConfig(TrainSettings):
     scenario: str = setting("food_kitchen", "food_kitchen, movie_book, or beauty_electronics of abxi")
     source: str = setting("demo", f"one of {', '.join(SOURCES)}")
     model: str = setting("ifcdsr", f"one of {', '.join(MODELS)}")
-    train_on: str = setting("train", "split to train on; 'valid' for c2dsr without its training file")
-    holdout: float = setting(0.1, "with train_on=valid: share of its sequences kept for selection", above=0)
+    train_on: str = setting(
+        "train", "split to train on: train, valid (as for c2dsr without its training file), or both"
+    )
+    holdout: float = setting(
+        0.1, "with train_on=valid or both: share of the validation sequences kept for selection", above=0
+    )
     max_seq_len: int = setting(50, "newest items of a history that are used", minimum=1, maximum=65_536)
     train_negatives: int = setting(0, "items that the training loss draws per step; 0: all, the exact loss", minimum=0)
     encoder: str = setting("small_clip", "image encoder: small_clip, or <open_clip model>/<weights>")
     text: str = setting("title", "text of an item: title, rules (the demo's), or llm:<model>, the model asked")
-    text_encoder: str = setting("lexical", "lexical, small_clip, or <open_clip model>/<weights>")
+    text_encoder: str = setting(
+        "lexical", "lexical; wordllama, for real titles; minilm; small_clip; or <open_clip model>/<weights>"
+    )
     # controls: what is shuffled on purpose, by a seed; 0 shuffles nothing
     shuffle_days: int = setting(0, "seed that shuffles the items of the same day in each history; 0: none", minimum=0)
     shuffle_pictures: int = setting(0, "seed that gives items each other's pictures, by domain; 0: none", minimum=0)
@@ -49,10 +55,12 @@ class RunConfig(TrainSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("model", self.model, MODELS)
-        choose("train_on", self.train_on, ("train", "valid"))
+        choose("train_on", self.train_on, ("train", "valid", "both"))
         require(self.holdout < 1, "holdout", self.holdout, "less than 1")
         choose("scenario", self.scenario, source_module(self.source).SCENARIOS)
         if self.source == "c2dsr" and self.train_on == "valid":
+            rebuilt = self.source_options.get("train") == "rebuilt"
+            require(not rebuilt, "train_on", "valid", "train or both where the source has train=rebuilt")
             object.__setattr__(self, "source_options", {"train_file": False, **self.source_options})
         object.__setattr__(self, "source_options", complete_options(self.source, self.source_options))
         object.__setattr__(self, "model_options", describe(self.model, self.model_options).options)

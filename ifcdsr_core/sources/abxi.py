@@ -73,7 +73,7 @@ def build(scenario: str, folder: Path, *, titles: bool, numbering: str, ties: st
 
     ids_x, ids_y = read_items(paths[ITEM_FILE])
     items, title_files = llmcdsr.items_by_asin("abxi", scenario, ids_x, ids_y, titles=titles)
-    histories = read_histories(paths[histories_file], read_users(paths[USER_FILE]), len(items))
+    histories = read_histories(paths[histories_file], len(read_users(paths[USER_FILE])), len(items))
     if ties == "redrawn":
         items_of, times_of = zip(*histories, strict=True)
         histories = list(zip(in_drawn_order(items_of, times_of), times_of, strict=True))
@@ -106,13 +106,13 @@ def read_items(path: Path) -> tuple[list[str], list[str]]:
     return asins[:num_items_x], asins[num_items_x:]
 
 
-def read_users(path: Path) -> int:
-    """Number of users; the file must count them from 0."""
+def read_users(path: Path) -> list[str]:
+    """Ids of the users at Amazon, in the order of their numbers, which the file must count from 0."""
     users = _read_map(path)
     for number, (user, value) in enumerate(users):
         if type(value) is not int or value != number:
             raise InputError(f"{path}: expected {number} for user {user}, found {value!r:.80}")
-    return len(users)
+    return [user for user, _ in users]
 
 
 def _read_map(path: Path) -> list[tuple[str, object]]:

@@ -17,6 +17,7 @@ each number and never compute with it; one that does would read the answer.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,12 @@ FOLDERS = {"food_kitchen": "Food-Kitchen", "movie_book": "Movie-Book"}
 SCENARIOS = tuple(FOLDERS)
 OPTIONS = {
     "train_file": True,  # False: do without the training file; then there is no train split
+    "train": "published",  # rebuilt: a train split from other files in the place of the training file, see ``rebuilt``
     "titles": False,  # True: titles of LLMCDSR's files, joined by ASIN; about half of the items have one there
     "numbering": "published",  # redrawn: items numbered at random
     "ties": "published",  # redrawn: items of one day in random order, before the target is chosen
 }
+TRAIN = ("published", "rebuilt")
 EARLIER_FILE = "val.txt"  # replaced since by val_new.txt: it held sequences of users whose later ones were trained on
 SPLIT_FILES = {"train": "train_new.txt", "valid": "val_new.txt", "test": "test_new.txt"}
 
@@ -47,22 +50,25 @@ _SEQUENCE_LINE = re.compile(r"(\d{1,9})\t(\d{1,9})((?:\t\d{1,9}\|\d{1,11}\|[^|\t
 _INTERACTION = re.compile(r"\t(\d+)\|(\d+)\|", re.ASCII)
 
 
-def build(scenario: str, folder: Path, *, train_file: bool, titles: bool, numbering: str, ties: str) -> Scenario:
+def build(scenario: str, folder: Path, *, train_file: bool, train: str, titles: bool, **order: str) -> Scenario:
     """Read one scenario; there are no pictures, titles only those of another source, and ``source_id`` is the ASIN.
 
     Args:
         scenario: ``food_kitchen`` or ``movie_book``.
         folder: not used, the files hold no pictures.
         train_file: False builds a scenario without a train split, for those who do not have the training file.
+        train: ``rebuilt`` adds a train split made of other files (see ``rebuilt``); the training file is then not read,
+            whatever ``train_file`` is.
         titles: give each item the title that ``llmcdsr`` has for its ASIN, None where it has none.
-        numbering: of items, see ``scenario.numbered``.
-        ties: order of items of the same time: ``published``, X before Y within a day, or ``redrawn``, at random.
+        order: ``numbering`` of items, see ``scenario.numbered``; ``ties``, the order of items of the same time:
+            ``published``, X before Y within a day, or ``redrawn``, at random.
 
     Raises:
-        InputError: a file is not available, is damaged, or has a malformed line (named by file and number).
+        InputError: a file is not available, is damaged, or has a malformed line (named by file and number); unknown
+            ``train``; as ``rebuilt.train_split``.
     """
-    choose("ties", ties, READ_AS)
-    wanted = {split: name for split, name in SPLIT_FILES.items() if train_file or split != "train"}
+    rebuild = choose("train", train, TRAIN) == "rebuilt"
+    wanted = {split: name for split, name in SPLIT_FILES.items() if split != "train" or (train_file and not rebuild)}
     names = {
         file: f"{REPOSITORY}/data/raw/{FOLDERS[scenario]}/{file}"
         for file in ("items_x.txt", "items_y.txt", "userlist.txt", *wanted.values())
@@ -71,10 +77,10 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool, number
 
     ids_x, ids_y = read_items(paths["items_x.txt"]), read_items(paths["items_y.txt"])
     items, title_files = llmcdsr.items_by_asin("c2dsr", scenario, ids_x, ids_y, titles=titles)
-    num_users = read_users(paths["userlist.txt"])
+    users = read_users(paths["userlist.txt"])
     tables, facts = [], {}
     for split, file in wanted.items():
-        table, facts[file] = read_sequences(paths[file], split, num_users, len(ids_x), len(items))
+        table, facts[file] = read_sequences(paths[file], split, len(users), len(ids_x), len(items))
         tables.append(table)
     provenance = {
         "files": {file: published.describe(names[file], path) for file, path in paths.items()} | title_files,
@@ -82,20 +88,32 @@ def build(scenario: str, folder: Path, *, train_file: bool, titles: bool, number
         # The three files number their sequences jointly, so this tells how many there are even without one file.
         "sequences_numbered": 1 + max(max(found["ids"]) for found in facts.values()),
     }
-    sequences = pd.concat(tables, ignore_index=True)
-    if ties == "redrawn":
+    if rebuild:
+        from ifcdsr_core.sources import rebuilt  # which reads these files, too
+
+        numbers = [number for found in facts.values() for number in found["ids"]]
+        held_out = pd.concat(tables, ignore_index=True).assign(number=numbers)
+        added = rebuilt.train_split(scenario, rebuilt.Ids(users, ids_x, ids_y), held_out)
+        tables.insert(0, added.sequences)
+        provenance["files"] |= added.files
+        provenance["rebuilt"] = added.counts
+    return _ordered(Scenario(scenario, "c2dsr", items, pd.concat(tables, ignore_index=True), provenance), **order)
+
+
+def _ordered(scenario: Scenario, numbering: str, ties: str) -> Scenario:
+    if choose("ties", ties, READ_AS) == "redrawn":
+        sequences = scenario.sequences
         drawn = in_drawn_order(sequences["items"], sequences["timestamps"])
-        targets = ["x" if row[-1] <= len(ids_x) else "y" for row in drawn]
-        sequences = sequences.assign(items=drawn, target_domain=targets)
-    return numbered(Scenario(scenario, "c2dsr", items, sequences, provenance), numbering)
+        targets = ["x" if row[-1] <= scenario.num_items_x else "y" for row in drawn]
+        scenario = replace(scenario, sequences=sequences.assign(items=drawn, target_domain=targets))
+    return numbered(scenario, numbering)
 
 
 def several_sequences(scenario: str = "food_kitchen") -> pd.DataFrame:
     """All sequences of the users who have several and none out of sight: ``user``, ``items``, ``timestamps``.
 
-    The files number the sequences user by user, and the validation and test files have the last one of each user, so
-    that it is known how many there are. Earlier ones are in the training file, which is not always available, and some
-    in an earlier validation file.
+    The validation and test files have the last one of each user. Earlier ones are in the training file, which is not
+    always available, and some in an earlier validation file.
 
     Raises:
         InputError: a file is not available, or is malformed.
@@ -104,28 +122,41 @@ def several_sequences(scenario: str = "food_kitchen") -> pd.DataFrame:
         file: _fetch(f"{REPOSITORY}/data/raw/{FOLDERS[scenario]}/{file}")
         for file in ("items_x.txt", "items_y.txt", "userlist.txt", "val_new.txt", "test_new.txt", EARLIER_FILE)
     }
-    num_users = read_users(paths["userlist.txt"])
+    num_users = len(read_users(paths["userlist.txt"]))
     num_x, num_y = (len(read_items(paths[f"items_{domain}.txt"])) for domain in "xy")
     parts = []
     for file in ("val_new.txt", "test_new.txt", EARLIER_FILE):
         table, found = read_sequences(paths[file], file, num_users, num_x, num_x + num_y)
         parts.append(table.assign(number=found["ids"], user=table["user"].astype(int)))
     seen = pd.concat(parts).drop_duplicates("number").sort_values("number")
-    last = pd.concat(parts[:2]).set_index("user")["number"].sort_index()  # (users,)
-    count = last.diff().fillna(last.iloc[0] + 1).astype(int)
+    count = sequences_per_user(pd.concat(parts[:2]))
     whole = count[(count > 1) & (seen.groupby("user").size().reindex(count.index) == count)]
     seen = seen[seen["user"].isin(whole.index)]
     return seen[["user", "items", "timestamps"]].reset_index(drop=True)
 
 
+def sequences_per_user(held_out: pd.DataFrame) -> pd.Series:
+    """How many sequences each user has, those of the training file included; by the user's number.
+
+    The files number the sequences user by user, and the one held out is the last one of its user.
+
+    Args:
+        held_out: ``user`` and ``number`` of each sequence of the validation and test files.
+    """
+    last = held_out.astype({"user": int}).set_index("user")["number"].sort_index()  # (users,)
+    return last.diff().fillna(last.iloc[0] + 1).astype(int)
+
+
 def _fetch(name: str) -> Path:
-    """``published.fetch``, which for the training file knows of one more way out."""
+    """``published.fetch``, which for the training file knows of two more ways out."""
     try:
         return published.fetch(name)
     except InputError as error:
         if not name.endswith(SPLIT_FILES["train"]):
             raise
-        raise InputError(f"{error}; or do without it by the option train_file=false") from error
+        raise InputError(
+            f"{error}; or do without it by the option train_file=false, or rebuild it by train=rebuilt"
+        ) from error
 
 
 def read_items(path: Path) -> list[str]:
@@ -133,9 +164,9 @@ def read_items(path: Path) -> list[str]:
     return _read_index(path, _ITEM_LINE, "<old id> <ASIN>")
 
 
-def read_users(path: Path) -> int:
-    """Number of users; the file must count them from 0."""
-    return len(_read_index(path, _USER_LINE, "<user>"))
+def read_users(path: Path) -> list[str]:
+    """Ids of the users at Amazon, in the order of their index."""
+    return _read_index(path, _USER_LINE, "<user>")
 
 
 def _read_index(path: Path, pattern: re.Pattern, before: str) -> list[str]:

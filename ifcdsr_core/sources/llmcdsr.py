@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError, first_line
+from ifcdsr_core.errors import InputError, choose, first_line
 from ifcdsr_core.scenario import Scenario, numbered
 from ifcdsr_core.sources.download import published
 
@@ -24,7 +24,11 @@ VERSION = 1
 REPOSITORY = "xhran2010/LLMCDSR/5825e999d87c4b7f90448df17d05c5f9cea047ba"
 FOLDERS = {"food_kitchen": "food-kitchen", "movie_book": "movie-book"}
 SCENARIOS = tuple(FOLDERS)
-OPTIONS = {"numbering": "published"}  # redrawn: items numbered at random
+OPTIONS = {
+    "train_users": "all",  # both: train on the users of both domains alone, as valid and test hold no other
+    "numbering": "published",  # redrawn: items numbered at random
+}
+TRAIN_USERS = ("all", "both")
 TITLE_FILES = ("text_A.pkl", "text_B.pkl")
 ITEM_FILES = ("num.txt", "item_set_A.pkl", "item_set_B.pkl", *TITLE_FILES)
 SEQUENCE_FILES = {
@@ -34,23 +38,29 @@ SEQUENCE_FILES = {
     "valid.txt": "valid",
     "test.txt": "test",
 }
+ONE_DOMAIN = ("train_A.txt", "train_B.txt")  # files of users with items of one domain
 
 _ASIN = re.compile(r"[!-~]+")
 _LINE = re.compile(r"(\d{1,9})\t(\d{1,9}(?:,\d{1,9})*)", re.ASCII)
 
 
-def build(scenario: str, folder: Path, *, numbering: str) -> Scenario:
+def build(scenario: str, folder: Path, *, train_users: str, numbering: str) -> Scenario:
     """Read one scenario; there are no times and no pictures, and ``source_id`` is the ASIN.
 
     Args:
         scenario: ``food_kitchen`` or ``movie_book``.
         folder: not used, the files hold no pictures.
+        train_users: ``all``, or ``both`` for those of both domains alone; their files are then the only ones read of
+            the training's.
         numbering: of items, see ``scenario.numbered``.
 
     Raises:
-        InputError: a file is not available, is damaged, or has a malformed line (named by file and number).
+        InputError: a file is not available, is damaged, or has a malformed line (named by file and number); unknown
+            ``train_users``.
     """
-    names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in (*ITEM_FILES, *SEQUENCE_FILES)}
+    choose("train_users", train_users, TRAIN_USERS)
+    wanted = {file: split for file, split in SEQUENCE_FILES.items() if train_users == "all" or file not in ONE_DOMAIN}
+    names = {file: f"{REPOSITORY}/data/{FOLDERS[scenario]}/{file}" for file in (*ITEM_FILES, *wanted)}
     paths = {file: published.fetch(name) for file, name in names.items()}
 
     num_a, num_b = read_sizes(paths["num.txt"])
@@ -61,8 +71,10 @@ def build(scenario: str, folder: Path, *, numbering: str) -> Scenario:
         item=np.arange(1, num_a + num_b + 1, dtype=np.int32), image=pd.Series([None] * len(items), dtype=object)
     )
     tables, counts = [], {}
-    for file, split in SEQUENCE_FILES.items():
+    for file, split in wanted.items():
         table, counts[file] = read_sequences(paths[file], split, num_a, num_a + num_b)
+        if train_users == "both" and split == "train":
+            _check_both_domains(paths[file], table, num_a)
         tables.append(table)
     provenance = {
         "files": {file: published.describe(names[file], path) for file, path in paths.items()},
@@ -175,6 +187,13 @@ def read_sequences(path: Path, split: str, num_items_x: int, num_items: int) -> 
     table = pd.DataFrame(rows, columns=["user", "split", "target_domain", "items", "timestamps"])
     lines = len(rows) + one_item
     return table, {"lines": lines, "one_item_dropped": one_item, "repeated": lines - len(seen), "longest": longest}
+
+
+def _check_both_domains(path: Path, table: pd.DataFrame, num_items_x: int) -> None:
+    """Raise an InputError for the first sequence of a file that has items of one domain only."""
+    for user, items in zip(table["user"], table["items"], strict=True):
+        if items.min() > num_items_x or items.max() <= num_items_x:
+            raise published.malformed(path, int(user.removeprefix(f"{path.stem}/")), "items of both domains")
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ifcdsr_core.analysis.counts import load_summary, read_tables
+from ifcdsr_core.analysis.counts import SHIPPED, load_summary, read_tables, variant_of
 from ifcdsr_core.analysis.paired import first_columns
 from ifcdsr_core.book.figures import (
     AMBER,
@@ -173,13 +173,34 @@ _HEADINGS = {
 }
 
 
-def statistics_of(source: str, scenarios: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
+def statistics_of(source: str, scenarios: Sequence[str], variant: str = "") -> dict[str, dict[str, pd.DataFrame]]:
     """The shipped tables of ``counts`` on some scenarios of a source, under the title of each.
+
+    Args:
+        variant: as for ``counts.summary_path``; the title names it.
 
     Raises:
         InputError: there are none, or they are damaged.
     """
-    return {data_title(source, name): read_tables(load_summary(source, name)) for name in scenarios}
+    added = f", {variant})" if variant else ")"
+    return {
+        data_title(source, name).removesuffix(")") + added: read_tables(load_summary(source, name, variant))
+        for name in scenarios
+    }
+
+
+def of_all() -> dict[str, dict[str, pd.DataFrame]]:
+    """The shipped tables of all published data, and of each way to train on them."""
+    found = {}
+    for source, scenario, options in SHIPPED:
+        found |= statistics_of(source, [scenario], variant_of(source, options))
+    return found
+
+
+def of_rebuilt(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Mapping[str, pd.DataFrame]:
+    """The tables of the paper's data with its training file rebuilt: those at hand, or else the shipped ones."""
+    shipped = statistics_of("c2dsr", ["food_kitchen"], "train=rebuilt")
+    return next(tables for tables in (*numbers.values(), *shipped.values()) if "training_file" in tables)
 
 
 def of_paper(scenarios: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
@@ -240,3 +261,54 @@ def paper_remarks(numbers: Mapping[str, Mapping[str, pd.DataFrame]]) -> Markdown
         for name, row in noted
     ]
     return Markdown("\n".join(lines) or "All quantities of the table could be counted.")
+
+
+_PARTS = {
+    "train": "rebuilt",
+    "earlier": "released, of an earlier file",
+    "printed": "the paper's, as printed",
+    "valid": "validation",
+    "test": "test",
+}
+
+
+def training_file(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The rebuilt training file beside what is known of the paper's, and beside what is held out."""
+    table, (_, name_y) = tables["training_file"], tables["table1"]["domain"]
+    years = table[["first_year", "median_year", "last_year"]].astype("Int64").astype(object)
+    return pd.DataFrame(
+        {
+            "Sequences": table["split"].map(_PARTS),
+            "Number": table["sequences"],
+            "Users": whole(table["users"].astype(float)),
+            "Avg. length": table["length"],
+            f"Targets in {name_y} (%)": 100 * table["targets_y"],
+            "Users of an item": whole(table["popularity"]),
+            "Years": [
+                None if pd.isna(first) else f"{first} to {last}, median {median}"
+                for first, median, last in years.itertuples(index=False)
+            ],
+        }
+    )
+
+
+def training_file_remarks(tables: Mapping[str, pd.DataFrame]) -> Markdown:
+    """How many sequences could be rebuilt, how they differ from those held out, and how many are known to be right."""
+    from IPython.display import Markdown
+
+    found, table = tables["rebuilt"].iloc[0], tables["training_file"].set_index("split")
+    name_y = tables["table1"]["domain"].iloc[1]
+    ours, paper, test = (table.loc[part] for part in ("train", "printed", "test"))
+    sequences, users = ours["sequences"] - found["sequences"], ours["users"] - found["users"]  # of others
+    return Markdown(
+        f"Rebuilt are {ours['sequences']:,.0f} sequences, {ours['sequences'] / paper['sequences']:.0%} of the paper's "
+        f"{paper['sequences']:,.0f}: {found['sequences']:,.0f} of {found['users']:,.0f} users of the paper's, of whom "
+        f"its own file has {found['numbered']:,.0f} by the numbering, and {sequences:,.0f} of {users:,.0f} users whom "
+        f"it does not have. They have {ours['length']:.1f} items on average and end in {name_y} in "
+        f"{ours['targets_y']:.0%} of the cases, those of the test {test['length']:.1f} and {test['targets_y']:.0%}; "
+        f"the median of an item's users is {ours['popularity']:.0f}, and {test['popularity']:.0f} in the test; "
+        f"their median year is {ours['median_year']:.0f}, that of the test {test['median_year']:.0f}. Of the "
+        f"{found['earlier']:,.0f} released sequences of an earlier file that end before what is held out, "
+        f"{found['earlier_rebuilt']:,.0f} are among the rebuilt ones; they have {found['earlier_length']:.1f} items on "
+        f"average, so rebuilding is not what makes sequences long."
+    )

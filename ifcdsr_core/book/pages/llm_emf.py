@@ -5,7 +5,10 @@ Gains are in points of MRR, each over the ID alone, paired by seed and by test c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,11 +20,15 @@ from ifcdsr_core.analysis.paired import first_columns, gains, of_seeds, over_see
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, gain_by_group
 from ifcdsr_core.book.figures import BLACK, BLUE, GREY, ORANGE, PLUM, WIDTH, drawn, subplots
 from ifcdsr_core.book.markup import data_title, escape, unbroken
-from ifcdsr_core.paths import results_dir
-from ifcdsr_core.runs.store import Run
+from ifcdsr_core.files import new_file, unreadable
+from ifcdsr_core.paths import data_dir, results_dir
+from ifcdsr_core.runs import lists
+from ifcdsr_core.runs.store import Run, shipped
 from ifcdsr_core.scenario import Scenario
 
 BASE = "ID"
+ENCODERS = (*lists.TEXT_ENCODERS, "small_clip")  # whose view of real titles is shown
+POPULAR = 200  # items of X with the most interactions, of which examples are drawn
 HAS_TITLE = {"0": "without a title", "1": "with a title", "0–1": "with or without a title"}
 
 
@@ -232,3 +239,132 @@ def enhanced_examples(scenario: Scenario, count: int = 2, seed: int = 0) -> pd.D
         for row in rows
     ]
     return pd.DataFrame(shown, columns=["Domain", "Title", "Added by rules"])
+
+
+def encoders_record(scenario: Scenario, encoders: Iterable[str] = ENCODERS, count: int = 6) -> dict:
+    """What text encoders make of a scenario's titles, embedded here: numbers, and titles of a few items as examples.
+
+    Examples are ``count`` titled X items, drawn with seed 0 from the ``POPULAR`` most frequent ones; each is shown with
+    the Y title nearest to it, by cosine, under each encoder that knows most words.
+
+    Returns:
+        Lists of rows: ``titled`` (items, and those with a title, by domain), ``encoders`` (width, items with a vector,
+        share of words known, titles in parts), ``nearest`` (X title, encoder, Y title, cosine).
+    """
+    from ifcdsr_core.features.texts import LEXICAL, embed_texts, item_texts, lexical_unknown
+
+    titles, in_x = item_texts(scenario), (scenario.items["domain"] == "x").to_numpy()
+    has_title = np.array([title is not None for title in titles])
+    examples = _popular(scenario, has_title & in_x, count)
+    record = {
+        "titled": [
+            {"domain": name, "items": int(part.sum()), "titled": int((part & has_title).sum())}
+            for name, part in zip(scenario.domain_names, (in_x, ~in_x), strict=True)
+        ],
+        "encoders": [],
+        "nearest": [],
+    }
+    for encoder in encoders:
+        features = embed_texts(scenario, "title", encoder)
+        known = 1 - (lexical_unknown(titles) if encoder == LEXICAL else features.unknown)
+        row = {"encoder": encoder, "width": features.matrix.shape[1], "embedded": int((~features.missing).sum())}
+        record["encoders"].append(row | {"known": known, "long": features.long})
+        if known > 0.5:
+            record["nearest"] += [
+                {"title": titles[item], "encoder": encoder, "nearest": titles[other], "cosine": round(cosine, 4)}
+                for item, other, cosine in _nearest(
+                    features.matrix, examples, np.flatnonzero(~in_x & ~features.missing)
+                )
+            ]
+    return record
+
+
+def _popular(scenario: Scenario, allowed: np.ndarray, count: int) -> np.ndarray:
+    """Rows of some items, drawn from the most frequent of those allowed, (V,) bool, in all sequences."""
+    ids = scenario.sequences["items"].explode().astype(int).to_numpy()
+    times = np.where(allowed, np.bincount(ids, minlength=len(allowed) + 1)[1:], -1)
+    most = np.argsort(-times, kind="stable")[: min(POPULAR, int(allowed.sum()))]
+    return np.random.default_rng(0).permutation(most)[:count]
+
+
+def _nearest(matrix: np.ndarray, rows: np.ndarray, others: np.ndarray) -> list[tuple[int, int, float]]:
+    """Each of some rows with the row nearest to it among others, and their cosine."""
+    cosine = matrix[rows] @ matrix[others].T  # (R, O)
+    best = cosine.argmax(axis=1)
+    return list(zip(rows.tolist(), others[best].tolist(), cosine.max(axis=1).tolist(), strict=True))
+
+
+def save_encoders() -> Path:
+    """Write ``encoders_record`` of ABXI's Food-Kitchen for the page; return the path of its numbers.
+
+    They go to ``data/results``, for machines without the files; the examples, which are titles of others, stay in the
+    data folder.
+
+    Raises:
+        InputError: files of the data, or the package of minilm, are not available.
+    """
+    from ifcdsr_core.sources import prepare
+
+    record = encoders_record(prepare("abxi", "food_kitchen", titles=True))
+    examples = {_EXAMPLES: record.pop(_EXAMPLES)}
+    for part, path in ((examples, data_dir() / _FILE), (record, results_dir() / _FILE)):
+        with new_file(path) as staging:
+            staging.write_text(json.dumps(part, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return results_dir() / _FILE
+
+
+_FILE, _EXAMPLES = "text_encoders.json", "nearest"
+
+
+def _encoders() -> dict:
+    return json.loads((results_dir() / _FILE).read_text(encoding="utf-8"))
+
+
+def encoder_coverage() -> pd.DataFrame:
+    """The shipped numbers of text encoders for a page: one row per encoder."""
+    record = _encoders()
+    items = sum(row["items"] for row in record["titled"])
+    return pd.DataFrame(
+        {
+            "Encoder": row["encoder"],
+            "Dimensions": row["width"],
+            "Items with a vector (%)": 100 * row["embedded"] / items,
+            "Words known (%)": 100 * row["known"],
+            "Titles in parts": row["long"],
+        }
+        for row in record["encoders"]
+    )
+
+
+def titled_sentence() -> str:
+    """How many items have a title, by domain."""
+    return ", ".join(
+        f"{row['titled']:,} of {row['items']:,} {escape(row['domain'])} items" for row in _encoders()["titled"]
+    )
+
+
+def nearest_titles(width: int = 60) -> pd.DataFrame:
+    """Titles of X, and the nearest of Y by each encoder, cut to ``width`` signs; empty without ``save_encoders``.
+
+    Raises:
+        InputError: the file of examples is damaged.
+    """
+    path = data_dir() / _FILE
+    if not path.is_file():
+        return pd.DataFrame(columns=["Title"])
+    try:
+        rows = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))[_EXAMPLES])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise unreadable(path, error, "delete it") from error
+    for column in ("title", "nearest"):
+        rows[column] = [textwrap.shorten(title, width, placeholder=" …") for title in rows[column]]
+    return pd.DataFrame(
+        {"Title": title} | dict(zip(part["encoder"], part["nearest"], strict=True))
+        for title, part in rows.groupby("title", sort=False)
+    )
+
+
+def encoder_runs(sources: Iterable[str] = ("abxi", "llmcdsr", "c2dsr")) -> dict[str, dict[str, list[Run]]]:
+    """The shipped runs of ``lists.text_encoders`` on Food-Kitchen by source, where some are by wordllama."""
+    found = {source: shipped(lists.text_encoders("food_kitchen", range(10), source)) for source in sources}
+    return {source: runs for source, runs in found.items() if {BASE, "ID + wordllama"} <= set(runs)}

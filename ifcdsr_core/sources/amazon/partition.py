@@ -339,6 +339,14 @@ def _complete(log: Log, start: np.ndarray, stop: np.ndarray, rules: Rules) -> tu
     return start[keep], stop[keep]
 
 
+def complete_windows(log: Log, rules: Rules) -> pd.DataFrame:
+    """The windows that are long enough and have enough of each domain, as training sequences; items as in the log."""
+    start, stop = _complete(log, *windows(log, rules), rules)
+    if len(start) == 0:
+        return pd.DataFrame(columns=["user", "split", "target_domain", "items", "timestamps"])
+    return _sequences(log, start, stop, np.zeros(len(start), dtype=np.int8))
+
+
 def _split(log: Log, start: np.ndarray, stop: np.ndarray, rules: Rules) -> np.ndarray:
     """(W,) 0 training, 1 validation, 2 test."""
     user, end = log.user[start], log.time[stop - 1]
