@@ -129,7 +129,7 @@ def price_of_ties() -> pd.DataFrame:
     Means over the seeds that both have.
     """
     pairs: dict[tuple, list[tuple[Run, Run]]] = {}
-    for redrawn in (run for source in dict(_PUBLISHED) for run in shipped_runs(f"{source}-*")):
+    for redrawn in (run for source, scenario in _PUBLISHED for run in shipped_runs(f"{source}-{scenario}-*")):
         config = redrawn.settings
         if config.source_options.get("ties") != "redrawn" or config.model in CONTROLS:
             continue
