@@ -52,7 +52,7 @@ def _counted() -> pd.DataFrame:
 def order(*, anew: bool = False) -> pd.DataFrame:
     """The table of ``save_order`` for a page: the shipped one, or counted anew in the published files."""
     table = _counted() if anew else pd.read_csv(results_dir() / _FILE)
-    shares = ["tied", "ascending", "same_domain_ascending"]
+    shares = ["tied", "ascending", "same_domain_ascending", "rarer", "commoner"]
     table[shares] *= 100
     table.insert(0, "Data", [data_title(*names) for names in zip(table["source"], table["scenario"], strict=True)])
     return table.drop(columns=["source", "scenario", "same_domain"]).rename(
@@ -61,6 +61,8 @@ def order(*, anew: bool = False) -> pd.DataFrame:
             "tied": "Target of the day of the item before (%)",
             "ascending": "of these, with the larger number (%)",
             "same_domain_ascending": "the same, items of one domain (%)",
+            "rarer": "of one domain, the rarer item (%)",
+            "commoner": "of one domain, the commoner (%)",
         }
     )
 
