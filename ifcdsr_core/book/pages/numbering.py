@@ -128,8 +128,8 @@ def reached_verdict(table: pd.DataFrame) -> str:
 def price_of_ties() -> pd.DataFrame:
     """Test MRR in percent of every model that has shipped runs with the ties as published and with redrawn ones.
 
-    Means over the seeds that both have. ``Best epoch``: of all these runs, the latest and of how many; a model whose best
-    epoch is its last was still learning.
+    Means over the seeds that both have. ``Best epoch``: of all these runs, the latest and of how many; a model whose
+    best epoch is its last was still learning.
     """
     pairs: dict[tuple, list[tuple[Run, Run]]] = {}
     for redrawn in (run for source, scenario in _PUBLISHED for run in shipped_runs(f"{source}-{scenario}-*")):
