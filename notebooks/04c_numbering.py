@@ -57,7 +57,8 @@ display(markup.show(table, caption, "tab-numbering"), Markdown(numbering.reached
 # Times in these data are days. Who bought several things on one day bought them in an order that nobody knows, and the
 # last of them is the target. Somebody chose: in ABXI's files all items of a day stand in the order of their numbers, so
 # that the target is always the one with the largest number. In C2DSR's files Kitchen comes after Food, Book after
-# Movie, and within a domain the larger number mostly comes last.
+# Movie, and within a domain the larger number mostly comes last. As numbers of C2DSR are given out when an item first
+# appears, the larger one mostly belongs to the rarer item: the published order makes rare items the targets.
 
 # %% mystnb={"markdown_format": "myst"}
 caption = "Test targets of the same day as the item before them, and how often the larger number is the target."
@@ -66,7 +67,8 @@ display(markup.show(numbering.order(anew=anew), caption, "tab-number-order"))
 # %% [markdown]
 # The order can be drawn anew, *before* the target is chosen (`--source-option ties=redrawn`): of the items of the last
 # day each is the target with the same chance, and which domain the target is of is decided by the draw as well. What
-# that costs is what a model owed to the order:
+# then changes is what the order did for a model, or to it. On the paper's data the redrawn targets are less rare, and
+# models that count gain most: part of what makes these data hard is the order in which somebody listed a day's items.
 
 # %% mystnb={"markdown_format": "myst"}
 table = numbering.price_of_ties()

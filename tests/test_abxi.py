@@ -328,8 +328,8 @@ def real(tmp_path_factory):
         patch.setenv("IFCDSR_DATA", str(tmp_path_factory.mktemp("data")))
         patch.setenv("IFCDSR_MIRROR", str(MIRROR))
         yield {
-            "food_kitchen": prepare("abxi", "food_kitchen", titles=True),
-            "beauty_electronics": prepare("abxi", "beauty_electronics"),
+            "food_kitchen": prepare("abxi", "food_kitchen", titles=True, numbering="published"),
+            "beauty_electronics": prepare("abxi", "beauty_electronics", numbering="published"),
         }
 
 
@@ -390,5 +390,7 @@ def test_a_model_trains_on_it(tiny_abxi):
     small = {"hidden_size": 4, "inner_size": 4, "num_heads": 1}
     config = RunConfig(source="abxi", scenario="beauty_electronics", model="sasrec", epochs=1, model_options=small)
     finished = run(config)
-    assert finished.ranks[["user", "target_item", "target_domain"]].values.tolist() == [["0", 3, "x"], ["1", 4, "y"]]
+    names = prepare("abxi", "beauty_electronics").items["source_id"].to_numpy()
+    assert finished.ranks["user"].tolist() == ["0", "1"] and finished.ranks["target_domain"].tolist() == ["x", "y"]
+    assert names[finished.ranks["target_item"] - 1].tolist() == ["AX3", "AY1"]
     assert finished.provenance["cases"] == {"train": 2, "valid": 2, "test": 2}

@@ -23,13 +23,15 @@ def last_two(*pairs: tuple[int, int, int]) -> Scenario:
         (f"u{n}", "test", "x" if b <= world.num_items_x else "y", np.array([7, a, b]), np.array([0, 9, 9 + days]))
         for n, (a, b, days) in enumerate(pairs)
     ]
+    rows += [("v", "valid", "x", np.array([15, 1, 1, 2]), np.arange(4))]  # 1 twice, 15 and 2 once
     columns = ["user", "split", "target_domain", "items", "timestamps"]
     return Scenario(world.name, world.source, world.items, pd.DataFrame(rows, columns=columns))
 
 
 def test_the_order_of_numbers_counted_by_hand():
     found = number_order(last_two((1, 2, 0), (3, 2, 0), (2, 14, 0), (15, 16, 0), (5, 4, 1)))  # 13 is the first of Y
-    assert found == {"sequences": 5, "tied": 0.8, "ascending": 0.75, "same_domain": 3, "same_domain_ascending": 2 / 3}
+    expected = {"sequences": 5, "tied": 0.8, "ascending": 0.75, "same_domain": 3, "same_domain_ascending": 2 / 3}
+    assert found == expected | {"rarer": 2 / 3, "commoner": 1 / 3}
     world = tiny()
     untimed = Scenario(world.name, world.source, world.items, world.sequences.assign(timestamps=None))
     with pytest.raises(InputError, match="number_order needs timestamps"):

@@ -423,9 +423,11 @@ def number_order(scenario: Scenario) -> dict[str, float]:
 
     Returns:
         ``sequences``; ``tied``, the share whose target has the time of the item before it; and of these,
-        ``ascending``, the share whose target has the larger number, ``same_domain``, the number of those whose target
-        and the item before it are of one domain, and ``same_domain_ascending``. Ties in random order ascend in one half
-        of the cases within a domain; items of X have smaller numbers than those of Y.
+        ``ascending``, the share whose target has the larger number, and ``same_domain``, the number of those whose
+        target and the item before it are of one domain. Of the latter ``same_domain_ascending``, and ``rarer`` and
+        ``commoner``, the shares whose target is seen less or more often than the item before it in the training
+        sequences, or in the validation sequences where there are none. Ties in random order ascend in one half of the
+        cases within a domain; items of X have smaller numbers than those of Y.
 
     Raises:
         InputError: the test sequences have no times.
@@ -436,6 +438,8 @@ def number_order(scenario: Scenario) -> dict[str, float]:
     before, target = np.stack([row[-2:] for row in test["items"]]).T
     earlier, time = np.stack([row[-2:] for row in test["timestamps"]]).T
     tied, ascends = time == earlier, target > before
+    seen_in = scenario.split("train") if len(scenario.split("train")) else scenario.split("valid")
+    seen = np.bincount(np.concatenate([*seen_in["items"]]), minlength=scenario.num_items + 1)
     same = tied & ((target > scenario.num_items_x) == (before > scenario.num_items_x))
     return {
         "sequences": len(test),
@@ -443,6 +447,8 @@ def number_order(scenario: Scenario) -> dict[str, float]:
         "ascending": float(ascends[tied].mean()),
         "same_domain": int(same.sum()),
         "same_domain_ascending": float(ascends[same].mean()),
+        "rarer": float((seen[target] < seen[before])[same].mean()),
+        "commoner": float((seen[target] > seen[before])[same].mean()),
     }
 
 

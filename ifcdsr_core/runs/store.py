@@ -192,7 +192,7 @@ def ship(finished: Run, to: Path | None = None) -> Path:
         raise InputError(f"{folder} holds the run {right}: give it its name back")
     if to in (folder.parent, runs_dir()) or to.is_relative_to(folder):
         raise InputError(f"{to} is no place for shipped runs: {folder} must keep its weights")
-    if target.exists() and Run.load(target).config != finished.config:
+    if target.exists() and Run.load(target).settings != finished.settings:
         raise InputError(f"{target} holds another run: delete it first, if it is to be replaced")
     with new_folder(target) as staging:
         ranks = finished.ranks.drop(columns=["user", "target_item"], errors="ignore")

@@ -13,7 +13,7 @@ from ifcdsr_core.analysis.paper import PAPER_COMPARISON
 from ifcdsr_core.analysis.subgroups import random_mrr
 from ifcdsr_core.book.markup import data_title, escape, model_name
 from ifcdsr_core.files import new_file
-from ifcdsr_core.models import CONTROLS
+from ifcdsr_core.models import CONTROLS, COUNTING
 from ifcdsr_core.paths import results_dir
 from ifcdsr_core.runs.lists import shipped_comparison
 from ifcdsr_core.runs.store import Run, key, shipped_runs
@@ -52,7 +52,7 @@ def _counted() -> pd.DataFrame:
 def order(*, anew: bool = False) -> pd.DataFrame:
     """The table of ``save_order`` for a page: the shipped one, or counted anew in the published files."""
     table = _counted() if anew else pd.read_csv(results_dir() / _FILE)
-    shares = ["tied", "ascending", "same_domain_ascending"]
+    shares = ["tied", "ascending", "same_domain_ascending", "rarer", "commoner"]
     table[shares] *= 100
     table.insert(0, "Data", [data_title(*names) for names in zip(table["source"], table["scenario"], strict=True)])
     return table.drop(columns=["source", "scenario", "same_domain"]).rename(
@@ -61,6 +61,8 @@ def order(*, anew: bool = False) -> pd.DataFrame:
             "tied": "Target of the day of the item before (%)",
             "ascending": "of these, with the larger number (%)",
             "same_domain_ascending": "the same, items of one domain (%)",
+            "rarer": "of one domain, the rarer item (%)",
+            "commoner": "of one domain, the commoner (%)",
         }
     )
 
@@ -126,10 +128,11 @@ def reached_verdict(table: pd.DataFrame) -> str:
 def price_of_ties() -> pd.DataFrame:
     """Test MRR in percent of every model that has shipped runs with the ties as published and with redrawn ones.
 
-    Means over the seeds that both have.
+    Means over the seeds that both have. ``Best epoch``: of all these runs, the latest and of how many; a model whose
+    best epoch is its last was still learning.
     """
     pairs: dict[tuple, list[tuple[Run, Run]]] = {}
-    for redrawn in (run for source in dict(_PUBLISHED) for run in shipped_runs(f"{source}-*")):
+    for redrawn in (run for source, scenario in _PUBLISHED for run in shipped_runs(f"{source}-{scenario}-*")):
         config = redrawn.settings
         if config.source_options.get("ties") != "redrawn" or config.model in CONTROLS:
             continue
@@ -145,11 +148,15 @@ def price_of_ties() -> pd.DataFrame:
             "As published": (published := _mean([run for run, _ in group], domain)),
             "Redrawn": (redrawn := _mean([run for _, run in group], domain)),
             "Price": redrawn - published,
+            "Seeds": len(group),
+            "Best epoch": _best_epochs([run for pair in group for run in pair]),
         }
         for (source, scenario, model), group in pairs.items()
         for domain, name in zip(DOMAINS, DOMAIN_NAMES[scenario], strict=True)
     ]
-    table = pd.DataFrame(rows, columns=["Data", "Target", "Model", "As published", "Redrawn", "Price"])
+    table = pd.DataFrame(
+        rows, columns=["Data", "Target", "Model", "As published", "Redrawn", "Price", "Seeds", "Best epoch"]
+    )
     return table.sort_values(["Data", "Target"], kind="stable", ignore_index=True)
 
 
@@ -162,6 +169,14 @@ def price_verdict(table: pd.DataFrame) -> str:
         f"Of {len(table)} results, {int((table['Price'] < 0).sum())} fall when the ties are redrawn, most of all "
         f"that of {escape(worst['Model'])} for {worst['Target']} of {worst['Data']}, by {-worst['Price']:.2f} points."
     )
+
+
+def _best_epochs(runs: list[Run]) -> str | None:
+    """Such as "8 of 8"; None for a model that counts."""
+    if runs[0].config["model"] in COUNTING:
+        return None
+    latest = max(runs, key=lambda run: run.best_epoch / len(run.history))
+    return f"{latest.best_epoch} of {len(latest.history)}"
 
 
 def _mean(runs: list[Run], domain: str) -> float:
