@@ -58,11 +58,11 @@ def order(*, anew: bool = False) -> pd.DataFrame:
     return table.drop(columns=["source", "scenario", "same_domain"]).rename(
         columns={
             "sequences": "Test cases",
-            "tied": "Target of the day of the item before (%)",
-            "ascending": "of these, with the larger number (%)",
-            "same_domain_ascending": "the same, items of one domain (%)",
-            "rarer": "of one domain, the rarer item (%)",
-            "commoner": "of one domain, the commoner (%)",
+            "tied": "Tied (%)",
+            "ascending": "Larger number (%)",
+            "same_domain_ascending": "in one domain (%)",
+            "rarer": "Rarer item (%)",
+            "commoner": "Commoner (%)",
         }
     )
 
@@ -71,8 +71,8 @@ def reached() -> pd.DataFrame:
     """What the control ``numbering`` reaches on all data that have a shipped run of it: test MRR in percent.
 
     With items numbered as published, with these numbers but the items of a day in random order, and numbered at random.
-    Beside it, against 999 negatives as well: a random order, the best model of this book there (mean over its seeds),
-    and IFCDSR as the paper prints it, each NaN where there is none.
+    Beside it, against 999 negatives as well: the best model of this book there (mean over its seeds), and IFCDSR as the
+    paper prints it, each NaN where there is none.
     """
     runs: dict[tuple, dict] = {}
     for run in shipped_runs("*-numbering-*"):
@@ -94,30 +94,29 @@ def reached() -> pd.DataFrame:
                         heading: _mean([found[how]] if how in found else [], domain)
                         for heading, how in _READ_AS.items()
                     },
-                    "Random order": random_mrr(),
-                    "Best model here": max(means, default=np.nan),
-                    "IFCDSR as printed": printed.loc[name, "MRR"] if len(printed) else np.nan,
+                    "Best model": max(means, default=np.nan),
+                    "IFCDSR printed": printed.loc[name, "MRR"] if len(printed) else np.nan,
                 }
             )
     return pd.DataFrame(rows)
 
 
 _READ_AS = {
-    "Numbers as published": ("published", "published"),
-    "days in random order": ("published", "redrawn"),
-    "Numbers at random": ("redrawn", "published"),
+    "As published": ("published", "published"),
+    "Days redrawn": ("published", "redrawn"),
+    "Renumbered": ("redrawn", "published"),
 }
 
 
 def reached_verdict(table: pd.DataFrame) -> str:
     """What ``reached`` says, in three sentences."""
-    known, printed = table.dropna(subset="Best model here"), table.dropna(subset="IFCDSR as printed")
-    above = (known["Numbers as published"] > known["Best model here"]).sum()
+    known, printed = table.dropna(subset="Best model"), table.dropna(subset="IFCDSR printed")
+    above = (known["As published"] > known["Best model"]).sum()
     beside = ", ".join(
-        f"{row['Numbers as published']:.1f} for {row['Target']} (printed: {row['IFCDSR as printed']:.2f})"
+        f"{row['As published']:.1f} for {row['Target']} (printed: {row['IFCDSR printed']:.2f})"
         for _, row in printed.iterrows()
     )
-    chance = table["Numbers at random"]
+    chance = table["Renumbered"]
     return (
         f"In {above} of the {len(known)} target domains for which this book has results of models, the rule is above "
         f"all of them. On the paper's own test sets its MRR is {beside}. With items numbered at random it is between "
