@@ -144,7 +144,7 @@ def price_of_ties() -> pd.DataFrame:
             "Data": data_title(source, scenario),
             "Target": name,
             "Model": model_name(model),
-            "As published": (published := _mean([run for run, _ in group], domain)),
+            "Published": (published := _mean([run for run, _ in group], domain)),
             "Redrawn": (redrawn := _mean([run for _, run in group], domain)),
             "Price": redrawn - published,
             "Seeds": len(group),
@@ -154,7 +154,7 @@ def price_of_ties() -> pd.DataFrame:
         for domain, name in zip(DOMAINS, DOMAIN_NAMES[scenario], strict=True)
     ]
     table = pd.DataFrame(
-        rows, columns=["Data", "Target", "Model", "As published", "Redrawn", "Price", "Seeds", "Best epoch"]
+        rows, columns=["Data", "Target", "Model", "Published", "Redrawn", "Price", "Seeds", "Best epoch"]
     )
     return table.sort_values(["Data", "Target"], kind="stable", ignore_index=True)
 
@@ -166,7 +166,8 @@ def price_verdict(table: pd.DataFrame) -> str:
     worst = table.loc[table["Price"].idxmin()]
     return (
         f"Of {len(table)} results, {int((table['Price'] < 0).sum())} fall when the ties are redrawn, most of all "
-        f"that of {escape(worst['Model'])} for {worst['Target']} of {worst['Data']}, by {-worst['Price']:.2f} points."
+        f"that of {escape(worst['Model'])} for {worst['Target']} of {worst['Data']}, "
+        f"by {-worst['Price']:.2f} points. No model has more than {table['Seeds'].max()} seed{'s' if table['Seeds'].max() > 1 else ''}."
     )
 
 
