@@ -163,11 +163,11 @@ def price_verdict(table: pd.DataFrame) -> str:
     """What ``price_of_ties`` says, in one sentence."""
     if table.empty:
         return "This version of the book ships no runs with redrawn ties."
-    worst = table.loc[table["Price"].idxmin()]
+    worst, seeds = table.loc[table["Price"].idxmin()], table["Seeds"].max()
     return (
         f"Of {len(table)} results, {int((table['Price'] < 0).sum())} fall when the ties are redrawn, most of all "
-        f"that of {escape(worst['Model'])} for {worst['Target']} of {worst['Data']}, "
-        f"by {-worst['Price']:.2f} points. No model has more than {table['Seeds'].max()} seed{'s' if table['Seeds'].max() > 1 else ''}."
+        f"that of {escape(worst['Model'])} for {worst['Target']} of {worst['Data']}, by {-worst['Price']:.2f} points. "
+        f"No model has more than {seeds} seed{'s' if seeds > 1 else ''}."
     )
 
 
