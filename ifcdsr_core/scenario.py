@@ -243,6 +243,8 @@ def in_drawn_order(items: Sequence[np.ndarray], times: Sequence[np.ndarray], see
     Args:
         items, times: of each sequence, in order of time.
     """
+    if not len(items):
+        return []
     length = np.array([len(row) for row in items], dtype=np.int64)
     flat, time = np.concatenate(items), np.concatenate(times)
     random = np.random.default_rng(seed).random(len(flat))

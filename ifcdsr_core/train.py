@@ -25,6 +25,7 @@ from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.settings import TrainSettings
 
 WARMUP_START = 1e-5  # share of the learning rate in the first epoch of a warm-up
+NOT_RANKED = -math.inf  # ``selection`` of an epoch of pre-training
 _CHECKPOINT = "checkpoint.safetensors"
 _MRRS = [f"{protocol}_mrr_{domain}" for protocol in PROTOCOLS for domain in "xy"]
 _COLUMNS = ["epoch", "loss", *_MRRS, "selection", "seconds"]
@@ -96,7 +97,7 @@ def learning_rate(settings: TrainSettings, selections: list[float]) -> float:
 
     Through ``warmup_epochs`` it rises linearly, from almost 0. Later it is multiplied by ``plateau_factor`` as often as
     ``plateau_epochs`` have passed without a better validation MRR, or since it was last lowered; those of the warm-up
-    do not count.
+    and of pre-training, which are not ranked, do not count.
 
     Args:
         selections: ``selection`` of the finished epochs.
@@ -109,8 +110,8 @@ def learning_rate(settings: TrainSettings, selections: list[float]) -> float:
     rate, warmup = settings.learning_rate, settings.warmup_epochs
     if len(selections) < warmup:
         return rate * (WARMUP_START + (1 - WARMUP_START) * len(selections) / warmup)
-    best, waited = float("-inf"), 0
-    for selection in selections[warmup:]:
+    best, waited = NOT_RANKED, 0
+    for selection in filter(_is_ranked, selections[warmup:]):
         waited = 0 if selection > best else waited + 1
         best = max(best, selection)
         if settings.plateau_epochs and waited == settings.plateau_epochs:
@@ -159,9 +160,9 @@ def products(precision: str, device: torch.device) -> str:
 
 
 def _validation(model: SequenceModel, valid: Batch, settings: TrainSettings) -> dict:
-    """Validation MRR of each domain under both protocols, and ``selection``, by which the best epoch is chosen."""
+    """Validation MRR of each domain under all protocols, and ``selection``, by which the best epoch is chosen."""
     if model.pretraining:  # it can't rank yet
-        return dict.fromkeys(_MRRS, math.nan) | {"selection": -math.inf}
+        return dict.fromkeys(_MRRS, math.nan) | {"selection": NOT_RANKED}
     summary = summarise(rank_cases(model, valid, settings.candidate_seed))
     row = {
         f"{protocol}_mrr_{domain}": mrr
@@ -172,8 +173,12 @@ def _validation(model: SequenceModel, valid: Batch, settings: TrainSettings) -> 
     return row | {"selection": float(summary.loc[chosen, "MRR"].mean())}
 
 
+def _is_ranked(selection: float) -> bool:
+    return selection != NOT_RANKED
+
+
 def _should_stop(history: list[dict], patience: int) -> bool:
-    scores = [row["selection"] for row in history if row["selection"] > -math.inf]
+    scores = [row["selection"] for row in history if _is_ranked(row["selection"])]
     return bool(scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
 
 

@@ -162,6 +162,13 @@ def test_a_malformed_line_is_named(tiny_abxi, second, says):
     assert not (sources.data_dir() / "scenarios" / "abxi" / "beauty_electronics").exists()
 
 
+@pytest.mark.parametrize("ties", ["published", "redrawn"])
+def test_files_without_users_are_named(tiny_abxi, ties):
+    tiny_abxi(**{"50_preprocessed": "", "map_user_50": "{}"})
+    with pytest.raises(InputError, match=r"abe_50_preprocessed\.txt holds no user with two items"):
+        prepare("abxi", "beauty_electronics", ties=ties)
+
+
 def changed_items(**changes) -> str:
     return json.dumps(json.loads(TINY["map_item_50"]) | changes)
 

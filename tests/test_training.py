@@ -15,6 +15,11 @@ def rates(settings, selections):
     return [train.learning_rate(settings, selections[:epoch]) for epoch in range(len(selections) + 1)]
 
 
+def test_epochs_of_pre_training_do_not_lower_the_learning_rate():
+    settings = TrainSettings(learning_rate=1.0, plateau_epochs=2, plateau_factor=0.5)
+    assert rates(settings, [train.NOT_RANKED] * 4 + [0.1, 0.1, 0.1]) == [1.0] * 7 + [0.5]
+
+
 def test_by_default_the_learning_rate_is_what_was_asked_for():
     assert set(rates(TrainSettings(), [0.3, 0.2, 0.1, 0.1])) == {1e-3}
 

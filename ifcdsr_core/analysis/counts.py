@@ -327,6 +327,40 @@ def rebuilt(scenario: Scenario) -> pd.DataFrame:
     return pd.DataFrame([scenario.provenance["rebuilt"]])
 
 
+def number_order(scenario: Scenario) -> dict[str, float]:
+    """Whether items of equal time stand in the order of their numbers, in the test sequences.
+
+    Returns:
+        ``sequences``; ``tied``, the share whose target has the time of the item before it; and of these,
+        ``ascending``, the share whose target has the larger number, and ``same_domain``, the number of those whose
+        target and the item before it are of one domain. Of the latter ``same_domain_ascending``, and ``rarer`` and
+        ``commoner``, the shares whose target is seen less or more often than the item before it in the training
+        sequences, or in the validation sequences where there are none. Ties in random order ascend in one half of the
+        cases within a domain; items of X have smaller numbers than those of Y.
+
+    Raises:
+        InputError: the test sequences have no times.
+    """
+    test = scenario.split("test")
+    if test["timestamps"].isna().any():
+        raise InputError("number_order needs timestamps: this source has none")
+    before, target = np.stack([row[-2:] for row in test["items"]]).T
+    earlier, time = np.stack([row[-2:] for row in test["timestamps"]]).T
+    tied, ascends = time == earlier, target > before
+    seen_in = scenario.split("train") if len(scenario.split("train")) else scenario.split("valid")
+    seen = np.bincount(np.concatenate([*seen_in["items"]]), minlength=scenario.num_items + 1)
+    same = tied & ((target > scenario.num_items_x) == (before > scenario.num_items_x))
+    return {
+        "sequences": len(test),
+        "tied": float(tied.mean()),
+        "ascending": float(ascends[tied].mean()),
+        "same_domain": int(same.sum()),
+        "same_domain_ascending": float(ascends[same].mean()),
+        "rarer": float((seen[target] < seen[before])[same].mean()),
+        "commoner": float((seen[target] > seen[before])[same].mean()),
+    }
+
+
 # --- kept as JSON -----------------------------------------------------------------------------------------------------
 
 
@@ -416,40 +450,6 @@ def _to_columns(table: pd.DataFrame) -> dict[str, list]:
         return value
 
     return {name: [plain(value) for value in column.tolist()] for name, column in table.items()}
-
-
-def number_order(scenario: Scenario) -> dict[str, float]:
-    """Whether items of equal time stand in the order of their numbers, in the test sequences.
-
-    Returns:
-        ``sequences``; ``tied``, the share whose target has the time of the item before it; and of these,
-        ``ascending``, the share whose target has the larger number, and ``same_domain``, the number of those whose
-        target and the item before it are of one domain. Of the latter ``same_domain_ascending``, and ``rarer`` and
-        ``commoner``, the shares whose target is seen less or more often than the item before it in the training
-        sequences, or in the validation sequences where there are none. Ties in random order ascend in one half of the
-        cases within a domain; items of X have smaller numbers than those of Y.
-
-    Raises:
-        InputError: the test sequences have no times.
-    """
-    test = scenario.split("test")
-    if test["timestamps"].isna().any():
-        raise InputError("number_order needs timestamps: this source has none")
-    before, target = np.stack([row[-2:] for row in test["items"]]).T
-    earlier, time = np.stack([row[-2:] for row in test["timestamps"]]).T
-    tied, ascends = time == earlier, target > before
-    seen_in = scenario.split("train") if len(scenario.split("train")) else scenario.split("valid")
-    seen = np.bincount(np.concatenate([*seen_in["items"]]), minlength=scenario.num_items + 1)
-    same = tied & ((target > scenario.num_items_x) == (before > scenario.num_items_x))
-    return {
-        "sequences": len(test),
-        "tied": float(tied.mean()),
-        "ascending": float(ascends[tied].mean()),
-        "same_domain": int(same.sum()),
-        "same_domain_ascending": float(ascends[same].mean()),
-        "rarer": float((seen[target] < seen[before])[same].mean()),
-        "commoner": float((seen[target] > seen[before])[same].mean()),
-    }
 
 
 # --- one entry per interaction, or per item ---------------------------------------------------------------------------

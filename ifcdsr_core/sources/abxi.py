@@ -75,8 +75,9 @@ def build(scenario: str, folder: Path, *, titles: bool, numbering: str, ties: st
     items, title_files = llmcdsr.items_by_asin("abxi", scenario, ids_x, ids_y, titles=titles)
     histories = read_histories(paths[histories_file], len(read_users(paths[USER_FILE])), len(items))
     if ties == "redrawn":
-        items_of, times_of = zip(*histories, strict=True)
-        histories = list(zip(in_drawn_order(items_of, times_of), times_of, strict=True))
+        times_of = [times for _, times in histories]
+        drawn = in_drawn_order([items for items, _ in histories], times_of)
+        histories = list(zip(drawn, times_of, strict=True))
     sequences, counts = leave_one_out(histories, len(ids_x))
     if sequences.empty:
         raise InputError(f"{paths[histories_file]} holds no user with two items: {_REMEDY}")
