@@ -20,7 +20,7 @@ from ifcdsr_core.runs.store import Run, shipped, shipped_runs
 from ifcdsr_core.sources import source_module
 
 # What one needs to know to redo the numbers: small models for the small demo, the paper's sizes for the paper's data.
-DEMO = dict(source="demo", epochs=30, patience=8, batch_size=64, learning_rate=1e-2)
+DEMO = dict(source="demo", epochs=100, patience=8, batch_size=64, learning_rate=1e-2)
 DEMO_SIZE = dict(hidden_size=64, inner_size=64)
 REAL = dict(epochs=8, patience=3, batch_size=128, learning_rate=1e-3, train_negatives=8192, precision="bfloat16")
 # What is other for one source; any that is not named has REAL alone. Epochs are chosen for two processors; the paper
