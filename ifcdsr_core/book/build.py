@@ -48,6 +48,7 @@ class Page:
 
 PAGES = [
     Page("00_verdict", "00_verdict"),
+    Page("00b_explorer", "00b_explorer"),
     Page("01_data_statistics", "01_data_statistics"),
     Page("01b_raw_files", "01b_raw_files"),
     Page("02_clip_embedding", "02_clip_embedding"),
