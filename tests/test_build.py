@@ -270,6 +270,14 @@ def test_buttons_appear_when_the_repository_is_given_and_lead_to_what_it_has(bui
 
 
 @slow
+def test_a_broken_configuration_is_one_line(checkout):
+    (checkout / "_config.yml").write_text("html: {favicon: a")
+    done = make(checkout)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*/_config.yml can't be read as YAML: while parsing .*\n", done.stderr), done.stderr
+
+
+@slow
 def test_a_wrong_address_stops_the_book_before_a_notebook_runs(checkout, monkeypatch):
     monkeypatch.setenv("IFCDSR_REPOSITORY", "ftp://example.org")
     before = snapshot(checkout / "_build")

@@ -276,13 +276,19 @@ def stage_prose(buttons: dict) -> None:
 
     Args:
         buttons: of ``repository_buttons``.
+
+    Raises:
+        InputError: the configuration is not YAML.
     """
     import yaml
 
-    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    for part, settings in buttons.items():
-        config[part] = {**config.get(part, {}), **settings}
-    (STAGE / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    path = ROOT / "_config.yml"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from error
+    config.update({part: {**(config.get(part) or {}), **settings} for part, settings in buttons.items()})
+    (STAGE / path.name).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     shutil.rmtree(TOC.parent, ignore_errors=True)
     shutil.copytree(ROOT / "jupyter_book", TOC.parent)
     package = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent
