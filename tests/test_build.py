@@ -424,14 +424,15 @@ def test_a_virtual_environment_that_does_not_run_is_made_anew(made):
     [
         ("nowhere/python3", "error: nowhere/python3 not found"),
         ("old-python", "error: ./old-python is older than Python 3.11"),
+        ("new-python", "error: ./new-python is newer than Python 3.13"),
         ("bare-python", "error: ./bare-python has no venv module"),
     ],
 )
 def test_set_up_says_what_is_missing(tmp_path, python, message):
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy2(ROOT / name, tmp_path)
-    for name, fails_on in (("old-python", "version_info"), ("bare-python", "ensurepip")):
-        (tmp_path / name).write_text(f'#!/bin/sh\ncase "$2" in *{fails_on}*) exit 1;; esac\n')
+    for name, fails_on in (("old-python", "version_info <"), ("new-python", "<= sys"), ("bare-python", "ensurepip")):
+        (tmp_path / name).write_text(f'#!/bin/sh\ncase "$2" in *"{fails_on}"*) exit 1;; esac\n')
         (tmp_path / name).chmod(0o755)
     given = python if "/" in python else f"./{python}"
     done = subprocess.run(
