@@ -29,13 +29,13 @@
 # - Pull the temperature τ up to 1, the formula as the paper prints it. The order of an encoder's items stays, but all
 #   probabilities become almost the same.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 scenario = "food_kitchen"  # or movie_book
 source = "demo"  # no other source has pictures
 seed = 0
 epochs = 0  # the most epochs to train; 0: the book's number
 
-# %%
+# %% tags=["hide-input"]
 from IPython.display import HTML
 
 from ifcdsr_core.analysis import inspection
@@ -47,7 +47,7 @@ changes = {"epochs": epochs} if epochs else {}
 columns = lists.ablation(scenario, [seed], inspection.pictured(source), **changes)
 finished = [run(config) for configs in columns.values() for config in configs]
 
-# %%
+# %% tags=["hide-input"]
 HTML(explorer.fragment([one.folder for one in finished]))
 
 # %% [markdown]
