@@ -7,6 +7,7 @@
   const { catalogue, models: exported, cases, domains } = data;
   const { X, Y, XY, Model, best, rank } = IFCDSR;
   const SHELF = 60; // items of the catalogue that are shown at a time
+  const TOP = 10; // recommended items of a domain
   const KNOBS = ["alpha", "lambda_1", "lambda_2", "temperature"];
   const DIGITS = { alpha: 2, lambda_1: 2, lambda_2: 2, temperature: 3 };
   const at = (role) => root.querySelector(`[data-role="${role}"]`);
@@ -86,16 +87,19 @@
   const percent = (share) => (share > 0 && share < 0.01 ? "<1" : String(Math.round(100 * share)));
   const number = (value) => value.toLocaleString("en");
 
-  function picture(item) {
-    const made = element("span", { className: `explorer-picture explorer-domain-${domainOf(item)}`, ariaHidden: "true" });
+  const picture = (item) => pictured(element("span", { ariaHidden: "true" }), item);
+
+  /** Have a place show an item's picture. */
+  function pictured(place, item) {
     const { columns, rows } = catalogue.sprite ?? {};
+    place.className = `explorer-picture explorer-domain-${domainOf(item)}`;
     if (columns) {
       const column = (item - 1) % columns, row = Math.floor((item - 1) / columns);
-      made.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
-      made.style.backgroundPosition =
+      place.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
+      place.style.backgroundPosition =
         `${(100 * column) / Math.max(1, columns - 1)}% ${(100 * row) / Math.max(1, rows - 1)}%`;
     }
-    return made;
+    return place;
   }
 
   // ------------------------------------------------------------------ what follows from the state
@@ -184,33 +188,40 @@
     return [`Bought next (${wordsOf[domainOf(target)]}): `, ask, `. Rank ${number(place)} of ${number(total.length)}.`];
   }
 
+  /** The rows are made once and filled anew: that is faster, and keeps the focus where it is. */
   function showTop(domain) {
-    const { total, first } = mixed[domain];
+    const { total, first } = mixed[domain], list = at(`top-${domain}`);
     const sum = total.reduce((all, value) => all + value, 0);
-    const top = best(total, 10), largest = total[top[0]];
-    const list = at(`top-${domain}`), focused = list.contains(document.activeElement) && document.activeElement;
-    const row = focused && [...list.children].indexOf(focused.parentElement), button = focused && focused.className;
-    list.replaceChildren(...top.map((index) => topItem(first + index + 1, total[index] / sum, total[index] / largest)));
-    if (focused) list.children[row].getElementsByClassName(button)[0].focus({ preventScroll: true });
+    const top = best(total, TOP);
+    while (list.children.length < top.length) list.append(topRow());
+    top.forEach((index, place) => fill(list.children[place], first + index + 1, total[index] / sum, total[index] / total[top[0]]));
   }
 
-  function topItem(item, share, length) {
+  function topRow() {
     const ask = element(
       "button",
-      { type: "button", className: "explorer-ask", title: title(item) },
-      picture(item),
-      element("span", { className: "explorer-name", textContent: title(item) }),
-      element("span", { className: "explorer-share", textContent: `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %` }),
+      { type: "button", className: "explorer-ask" },
+      element("span", { ariaHidden: "true" }),
+      element("span", { className: "explorer-name" }),
+      element("span", { className: "explorer-share" }),
     );
-    ask.style.setProperty("--length", length.toFixed(3));
-    for (const happening of ["mouseenter", "focus", "click"]) ask.addEventListener(happening, () => askAbout(item));
-    const put = element("button", { type: "button", className: "explorer-put", textContent: "+", ariaLabel: `Add ${title(item)} to the history` });
-    put.addEventListener("click", () => change(() => setHistory([...state.history, item])));
-    const made = element("li", { className: `explorer-domain-${domainOf(item)}` }, ask, put);
-    made.dataset.item = item;
+    const put = element("button", { type: "button", className: "explorer-put", textContent: "+" });
+    const row = element("li", {}, ask, put), item = () => Number(row.dataset.item);
+    for (const happening of ["mouseenter", "focus", "click"]) ask.addEventListener(happening, () => askAbout(item()));
+    put.addEventListener("click", () => change(() => setHistory([...state.history, item()])));
+    return row;
+  }
+
+  function fill(row, item, share, length) {
+    const [ask, put] = row.children, [place, name, told] = ask.children;
     const isTarget = state.revealed && state.caseNumber !== null && cases[state.caseNumber].target === item;
-    made.classList.toggle("explorer-target", isTarget);
-    return made;
+    row.dataset.item = item;
+    row.className = `explorer-domain-${domainOf(item)}${isTarget ? " explorer-target" : ""}`;
+    pictured(place, item);
+    ask.title = name.textContent = title(item);
+    ask.style.setProperty("--length", length.toFixed(3));
+    told.textContent = `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+    put.ariaLabel = `Add ${title(item)} to the history`;
   }
 
   function askAbout(item) {
