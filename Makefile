@@ -1,4 +1,4 @@
-# make book, make test: on a fresh machine with Python 3.11 or newer and nothing else. `make` alone lists the commands.
+# make book, make test: on a fresh machine with Python 3.11, 3.12 or 3.13 and nothing else. `make` alone lists the commands.
 # Another Python:  make book PYTHON=/path/to/python3.12
 
 PYTHON ?= python3
@@ -52,10 +52,12 @@ test: $(READY)
 $(READY): requirements.lock pyproject.toml
 	@echo "setting up .venv (some 5 GB of packages, so a few minutes the first time)"
 	@rm -f $@
-	@command -v '$(PYTHON)' >/dev/null || { echo 'error: $(PYTHON) not found: install Python 3.11 or newer,' \
+	@command -v '$(PYTHON)' >/dev/null || { echo 'error: $(PYTHON) not found: install Python 3.11 to 3.13,' \
 	  'or name it: make PYTHON=/path/to/python3.11' >&2; exit 1; }
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'error: $(PYTHON) is older than' \
 	  'Python 3.11: name a newer one, such as make PYTHON=python3.11' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit((3, 14) <= sys.version_info)' || { echo 'error: $(PYTHON) is newer than' \
+	  'Python 3.13, for which not all packages are available: make PYTHON=python3.13' >&2; exit 1; }
 	@'$(PYTHON)' -c 'import venv, ensurepip' 2>/dev/null || { echo 'error: $(PYTHON) has no venv module: install it' \
 	  '(on Debian and Ubuntu: apt-get install python3-venv)' >&2; exit 1; }
 	@[ -d .venv ] || rm -f .venv

@@ -35,6 +35,7 @@ _EXAMPLES = """examples:
   python -m ifcdsr_core train   --source demo --source-option visual_signal=0.0
   python -m ifcdsr_core train   --source c2dsr --train-on valid --set image_fusion=false
   python -m ifcdsr_core evaluate data/runs/<folder>
+  python -m ifcdsr_core export  data/runs/<folder> --to explorer.html
   python -m ifcdsr_core runs
   python -m ifcdsr_core sweep comparison --scenario movie_book --seeds 0,1,2,3,4
   python -m ifcdsr_core sweep grid --scenario food_kitchen --models sasrec,ifcdsr --keep
@@ -271,6 +272,11 @@ def _parser() -> argparse.ArgumentParser:
     ship.add_argument("folder", type=Path, help="run folder")
     ship.add_argument("--to", type=Path, default=None, help="another folder than data/results/runs")
     ship.set_defaults(command=_ship)
+
+    export = commands.add_parser("export", help="write IFCDSR runs as one HTML page in which the models run")
+    export.add_argument("folders", type=Path, nargs="+", metavar="folder", help="run folder, with weights")
+    export.add_argument("--to", type=Path, default=Path("explorer.html"), help="file to write (default: %(default)s)")
+    export.set_defaults(command=_export)
     return parser
 
 
@@ -519,6 +525,13 @@ def _ship(options) -> None:
     from ifcdsr_core.runs.store import Run, ship
 
     print(ship(Run.load(options.folder), options.to))
+
+
+def _export(options) -> None:
+    from ifcdsr_core.book.explorer import page
+
+    written = page(options.folders, options.to)
+    print(f"{written.resolve()}  {written.stat().st_size / 1e6:.1f} MB")
 
 
 def _percent(metrics) -> str:

@@ -84,6 +84,14 @@ values = {
 figures.save_figure(protocol.candidates(values), "04b_candidates_c2dsr")
 
 # %% [markdown]
+# The same numbers as a table, for any number of negatives:
+
+# %%
+for name, runs in shipped.items():
+    counts = data_statistics.num_items("c2dsr", name)
+    display(protocol.how_many_negatives(runs, DOMAIN_NAMES[name], counts, markup.data_title("c2dsr", name)))
+
+# %% [markdown]
 # ## Which 999, and who wins a tie
 #
 # Two more choices hide behind "999 negatives", and hardly a paper names them. ABXI {cite:p}`abxi` draws the negatives
@@ -142,3 +150,8 @@ values = {
     for name, world in worlds.items()
 }
 figures.save_figure(protocol.candidates(values), f"04b_candidates_{source}")
+
+# %%
+for name, world in worlds.items():
+    counts = (world.num_items_x, world.num_items_y)
+    display(protocol.how_many_negatives(results[name], world.domain_names, counts, markup.data_title(source, name)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import nbformat
 import psutil
 import pytest
 import yaml
+from browser import browser, opened
 from conftest import make_toy_checkout, run_in
 
 from ifcdsr_core.book import build
@@ -34,6 +36,11 @@ raise SystemExit(build.main(["--jobs", "2"]))
 
 def make(root: Path) -> subprocess.CompletedProcess:
     return run_in(root, [sys.executable, "-c", MAKE])
+
+
+def pages(html: Path) -> list[Path]:
+    """All pages of a book: not index.html, which leads to the first, nor what the theme keeps beside its own files."""
+    return sorted(path for path in html.rglob("*.html") if path.name != "index.html" and "_static" not in path.parts)
 
 
 def keep_pages(toc: Path) -> None:
@@ -73,8 +80,8 @@ def checkout(built, tmp_path) -> Path:
 
 def test_every_page_has_a_notebook_and_a_place_in_the_table_of_contents(monkeypatch):
     monkeypatch.setattr(build, "TOC", ROOT / "jupyter_book" / "_toc.yml")
-    pages = [f"notebooks/{page.output}" for page in build.PAGES]
-    assert [name for name in build.toc_files() if name.startswith("notebooks/")] == pages
+    expected = [f"notebooks/{page.output}" for page in build.PAGES]
+    assert [name for name in build.toc_files() if name.startswith("notebooks/")] == expected
     assert all((build.NOTEBOOKS / f"{page.notebook}.ipynb").is_file() for page in build.PAGES)
 
 
@@ -188,19 +195,96 @@ def test_remote_urls(tmp_path, html, loads):
 
 
 @slow
-def test_formulas_are_set_without_a_network(built, tmp_path):
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-    if browser is None:
-        pytest.skip("no chromium or chrome to open the book with")
+def test_formulas_are_set_without_a_network(built):
     page = built[0] / "_build" / "html" / "jupyter_book" / "introduction.html"
-    offline = ["--headless", "--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    done = subprocess.run(
-        [browser, *offline, f"--user-data-dir={tmp_path}", "--virtual-time-budget=10000", "--dump-dom", page.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "<mjx-container" in done.stdout, done.stderr[-1000:]
+    with browser() as running, opened(running, page) as shown:
+        shown.locator("mjx-container").first.wait_for(timeout=60_000)
+
+
+@slow
+def test_no_page_reports_an_error_and_each_is_as_dark_as_the_readers_system(built):
+    with browser() as running:
+        for page in pages(built[0] / "_build" / "html"):
+            for scheme in ("light", "dark"):
+                with opened(running, page, color_scheme=scheme) as shown:
+                    shown.locator(f'html[data-theme="{scheme}"]').wait_for(timeout=60_000)
+            assert "unpkg.com" not in page.read_text()  # where Thebe would come from
+
+
+@pytest.mark.parametrize("host", ["github", "gitlab"])
+@pytest.mark.parametrize("ending", ["", "/", ".git", ".git/"])
+@pytest.mark.parametrize("branch, expected", [("", "HEAD"), ("@main", "main"), ("@fix/a-1.2", "fix/a-1.2")])
+def test_address_of_a_repository(host, ending, branch, expected):
+    buttons = build.repository_buttons(f"https://{host}.com/some-one/ifcdsr.book{ending}{branch}")
+    assert buttons["repository"] == {"url": f"https://{host}.com/some-one/ifcdsr.book", "branch": expected}
+    assert build.repository_buttons("") == {}
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://github.com/me/book",
+        "git@github.com:me/book.git",
+        "https://me:secret@github.com/me/book",
+        "https://example.org/me/book",
+        "https://github.com/book",
+        "https://github.com/me/book/tree/main",
+        'https://github.com/me/"><script>alert(1)</script>',
+        "https://github.com/me/book@",
+        'https://github.com/me/book@"x',
+        "https://github.com/me/book\n",
+        "javascript:alert(1)//https://github.com/me/book",
+        " ",
+    ],
+)
+def test_what_is_no_address_of_a_repository_is_one_line(address):
+    with pytest.raises(InputError, match=r"^IFCDSR_REPOSITORY is .*: it must be the https address of a rep.*@branch$"):
+        build.repository_buttons(address)
+
+
+def links(page: Path) -> list[str]:
+    return [html.unescape(link) for link in re.findall(r'href="(https://[^"]*)"', page.read_text())]
+
+
+@slow
+def test_buttons_appear_when_the_repository_is_given_and_lead_to_what_it_has(built, checkout, monkeypatch):
+    book = checkout / "_build" / "html"
+    assert not any("mybinder" in page.read_text() or "github.com/me" in page.read_text() for page in pages(book))
+    monkeypatch.setenv("IFCDSR_REPOSITORY", "https://github.com/me/book@main")
+    done = make(checkout)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": unchanged") == len(STEMS)  # no notebook is executed again
+    for page in build.PAGES:
+        if page.output in STEMS:
+            found = links(book / "notebooks" / f"{page.output}.html")
+            notebook = f"notebooks/{page.notebook}.ipynb"
+            assert f"https://mybinder.org/v2/gh/me/book/main?urlpath=lab/tree/{notebook}" in found
+            assert (ROOT / notebook).is_file()
+            assert [link for link in found if "mybinder" in link] == [found[0]]
+    for page in pages(book):
+        assert "https://github.com/me/book" in links(page)
+    with browser() as running, opened(running, book / "notebooks" / "03_train_movie_book.html") as shown:
+        shown.get_by_label("Launch interactive content").click()
+        assert shown.get_by_role("link", name="Binder").is_visible()
+        assert shown.locator('a[href="https://github.com/me/book"]').is_visible()
+
+
+@slow
+def test_a_broken_configuration_is_one_line(checkout):
+    (checkout / "_config.yml").write_text("html: {favicon: a")
+    done = make(checkout)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*/_config.yml can't be read as YAML: while parsing .*\n", done.stderr), done.stderr
+
+
+@slow
+def test_a_wrong_address_stops_the_book_before_a_notebook_runs(checkout, monkeypatch):
+    monkeypatch.setenv("IFCDSR_REPOSITORY", "ftp://example.org")
+    before = snapshot(checkout / "_build")
+    done = make(checkout)
+    assert done.returncode == 1 and "running" not in done.stdout and "Traceback" not in done.stderr
+    assert re.fullmatch(r"error: IFCDSR_REPOSITORY is 'ftp://example.org': it must be .*\n", done.stderr)
+    assert snapshot(checkout / "_build") == before
 
 
 SLEEPS = """
@@ -340,14 +424,15 @@ def test_a_virtual_environment_that_does_not_run_is_made_anew(made):
     [
         ("nowhere/python3", "error: nowhere/python3 not found"),
         ("old-python", "error: ./old-python is older than Python 3.11"),
+        ("new-python", "error: ./new-python is newer than Python 3.13"),
         ("bare-python", "error: ./bare-python has no venv module"),
     ],
 )
 def test_set_up_says_what_is_missing(tmp_path, python, message):
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy2(ROOT / name, tmp_path)
-    for name, fails_on in (("old-python", "version_info"), ("bare-python", "ensurepip")):
-        (tmp_path / name).write_text(f'#!/bin/sh\ncase "$2" in *{fails_on}*) exit 1;; esac\n')
+    for name, fails_on in (("old-python", "version_info <"), ("new-python", "<= sys"), ("bare-python", "ensurepip")):
+        (tmp_path / name).write_text(f'#!/bin/sh\ncase "$2" in *"{fails_on}"*) exit 1;; esac\n')
         (tmp_path / name).chmod(0o755)
     given = python if "/" in python else f"./{python}"
     done = subprocess.run(

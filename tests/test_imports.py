@@ -46,7 +46,19 @@ def test_training_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
-COMMANDS = ("prepare", "embed", "download", "pictures", "enhance", "train", "sweep", "evaluate", "runs", "ship")
+COMMANDS = (
+    "prepare",
+    "embed",
+    "download",
+    "pictures",
+    "enhance",
+    "train",
+    "sweep",
+    "evaluate",
+    "runs",
+    "ship",
+    "export",
+)
 
 
 @pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in COMMANDS)], ids=" ".join)

@@ -25,6 +25,7 @@ SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
 # 06 are shipped; where the code has changed since, they are trained, which takes minutes.
 SMALL = {
     "00_verdict": {"seeds": "0"},
+    "00b_explorer": {"epochs": 1},
     "01_data_statistics": {},
     "01b_raw_files": {"epochs": 1},
     "02_clip_embedding": {},

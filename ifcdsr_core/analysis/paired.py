@@ -242,17 +242,27 @@ def expected_reciprocal_rank(rank: np.ndarray, num_items: int, num_negatives: in
 
 
 def over_candidates(
-    experiment: Runs, names: tuple[str, str], num_items: tuple[int, int], points: int = 25
+    experiment: Runs,
+    names: tuple[str, str],
+    num_items: tuple[int, int],
+    points: int = 25,
+    negatives: Sequence[int] = (),
 ) -> pd.DataFrame:
-    """Expected MRR by number of negatives, from 9 to all: ``label``, ``domain``, ``negatives``, ``MRR`` (percent)."""
+    """Expected MRR by number of negatives: ``label``, ``domain``, ``negatives``, ``MRR`` (percent).
+
+    Args:
+        points: this many numbers from 9 to all, evenly on a log scale.
+        negatives: these numbers instead; where a domain has fewer, all it has.
+    """
     rows = []
     for label, runs in experiment.items():
         for name, code, count in zip(names, "xy", num_items, strict=True):
             chosen = is_target(runs[0], code)
             ranks = [run.ranks["full"].to_numpy()[chosen] for run in runs]
-            for negatives in np.unique(np.geomspace(9, count - 1, points).round().astype(int)):
-                values = [expected_reciprocal_rank(rank, count, negatives).mean() for rank in ranks]
-                rows.append((label, name, int(negatives), 100 * float(np.mean(values))))
+            numbers = np.minimum(negatives, count - 1) if len(negatives) else np.geomspace(9, count - 1, points).round()
+            for number in np.unique(numbers).astype(int):
+                values = [expected_reciprocal_rank(rank, count, number).mean() for rank in ranks]
+                rows.append((label, name, int(number), 100 * float(np.mean(values))))
     return pd.DataFrame(rows, columns=["label", "domain", "negatives", "MRR"])
 
 

@@ -8,6 +8,9 @@
 
 A page is executed again when its notebook's cells, its parameters, the package, the pinned versions or the shipped
 results have changed. (Jupyter Book's own execution cache does not notice a changed package.)
+
+The environment variable ``IFCDSR_REPOSITORY``, such as ``https://github.com/owner/name`` or ``…/name@branch``, gives
+every page a button to the repository, and the notebooks' pages one that opens the notebook on Binder.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from pathlib import Path
 
 from ifcdsr_core import interrupts
 from ifcdsr_core.book.kernels import QUIET_KERNEL, end_with, line_of, prefer_own_kernel, stoppable
-from ifcdsr_core.errors import InputError, in_one_line
+from ifcdsr_core.errors import InputError, in_one_line, require
 from ifcdsr_core.files import file_hash, locked, new_folder
 from ifcdsr_core.paths import ROOT, processors, results_dir
 
@@ -48,6 +51,7 @@ class Page:
 
 PAGES = [
     Page("00_verdict", "00_verdict"),
+    Page("00b_explorer", "00b_explorer"),
     Page("01_data_statistics", "01_data_statistics"),
     Page("01b_raw_files", "01b_raw_files"),
     Page("02_clip_embedding", "02_clip_embedding"),
@@ -69,6 +73,10 @@ BUILD = ROOT / "_build"
 STAGE = BUILD / "stage"
 TOC = STAGE / "jupyter_book" / "_toc.yml"
 MATHJAX = "tex-svg-full.js"  # one file that needs no other, so it works from the file system
+BINDER = "https://mybinder.org"
+REPOSITORY = re.compile(  # where the theme's launch button finds both Binder's name of a repository and its files
+    r"(?P<url>https://(github|gitlab)\.com/[\w.-]+/[\w.-]+?)(\.git)?/?(@(?P<branch>\w[\w./-]*))?", re.ASCII
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,13 +106,14 @@ def make_book(output: Path, jobs: int = 1) -> None:
     """Execute what changed, build the book and put it at ``output``; an earlier book stays until the new one is whole.
 
     Raises:
-        InputError: ``output`` is a folder with other content; a notebook failed, Jupyter Book warned, a page is
-            missing, or one loads something from the network.
+        InputError: ``output`` is a folder with other content, or ``IFCDSR_REPOSITORY`` no repository's address; a
+            notebook failed, Jupyter Book warned, a page is missing, or one loads something from the network.
     """
+    buttons = repository_buttons(os.environ.get("IFCDSR_REPOSITORY", ""))
     if output.is_dir() and any(output.iterdir()) and not (output / ".stage").is_file():
         raise InputError(f"{output} is not a book and not empty: name an empty or a new folder")
     execute_pages(jobs)
-    stage_prose()
+    stage_prose(buttons)
     state = digest(STAGE)
     if _read(output / ".stage") == state:
         print("book: unchanged")
@@ -245,9 +254,42 @@ def _read(path: Path) -> str | None:
 # ---------------------------------------------------------------- pages
 
 
-def stage_prose() -> None:
-    """Copy configuration and prose beside the executed notebooks, with MathJax taken from its package."""
-    shutil.copy2(ROOT / "_config.yml", STAGE)
+def repository_buttons(address: str) -> dict:
+    """What Jupyter Book's configuration needs for buttons to a repository and to Binder; nothing for no address.
+
+    Raises:
+        InputError: ``address`` is not ``https://github.com/owner/name`` (or gitlab.com), with ``@branch`` or without.
+    """
+    if not address:
+        return {}
+    found = REPOSITORY.fullmatch(address)
+    right = "the https address of a repository at github.com or gitlab.com, such as https://github.com/owner/name"
+    require(found is not None, "IFCDSR_REPOSITORY", repr(address), f"{right} or https://github.com/owner/name@branch")
+    return {
+        "repository": {"url": found["url"], "branch": found["branch"] or "HEAD"},  # HEAD: of the default branch
+        "launch_buttons": {"binderhub_url": BINDER, "notebook_interface": "jupyterlab"},
+        "html": {"use_repository_button": True},
+    }
+
+
+def stage_prose(buttons: dict) -> None:
+    """Copy configuration and prose beside the executed notebooks, with MathJax taken from its package.
+
+    Args:
+        buttons: of ``repository_buttons``.
+
+    Raises:
+        InputError: the configuration is not YAML.
+    """
+    import yaml
+
+    path = ROOT / "_config.yml"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from error
+    config.update({part: {**(config.get(part) or {}), **settings} for part, settings in buttons.items()})
+    (STAGE / path.name).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     shutil.rmtree(TOC.parent, ignore_errors=True)
     shutil.copytree(ROOT / "jupyter_book", TOC.parent)
     package = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent
@@ -276,7 +318,19 @@ def build() -> Path:
         lines = [line.replace(f"{STAGE}/", "") for line in re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).splitlines()]
         warnings = [line for line in lines if re.search("WARNING|ERROR|CRITICAL", line)]
         raise InputError("\n  ".join([f"Jupyter Book failed, all it said is in {log}", *(warnings or lines[-12:])]))
-    return STAGE / "_build" / "html"
+    html = STAGE / "_build" / "html"
+    for page in PAGES:
+        launch_notebook(html / "notebooks" / f"{page.output}.html", page)
+    return html
+
+
+def launch_notebook(path: Path, page: Page) -> None:
+    """Lead the theme's launch button, which names the executed copy, to the notebook that the repository has."""
+    if page.output != page.notebook and path.is_file():
+        prefix = "urlpath=lab/tree/notebooks/"
+        text = path.read_text(encoding="utf-8")
+        text = text.replace(f"{prefix}{page.output}.ipynb", f"{prefix}{page.notebook}.ipynb")
+        path.write_text(text, encoding="utf-8")
 
 
 def check(html: Path) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import html
+import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ifcdsr_core.analysis.paired import Runs
+from ifcdsr_core.analysis.paired import Runs, over_candidates
 from ifcdsr_core.book.figures import BLACK, by_domain, drawn, is_ours, nothing, subplots
 from ifcdsr_core.book.markup import escape
 from ifcdsr_core.metrics import reciprocal_rank
 from ifcdsr_core.scenario import DOMAINS
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+USUAL = 999  # negatives in most papers
 
 
 def protocol_verdict(table: pd.DataFrame) -> str:
@@ -77,6 +85,76 @@ def candidates(values: Mapping[str, pd.DataFrame]) -> Figure:
         handles, labels = axes[0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside lower center", ncols=4)
     return fig
+
+
+def stops(most: int) -> list[int]:
+    """Numbers of negatives from 1 to ``most``: round ones, evenly on a log scale, 999 in the place of 1,000.
+
+    >>> stops(1500)[-6:]
+    [300, 400, 500, 700, 999, 1500]
+    """
+    numbers = {int(step * 10**power) for power in range(len(str(most))) for step in (1, 1.5, 2, 3, 4, 5, 7)}
+    return sorted({number for number in numbers - {USUAL + 1} | {USUAL} if number < most} | {most})
+
+
+def how_many_negatives(experiment: Runs, names: tuple[str, str], num_items: tuple[int, int], title: str) -> HTML:
+    """The models in order of their expected MRR, and what ``negatives.js`` needs to order them for other numbers.
+
+    Without the script it is a plain table per domain, for 999 negatives, or all that a smaller domain has.
+
+    Args:
+        title: of the data set.
+    """
+    from IPython.display import HTML
+
+    numbers = stops(max(num_items) - 1)
+    usual = numbers.index(min(USUAL, numbers[-1]))
+    table = over_candidates(experiment, names, num_items, negatives=numbers)
+    tables, domains = [], []
+    for name, count in zip(names, num_items, strict=True):
+        part = table[table["domain"] == name].pivot(index="label", columns="negatives", values="MRR")
+        values = part.loc[list(experiment), [min(number, count - 1) for number in numbers]]
+        values = values.iloc[np.argsort(-values.iloc[:, usual].to_numpy(), kind="stable")]  # (models, stops)
+        tables.append(_models_table(values.iloc[:, usual], name, count - 1))
+        domains.append({"name": name, "most": count - 1, "mrr": values.to_numpy().tolist()})
+    data = json.dumps({"stops": numbers, "reference": usual, "domains": domains}).replace("<", "\\u003c")
+    return HTML(
+        _SLIDER.format(title=html.escape(title), tables="".join(tables), data=data, usual=f"{numbers[usual]:,}")
+    )
+
+
+_SLIDER = """\
+<figure class="negatives" data-title="{title}">
+<figcaption><strong>How many negatives?</strong> {title}: expected test MRR in percent and the place of each model.
+Bars show the MRR as a share of the best one, arrows by how many places a model has moved from {usual} negatives.
+</figcaption>
+<div class="control">Against {usual} negatives. In the book, with JavaScript, a slider moves their number from 1 to all
+items of the domain.</div>
+<div class="panels">{tables}</div>
+<script type="application/json">{data}</script>
+</figure>"""
+
+
+def _models_table(values: pd.Series, name: str, most: int) -> str:
+    """One domain's table: MRR in percent by label, best first."""
+    places = values.rank(ascending=False, method="min").astype(int)
+    rows = "".join(
+        f"""
+<tr{' class="ours"' if is_ours(label) else ""}>
+<td><span class="place">{places[label]}</span> <span class="moved"></span></td>
+<th scope="row">{html.escape(label)}<span class="bar" style="--share:{value / values.max():.4f}"></span></th>
+<td class="mrr">{value:.2f}</td>
+</tr>"""
+        for label, value in values.items()
+    )
+    drawn = f'<span class="drawn">{f"{USUAL} of" if most > USUAL else "all"}</span> {most:,} other items'
+    return f"""
+<table class="keeps-order">
+<caption><strong>{html.escape(name)}</strong> {drawn}</caption>
+<thead><tr><th scope="col">Place</th><th scope="col">Model</th><th scope="col">MRR</th></tr></thead>
+<tbody>{rows}
+</tbody>
+</table>"""
 
 
 def choices(experiment: Runs, names: tuple[str, str]) -> pd.DataFrame:
