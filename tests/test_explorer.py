@@ -260,6 +260,8 @@ def test_the_address_says_what_is_seen(running, shop):
     for nonsense in ("#m=9&items=0.99999.abc.3&alpha=7", "#m=x&case=1000000", "#other-part"):
         with opened(running, shop[1], fragment=nonsense) as shown:
             assert len(titles(shown, "top-x")) == 10
+            shown.wait_for_timeout(400)
+            assert shown.evaluate("location.hash") == nonsense  # nothing was changed
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -278,6 +280,24 @@ def test_nothing_moves_when_a_reader_asks_for_something_else(running, shop):
             shown.get_by_label(name).check()
             shown.get_by_role("button", name="The next test case").click()
             assert shown.evaluate(places) == before
+
+
+def test_a_notebook_may_show_it_twice(running, shop):
+    with opened(running, shop[1]) as shown:
+        shown.evaluate(
+            """() => {
+              const room = document.querySelector("main"), html = room.innerHTML;
+              room.innerHTML = html;
+              for (const old of room.querySelectorAll("script:not([type])")) {
+                const script = document.createElement("script");
+                script.textContent = old.textContent;
+                old.replaceWith(script);
+              }
+            }"""
+        )
+        before = history(shown)
+        shown.locator('[data-role="shelf"] button').first.click()
+        assert len(history(shown)) == len(before) + 1
 
 
 def test_without_scripts_it_says_what_one_would_see(running, shop):

@@ -3,7 +3,7 @@
    A vector is an array of numbers, a matrix or a sequence an array of vectors. Arithmetic is in double precision. */
 "use strict";
 
-const IFCDSR = (() => {
+var IFCDSR = (() => { // not const: a notebook may show the page twice
   const X = "x", Y = "y", XY = "xy";
   const NORM_EPSILON = 1e-5;        // of torch's LayerNorm
   const LARGEST_SCALE = 100;        // of 1 / temperature

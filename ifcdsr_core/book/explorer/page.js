@@ -122,7 +122,6 @@
     showTop(Y);
     showVotes();
     showKnobs();
-    remember();
   }
 
   function showModel() {
@@ -323,6 +322,7 @@
     how();
     show();
     speak();
+    remember();
   }
 
   function move(place, to) {
