@@ -19,9 +19,15 @@ import argparse
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ifcdsr_core.errors import InputError, choose, in_one_line, require
+
+if TYPE_CHECKING:
+    from ifcdsr_core.runs.config import RunConfig
+    from ifcdsr_core.runs.store import Run
 
 _EXAMPLES = """examples:
   python -m ifcdsr_core prepare --source demo --scenario movie_book
@@ -38,7 +44,7 @@ _EXAMPLES = """examples:
   python -m ifcdsr_core export  data/runs/<folder> --to explorer.html
   python -m ifcdsr_core runs
   python -m ifcdsr_core sweep comparison --scenario movie_book --seeds 0,1,2,3,4
-  python -m ifcdsr_core sweep grid --scenario food_kitchen --models sasrec,ifcdsr --keep
+  python -m ifcdsr_core sweep search --scenario food_kitchen --models sasrec,ifcdsr --keep
   python -m ifcdsr_core sweep comparison --source c2dsr --gpus 0,1
   python -m ifcdsr_core sweep my_runs.json --cluster slurm --cluster-option slurm_partition=gpu
 
@@ -226,12 +232,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     sweep.add_argument(
         "what",
-        help="comparison, ablation, control, readings, sensitivity, modalities, text_encoders, text, grid, or a JSON "
+        help="comparison, ablation, control, readings, sensitivity, modalities, text_encoders, text, search, or a JSON "
         "file with a list of configurations as in the "
         "config.json of a run (source, scenario, seeds and models are then the file's)",
     )
     sweep.add_argument(
-        "--seeds", default="0,1,2", help="separated by commas (default: %(default)s); a grid takes the first"
+        "--seeds", default="0,1,2", help="separated by commas (default: %(default)s); a search takes the first"
     )
     sweep.add_argument("--models", default="", help="separated by commas (default: all)")
     sweep.add_argument("--epochs", type=int, default=0, help="largest number of epochs (default: the book's)")
@@ -256,7 +262,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument(
         "--keep",
         action="store_true",
-        help="with grid: keep its outcome in data/results/grid, from where the book takes learning rate and L2",
+        help="with search: keep its outcome in data/results/search, from where the book takes its settings",
     )
     sweep.add_argument("--ship", action="store_true", help="copy the runs to data/results, as the command ship does")
     sweep.set_defaults(command=_sweep)
@@ -454,13 +460,13 @@ def _sweep(options) -> None:
     choose("source", options.source, SOURCES)  # first of all: what follows imports pandas
     models = [choose("model", name.strip(), MODELS) for name in options.models.split(",") if name.strip()]
     from ifcdsr_core.book.parameters import parse_seeds
-    from ifcdsr_core.runs.grid import grid_table, keep_grid
+    from ifcdsr_core.runs import search
     from ifcdsr_core.runs.lists import named_list
     from ifcdsr_core.runs.store import runs_dir, ship
     from ifcdsr_core.runs.sweep import submit, sweep
 
-    if options.keep and options.what != "grid":
-        raise InputError("--keep goes with grid")
+    if options.keep and options.what != "search":
+        raise InputError("--keep goes with search")
     gpus = [number.strip() for number in options.gpus.split(",") if number.strip()]
     require(all(re.fullmatch("[0-9]{1,4}", number) for number in gpus), "--gpus", options.gpus, "numbers such as 0,1")
     configs = named_list(
@@ -477,19 +483,20 @@ def _sweep(options) -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    if options.cluster:
-        runs = submit(
-            configs,
-            runs_dir() / ".cluster",
-            options.cluster,
-            _assignments(options.cluster_option),
-            shipped=not options.recompute,
-            report=say,
-        )
+    def carry_out(waiting: Sequence[RunConfig]) -> list[Run]:
+        how = {"shipped": not options.recompute, "report": say}
+        if not options.cluster:
+            return sweep(waiting, options.jobs, gpus, **how)
+        given = _assignments(options.cluster_option)
+        return submit(waiting, runs_dir() / ".cluster", options.cluster, given, **how)
+
+    if options.what == "search":
+        rounds = search.halve(configs, carry_out)
+        runs = [run for found in rounds for run in found]
+        if options.keep:
+            search.keep(search.outcome(rounds), options.source, options.scenario)
     else:
-        runs = sweep(configs, options.jobs, gpus, shipped=not options.recompute, report=say)
-    if options.keep:
-        keep_grid(grid_table(runs), options.source, options.scenario)
+        runs = carry_out(configs)
     for finished in runs:
         folder = ship(finished) if options.ship and finished.folder.parent == runs_dir() else finished.folder
         mrr = " ".join(f"{domain}: {100 * value:5.2f}" for domain, value in finished.mrr().items())

@@ -6,6 +6,7 @@ import pytest
 from worlds import tiny
 
 from ifcdsr_core.__main__ import main
+from ifcdsr_core.runs import lists, search
 from ifcdsr_core.sources import complete_options
 from ifcdsr_core.sources.demo import world
 
@@ -33,6 +34,22 @@ def test_train_evaluate_list_and_ship(capsys, data):
     assert "demo-food_kitchen-sasrec-seed0" in capsys.readouterr().out
     assert main(["ship", folder, "--to", str(data / "shipped")]) == 0
     assert len(list((data / "shipped").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_search_keeps_what_the_book_then_trains_with(capsys, data, monkeypatch):
+    """Twelve candidates, four, two; given again, all are found."""
+    monkeypatch.setattr(search, "results_dir", lambda: data / "results")
+    command = ["sweep", "search", "--models", "gru4rec", "--epochs", "9", "--jobs", "1"]
+    assert main([*command, "--keep"]) == 0
+    first = capsys.readouterr()
+    outcome = search.load("demo", "food_kitchen")
+    assert len(first.out.splitlines()) == len(outcome) == 18 and first.err.count("test MRR") == 18
+    assert lists.settings("demo", "food_kitchen", "gru4rec")[0]["l2"] == search.best(outcome)["l2"]
+    assert main(command) == 0
+    assert capsys.readouterr().err.count("test MRR") == 0
+    assert main(["sweep", "comparison", "--keep"]) == 1
+    assert "--keep goes with search" in capsys.readouterr().err
 
 
 def test_prepare_says_what_is_there(capsys):

@@ -1,4 +1,4 @@
-"""The lists of runs, the grid and its outcome, and the parameters of notebooks."""
+"""The lists of runs, the search and its outcome, and the parameters of notebooks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ import pytest
 from ifcdsr_core.book import markup, parameters
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.models import CONTROLS, COUNTING, MODELS, UNRUN
-from ifcdsr_core.runs import grid, lists, store
+from ifcdsr_core.runs import lists, search, store
 from ifcdsr_core.runs.model import model_config
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.sources import SOURCES
 
+COLUMNS = "model,epochs,learning_rate,l2,dropout,temperature,validation_mrr,best_epoch,run"
 COMPARED = [name for name in MODELS if name not in (*CONTROLS, *UNRUN)]
 
 
 @pytest.fixture(autouse=True)
 def results(tmp_path, monkeypatch):
     """An empty folder of shipped results."""
-    monkeypatch.setattr(grid, "results_dir", lambda: tmp_path)
+    monkeypatch.setattr(search, "results_dir", lambda: tmp_path)
     return tmp_path
 
 
@@ -88,8 +89,8 @@ def test_arms_of_the_modalities_differ_in_their_modalities_alone():
         kept = dataclasses.asdict(config) | {"model": "", "source_options": {}, "model_options": {}, "shuffle_texts": 0}
         return json.dumps(kept, sort_keys=True)
 
-    grid.keep_grid(
-        grid.grid_table([made_run("ifcdsr", 0.02, 1e-4, 0.1), made_run("llm_emf", 0.3, 1e-4, 0.1)]),
+    search.keep(
+        search.outcome([[made_run("ifcdsr", 0.02, 1e-4, 0.1), made_run("llm_emf", 0.3, 1e-4, 0.1)]]),
         "demo",
         "food_kitchen",
     )
@@ -119,44 +120,86 @@ def test_arms_of_the_modalities_differ_in_their_modalities_alone():
     } == {(0.0, 0.5)}
 
 
-def test_the_grid_is_the_papers_and_its_outcome_is_chosen_on_validation_alone():
-    configs = lists.grid("food_kitchen", "c2dsr", ["sasrec"])["SASRec"]
-    assert {(config.learning_rate, config.l2) for config in configs} == {
-        (rate, l2) for rate in (1e-3, 5e-4, 1e-4) for l2 in (1e-4, 5e-5, 1e-5)
-    } and len(configs) == 9
-    assert list(lists.grid("food_kitchen", models=["popularity"])) == []
+def test_every_model_has_the_same_candidates_as_far_as_it_has_the_settings():
+    rows = lists.search("food_kitchen", "c2dsr")
+    assert "Popularity" not in rows and set(map(len, rows.values())) == {lists.CANDIDATES}
+    points = {}
+    for configs in rows.values():
+        model = configs[0].model
+        points[model] = [
+            (one.learning_rate, one.l2, one.model_options["dropout"], one.model_options.get("temperature"))
+            for one in configs
+        ]
+        assert len(set(points[model])) == lists.CANDIDATES
+        assert points[model][0][:3] == (1e-3, 1e-5, 0.3)  # the defaults
+    assert points["sasrec"] == points["gru4rec"] and points["ifcdsr"] == points["tricdr"]
+    triples = list(dict.fromkeys(point[:3] for point in points["ifcdsr"]))
+    assert triples == [point[:3] for point in points["sasrec"]][: len(triples)]
+    assert list(lists.search("food_kitchen", models=["popularity"])) == []
+    assert list(lists.search("food_kitchen", "abxi", ["abxi"])) == []  # it follows its authors' recipe
 
-    before = lists.settings("demo", "food_kitchen", "sasrec")[0]
-    validation = {(0.01, 1e-4): 0.2, (0.005, 5e-5): 0.3, (0.001, 1e-5): 0.1}
-    runs = [made_run("sasrec", rate, l2, mrr) for (rate, l2), mrr in validation.items()]
-    grid.keep_grid(grid.grid_table(runs), "demo", "food_kitchen")
-    after = lists.settings("demo", "food_kitchen", "sasrec")[0]
-    assert after == before | {"learning_rate": 0.005, "l2": 5e-5}
-    assert lists.settings("demo", "movie_book", "sasrec")[0] == after  # which has no grid of its own
+
+def test_a_search_halves_each_model_by_validation_alone():
+    rows = lists.search("food_kitchen", models=["sasrec", "ifcdsr"])
+    asked = []
+
+    def carry_out(configs):
+        asked.append([(config.model, config.epochs) for config in configs])
+        return [
+            made_run(config.model, config.learning_rate, config.l2, config.learning_rate + config.l2, config.epochs)
+            for config in configs
+        ]
+
+    rounds = search.halve([config for configs in rows.values() for config in configs], carry_out)
+    assert [len(round) for round in asked] == [24, 8, 4]
+    assert [{epochs for _, epochs in round} for round in asked] == [{4}, {12}, {36}]
+    for model in ("sasrec", "ifcdsr"):
+        first, second, last = ([run for run in round if run.config["model"] == model] for round in rounds)
+        for before, after in ((first, second), (second, last)):
+            best = sorted((run.config["learning_rate"] + run.config["l2"] for run in before), reverse=True)
+            assert (
+                sorted((run.config["learning_rate"] + run.config["l2"] for run in after), reverse=True)
+                == (best[: len(after)])
+            )
+    table = search.outcome(rounds)
+    assert len(table) == 36 and list(table["model"].unique()) == ["sasrec", "ifcdsr"]
+    row = search.best(table[table["model"] == "sasrec"])
+    assert row["epochs"] == 36 and row["validation_mrr"] == table["validation_mrr"].max()
+
+
+def test_the_outcome_of_a_search_is_what_the_book_trains_with():
+    before, options = lists.settings("demo", "food_kitchen", "sasrec")
+    rounds = [
+        [made_run("sasrec", 0.01, 1e-4, 0.5, epochs=4), made_run("sasrec", 0.005, 5e-5, 0.3, epochs=4)],
+        [made_run("sasrec", 0.005, 5e-5, 0.4, epochs=12, dropout=0.1)],
+    ]
+    search.keep(search.outcome(rounds), "demo", "food_kitchen")
+    after = lists.settings("demo", "food_kitchen", "sasrec")
+    assert after == (before | {"learning_rate": 0.005, "l2": 5e-5}, options | {"dropout": 0.1})  # of the last round
+    assert lists.settings("demo", "movie_book", "sasrec") == after  # which has no search of its own
     assert lists.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] != 0.005  # another source
-    grid.keep_grid(grid.grid_table([made_run("sasrec", 0.02, 1e-4, 0.1)]), "demo", "movie_book")
+    search.keep(search.outcome([[made_run("sasrec", 0.02, 1e-4, 0.1)]]), "demo", "movie_book")
     assert lists.settings("demo", "movie_book", "sasrec")[0]["learning_rate"] == 0.02  # now it has
 
-    grid.keep_grid(grid.grid_table([made_run("gru4rec", 0.01, 1e-5, 0.4)]), "demo", "food_kitchen")
-    assert lists.settings("demo", "food_kitchen", "sasrec")[0] == after  # others' rows stay
+    search.keep(search.outcome([[made_run("gru4rec", 0.01, 1e-5, 0.4)]]), "demo", "food_kitchen")
+    assert lists.settings("demo", "food_kitchen", "sasrec") == after  # others' rows stay
     assert lists.settings("demo", "food_kitchen", "gru4rec")[0]["learning_rate"] == 0.01
-    assert list(grid.load_grid("demo", "food_kitchen")["model"]) == ["gru4rec"] + 3 * ["sasrec"]
+    assert list(search.load("demo", "food_kitchen")["model"]) == ["gru4rec"] + 3 * ["sasrec"]
 
 
-def test_a_damaged_outcome_of_a_grid_is_refused(results):
-    (results / "grid").mkdir()
-    (results / "grid" / "demo-food_kitchen.csv").write_text("model,learning_rate\nsasrec,fast\n")
+def test_a_damaged_outcome_of_a_search_is_refused(results):
+    (results / "search").mkdir()
+    (results / "search" / "demo-food_kitchen.csv").write_text("model,learning_rate\nsasrec,fast\n")
     with pytest.raises(InputError, match="demo-food_kitchen.csv can't be read"):
         lists.settings("demo", "food_kitchen", "sasrec")
 
 
-def made_run(model, learning_rate, l2, validation):
+def made_run(model, learning_rate, l2, validation, epochs=30, **options):
     """A run with a high test MRR where validation is low, so that a choice by test would show."""
     history = pd.DataFrame({"epoch": [1, 2], "selection": [validation / 2, validation]})
     ranks = pd.DataFrame({"target_domain": ["x"], "sampled_999": [1 + 100 * validation]})
-    return Run(
-        grid.results_dir() / "folder", {"model": model, "learning_rate": learning_rate, "l2": l2}, {}, history, ranks
-    )
+    config = {"model": model, "epochs": epochs, "learning_rate": learning_rate, "l2": l2, "model_options": options}
+    return Run(search.results_dir() / "folder", config, {}, history, ranks)
 
 
 @pytest.mark.parametrize(
@@ -164,26 +207,28 @@ def made_run(model, learning_rate, l2, validation):
     [
         ("", "No columns to parse"),
         ("model,learning_rate\nsasrec,0.1\n", "not in index"),
-        ("model,learning_rate,l2,validation_mrr,best_epoch,run\nsasrec,,1e-5,0.1,1,x\n", "missing or infinite"),
-        ("model,learning_rate,l2,validation_mrr,best_epoch,run\nsasrec,inf,1e-5,0.1,1,x\n", "missing or infinite"),
+        (f"{COLUMNS}\nsasrec,30,,1e-5,,,0.1,1,x\n", "missing or infinite"),
+        (f"{COLUMNS}\nsasrec,30,inf,1e-5,,,0.1,1,x\n", "missing or infinite"),
+        (f"{COLUMNS}\nsasrec,30,0.1,1e-5,inf,,0.1,1,x\n", "missing or infinite"),
+        (f"{COLUMNS}\nsasrec,many,0.1,1e-5,,,0.1,1,x\n", "invalid literal"),
         (b"\xff\xfe\x00", "can't decode"),
     ],
 )
-def test_an_edited_outcome_of_a_grid_is_named_with_what_is_wrong(results, content, reason):
-    path = results / "grid" / "demo-food_kitchen.csv"
+def test_an_edited_outcome_of_a_search_is_named_with_what_is_wrong(results, content, reason):
+    path = results / "search" / "demo-food_kitchen.csv"
     path.parent.mkdir()
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    for call in (lambda: grid.load_grid("demo", "food_kitchen"), lambda: lists.comparison("movie_book", [0])):
+    for call in (lambda: search.load("demo", "food_kitchen"), lambda: lists.comparison("movie_book", [0])):
         with pytest.raises(InputError, match=f"{path.name} can't be read .*{reason}") as raised:
             call()
         assert "\n" not in str(raised.value)
 
 
 def test_rows_of_a_model_that_is_no_longer_in_the_list_stay(results):
-    gone = grid.grid_table([made_run("mine", 0.02, 1e-4, 0.1), made_run("sasrec", 0.02, 1e-4, 0.1)])
-    grid.keep_grid(gone, "demo", "food_kitchen")
-    grid.keep_grid(grid.grid_table([made_run("llm_emf", 0.01, 1e-5, 0.4)]), "demo", "food_kitchen")
-    assert list(grid.load_grid("demo", "food_kitchen")["model"]) == ["sasrec", "llm_emf", "mine"]
+    gone = search.outcome([[made_run("mine", 0.02, 1e-4, 0.1), made_run("sasrec", 0.02, 1e-4, 0.1)]])
+    search.keep(gone, "demo", "food_kitchen")
+    search.keep(search.outcome([[made_run("llm_emf", 0.01, 1e-5, 0.4)]]), "demo", "food_kitchen")
+    assert list(search.load("demo", "food_kitchen")["model"]) == ["sasrec", "llm_emf", "mine"]
 
 
 @pytest.fixture(params=[None, "ViT-B-32-quickgelu/openai"], ids=["no pictures", "pictures"])
@@ -205,12 +250,13 @@ def test_every_list_takes_a_source_of_ones_own_as_real_data(encoder):
         ours = next(configs[0] for configs in rows.values() if configs[0].model == "ifcdsr")
         assert all(getattr(ours, name) == value for name, value in lists.REAL.items())
         assert ours.encoder == (encoder or "small_clip") and ours.model_options["image_fusion"] == bool(encoder)
-        for what in ("comparison", "ablation", "readings", "sensitivity", "modalities", "grid"):
+        for what in ("comparison", "ablation", "readings", "sensitivity", "modalities", "search"):
             configs = lists.named_list(what, scenario, "mine", [0], [], source_options={})
             assert configs and {config.source for config in configs} == {"mine"}
             pictured = any(config.model_options.get("image_fusion") for config in configs)
             assert pictured == bool(encoder)
-    assert {config.learning_rate for config in lists.grid("shop", "mine", ["sasrec"])["SASRec"]} == {1e-3, 5e-4, 1e-4}
+    rates = {config.learning_rate for config in lists.search("shop", "mine", ["sasrec"])["SASRec"]}
+    assert rates == set(lists.LEARNING_RATES["real"])
     readings = lists.readings("food_kitchen", [0], "mine")
     assert list(readings) == list(lists.readings("food_kitchen", [0], "c2dsr"))
 

@@ -58,7 +58,7 @@ def test_the_commands_of_the_page_work(checkout):
         done = python(checkout, *command.split()[1:])
         assert done.returncode == 0, done.stderr
     assert done.stdout.count("fading_mean") == 3 and done.stdout.count("popularity") == 1
-    assert len(list((checkout / "data" / "runs").glob("demo-food_kitchen-fading_mean-*"))) == 1 + 9 + 3
+    assert len(list((checkout / "data" / "runs").glob("demo-food_kitchen-fading_mean-*"))) == 1 + (12 + 4 + 2) + 3
 
 
 def test_the_model_is_a_row_of_the_comparison_and_others_stay_valid(checkout):

@@ -12,7 +12,7 @@ import torch
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.metrics import summarise
 from ifcdsr_core.models import COUNTING, MODELS, UNRUN
-from ifcdsr_core.runs import grid, lists, store
+from ifcdsr_core.runs import lists, search, store
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.run import run
 from ifcdsr_core.runs.store import Run, folder_name, shipped_dir
@@ -95,11 +95,9 @@ def test_titles_are_tried_on_real_data_with_three_seeds(source):
         assert [run.config["seed"] for run in runs[arm]] == [0, 1, 2]
 
 
-def test_the_outcome_of_a_grid_names_its_runs_and_only_points_of_the_grid():
-    outcome = grid.load_grid("demo", "food_kitchen")
+def test_the_outcome_of_a_search_names_its_runs():
+    outcome = search.load("demo", "food_kitchen")
     assert set(outcome["model"]) == set(MODELS) - set(COUNTING) - set(UNRUN)
-    assert set(outcome["learning_rate"]) <= set(lists.GRID_LEARNING_RATES["demo"])
-    assert set(outcome["l2"]) <= set(lists.GRID_L2)
     assert outcome["run"].str.startswith("demo-food_kitchen-").all()
 
 

@@ -31,7 +31,7 @@ _FILES = (
 )
 CONTROLS = ("numbering",)  # no rivals: in a comparison only where they are named
 UNRUN = ("abxi",)  # no runs are shipped yet: likewise
-COUNTING = ("popularity", "cooccurrence", *CONTROLS)  # nothing to train, so no seed and no grid
+COUNTING = ("popularity", "cooccurrence", *CONTROLS)  # nothing to train, so no seed and no search
 
 
 class _Models(Mapping):

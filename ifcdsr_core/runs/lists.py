@@ -9,13 +9,15 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from ifcdsr_core.errors import InputError, choose, first_line
 from ifcdsr_core.models import CONTROLS, COUNTING, MODELS, UNRUN
 from ifcdsr_core.runs.config import Experiment, RunConfig
-from ifcdsr_core.runs.grid import chosen
+from ifcdsr_core.runs.search import OPTIONS, SETTINGS, chosen
 from ifcdsr_core.runs.store import Run, shipped, shipped_runs
 from ifcdsr_core.sources import source_module
 
@@ -32,7 +34,7 @@ REAL_OF_SOURCE = {
     "abxi": dict(select_protocol="unseen_999"),
 }
 # Rivals on data of their own authors, by these authors' recipe: run settings, and model options, by source, scenario
-# and model. It takes hundreds of epochs, and no grid changes it.
+# and model. It takes hundreds of epochs, and no search changes it.
 ABXI_RECIPE = dict(
     epochs=500,
     patience=62,
@@ -52,31 +54,34 @@ RECIPES = {
     ("abxi", "movie_book", "abxi"): (ABXI_RECIPE, dict(domain_rank=4, invariant_rank=4)),
 }
 
-# The paper's grid. The demo has a hundredth of the paper's training steps, so its learning rates are ten times larger.
-GRID_L2 = (1e-4, 5e-5, 1e-5)
+# What a search draws candidates from. The demo has a hundredth of the paper's training steps, so its learning rates are
+# ten times larger.
+CANDIDATES = 12  # of each model, the first with its own defaults
+LEARNING_RATES = {"demo": (1e-2, 5e-3, 2e-3, 1e-3), "real": (1e-3, 3e-3, 3e-4, 1e-4)}  # the default first
+SEARCHED = {"l2": (1e-5, 1e-4, 1e-6, 0.0), "dropout": (0.3, 0.1, 0.5), "temperature": (0.07, 0.05, 0.1, 0.2)}
+SEARCH_EPOCHS = {"demo": 36, "real": 18}  # of the last round
 SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
 MAKERS = 24  # named by titles in the worlds where titles are to tell something
 # Source options by which items get titles, where they have none by default; scenarios for which there are no titles.
 TITLED = {"c2dsr": {"titles": True}, "abxi": {"titles": True}}
 UNTITLED = {"abxi": ("beauty_electronics",)}
-GRID_LEARNING_RATES = {"demo": (1e-2, 5e-3, 1e-3), "real": (1e-3, 5e-4, 1e-4)}
 
 
 def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
     """Run settings and model options of the book for a source, a scenario and a model.
 
-    Learning rate and L2 are those that ``grid`` found, where its outcome is shipped: that of the scenario, or else of
-    another one of the source. A rival that has a recipe for these data (``RECIPES``) follows it.
+    What was searched is as the search found it, where its outcome is shipped (``search.chosen``). A rival that has a
+    recipe for these data (``RECIPES``) follows it.
     """
     if recipe := RECIPES.get((source, scenario, model)):
         return recipe[0] | dict(source=source), dict(recipe[1])
     encoder = encoder_of(source)
-    tuned = chosen(source, scenario, model)
+    tuned, options = chosen(source, scenario, model)
     if source == "demo":
         known = MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
-        return DEMO | tuned, {name: value for name, value in DEMO_SIZE.items() if name in known}
+        return DEMO | tuned, {name: value for name, value in DEMO_SIZE.items() if name in known} | options
     real = REAL | REAL_OF_SOURCE.get(source, {}) | ({"encoder": encoder} if encoder else {})
-    return real | dict(source=source) | tuned, {}
+    return real | dict(source=source) | tuned, options
 
 
 def encoder_of(source: str) -> str | None:
@@ -239,14 +244,14 @@ def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "d
         arms["ID + image + text"] = ("llm_emf", {}, {})
     else:
         arms["ID + other items' text"] = ("llm_emf", {"image_fusion": False}, {"shuffle_texts": 1})
-    given, alike = changes.pop("source_options", {}), _tuned(source, scenario)
+    given, (alike, shared) = changes.pop("source_options", {}), _tuned(source, scenario)
     return {
         label: configurations(
             model,
             scenario,
             seeds,
             source,
-            model_options=options,
+            model_options=shared | options,
             source_options=(TITLED.get(source, {}) if model == "llm_emf" else {}) | given,
             **{**alike, **changes, **more},
         )
@@ -268,10 +273,13 @@ def text_encoders(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str =
     return arms | {"ID + other items' text": with_text("wordllama", shuffle_texts=1)}
 
 
-def _tuned(source: str, scenario: str) -> dict:
-    """Learning rate and L2 of IFCDSR, for arms that are to be trained alike."""
-    common, _ = settings(source, scenario, "ifcdsr")
-    return {name: common[name] for name in ("learning_rate", "l2") if name in common}
+def _tuned(source: str, scenario: str) -> tuple[dict, dict]:
+    """What was searched of IFCDSR's run settings and model options, for arms that are to be trained alike."""
+    common, options = settings(source, scenario, "ifcdsr")
+    return (
+        {name: common[name] for name in SETTINGS if name in common},
+        {name: options[name] for name in OPTIONS if name in options},
+    )
 
 
 def text_control(scenario: str, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
@@ -285,14 +293,15 @@ def text_control(scenario: str, text_signal: float, seeds: Iterable[int] = (0, 1
         "with text": ("llm_emf", {}),
         "with other items' text": ("llm_emf", {"shuffle_texts": 1}),
     }
+    alike, shared = _tuned("demo", scenario)
     return {
         label: configurations(
             model,
             scenario,
             seeds,
             source_options=dials,
-            model_options={"image_fusion": False},
-            **{**_tuned("demo", scenario), **changes, **more},
+            model_options={**shared, "image_fusion": False},
+            **{**alike, **changes, **more},
         )
         for label, (model, more) in arms.items()
     }
@@ -388,7 +397,7 @@ def readings(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "dem
     }
 
 
-# The paper's alpha, lambdas and size are among the values; its learning rates are GRID_LEARNING_RATES["real"].
+# The paper's alpha, lambdas and size are among the values; its learning rates are 1e-3, 5e-4 and 1e-4.
 SENSITIVITY = {
     "alpha": (0.0, 0.3, 0.7, 0.9, 1.0),
     "lambda_1": (0.0, 0.1, 0.3, 1.0),
@@ -425,17 +434,35 @@ def _changed(model: str, scenario: str, seeds: Iterable[int], source: str, chang
     )
 
 
-def grid(
+def search(
     scenario: str, source: str = "demo", models: Iterable[str] | None = None, seed: int = 0, **changes
 ) -> Experiment:
-    """The paper's grid of learning rate and L2 for each model that is trained, or for some."""
-    rates, rows = GRID_LEARNING_RATES["demo" if source == "demo" else "real"], {}
-    for learning_rate, l2 in itertools.product(rates, GRID_L2):
-        point = comparison(scenario, [seed], source, models, learning_rate=learning_rate, l2=l2, **changes)
-        for label, configs in point.items():
-            if configs[0].model not in COUNTING:
-                rows.setdefault(label, []).extend(configs)
-    return rows
+    """The candidates of each model that is trained, or of some, for ``search.halve``; none for a recipe's."""
+    changes = {"epochs": SEARCH_EPOCHS["demo" if source == "demo" else "real"]} | changes
+    return {
+        label: candidates(configs[0])
+        for label, configs in comparison(scenario, [seed], source, models, **changes).items()
+        if configs[0].model not in COUNTING and (source, scenario, configs[0].model) not in RECIPES
+    }
+
+
+def candidates(config: RunConfig) -> list[RunConfig]:
+    """``CANDIDATES`` settings of one model: its defaults, then draws that are the same for all models.
+
+    Of a draw a model takes the settings that it has; draws that it can't tell apart are one.
+    """
+    values = {"learning_rate": LEARNING_RATES["demo" if config.source == "demo" else "real"], **SEARCHED}
+    points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+    drawn = [points[0], *(points[place] for place in np.random.default_rng(0).permutation(len(points)))]
+    options = [name for name in OPTIONS if name in config.model_options]
+    names = [name for name in values if name in options or name not in OPTIONS]
+    distinct = dict.fromkeys(tuple(point[name] for name in names) for point in drawn)
+    made = []
+    for point in itertools.islice(distinct, CANDIDATES):
+        told = dict(zip(names, point, strict=True))
+        chosen_options = config.model_options | {name: told.pop(name) for name in options}
+        made.append(replace(config, **told, model_options=chosen_options))
+    return made
 
 
 # --- lists by name ----------------------------------------------------------------------------------------------------
@@ -471,7 +498,7 @@ _NAMED = {
     "modalities": _Named(lambda *of, **changes: [modalities(*of, **changes)], _OWN_MODELS),
     "text_encoders": _Named(lambda *of, **changes: [text_encoders(*of, **changes)], _OWN_MODELS),
     "text": _Named(_text, _ONLY_DEMO),
-    "grid": _Named(lambda scenario, seeds, **changes: [grid(scenario, seed=seeds[0], **changes)], _ANY),
+    "search": _Named(lambda scenario, seeds, **changes: [search(scenario, seed=seeds[0], **changes)], _ANY),
 }
 
 

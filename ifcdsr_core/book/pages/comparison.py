@@ -11,27 +11,27 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, drawn, is_ours, nothing, percent, subplots
 from ifcdsr_core.book.markup import escape, model_name
+from ifcdsr_core.runs import search
 
 
-def grid_best(grid: pd.DataFrame) -> pd.DataFrame:
-    """One line per model of ``grid.load_grid``: its best point and how the others did."""
+def search_best(outcome: pd.DataFrame) -> pd.DataFrame:
+    """One line per model of ``search.load``: what was chosen, of how many candidates, and how it did on validation."""
     rows = []
-    for model, part in grid.groupby("model", sort=False):
-        best, score = part.iloc[part["validation_mrr"].argmax()], 100 * part["validation_mrr"]
+    for model, part in outcome.groupby("model", sort=False):
+        row = search.best(part)
         rows.append(
-            (
-                model_name(model),
-                f"{best['learning_rate']:g}",
-                f"{best['l2']:g}",
-                int(best["best_epoch"]),
-                score.max(),
-                len(part),
-                score.min(),
-            )
+            {
+                "Model": model_name(model),
+                "Learning rate": f"{row['learning_rate']:g}",
+                "L2": f"{row['l2']:g}",
+                "Dropout": row["dropout"],
+                "Temperature": row["temperature"],
+                "Best epoch": f"{row['best_epoch']:g} of {row['epochs']:g}",
+                "Validation MRR": 100 * row["validation_mrr"],
+                "Candidates": int((part["epochs"] == part["epochs"].min()).sum()),
+            }
         )
-    return pd.DataFrame(
-        rows, columns=["Model", "Learning rate", "L2", "Best epoch", "Validation MRR", "Points", "Worst"]
-    )
+    return pd.DataFrame(rows)
 
 
 def rivals_verdict(table: pd.DataFrame, reference: str) -> str:

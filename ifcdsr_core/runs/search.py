@@ -1,0 +1,151 @@
+"""The search for settings: the same number of candidates for every model, by successive halving on validation.
+
+All candidates of a model are trained for few epochs, the best third of them for three times as many, and the best third
+of these for three times as many again (Jamieson & Talwalkar, AISTATS 2016). Every candidate of every round is a run
+like any other: it is found again, and a search that was killed goes on. The test set has no say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ifcdsr_core.errors import InputError, first_line
+from ifcdsr_core.files import new_file
+from ifcdsr_core.models import MODELS
+from ifcdsr_core.paths import results_dir
+from ifcdsr_core.runs.config import RunConfig
+from ifcdsr_core.runs.store import Run
+from ifcdsr_core.scenario import DOMAIN_NAMES
+
+ROUNDS, SHARE = 3, 3  # of a round's candidates one in SHARE goes on, to SHARE times as many epochs
+SETTINGS, OPTIONS = (
+    ("learning_rate", "l2"),
+    ("dropout", "temperature"),
+)  # searched: of a run, and of a model if it has it
+_NUMBERS = [*SETTINGS, *OPTIONS, "validation_mrr"]
+_COLUMNS = ["model", "epochs", *_NUMBERS, "best_epoch", "run"]
+
+
+def halve(
+    candidates: Iterable[RunConfig], carry_out: Callable[[Sequence[RunConfig]], Sequence[Run]]
+) -> list[list[Run]]:
+    """The runs of each round, those of the last one trained for as many epochs as their candidates say.
+
+    Args:
+        candidates: of one or several models, which go on separately.
+        carry_out: runs configurations and returns them in their order, as ``sweep.sweep``.
+    """
+    left, rounds = list(candidates), []
+    for number in reversed(range(ROUNDS)):
+        told = [dataclasses.replace(one, epochs=math.ceil(one.epochs / SHARE**number)) for one in left]
+        runs = list(carry_out(told))
+        rounds.append(runs)
+        left = [candidate for candidate, goes_on in zip(left, _go_on(runs), strict=True) if goes_on]
+    return rounds
+
+
+def _go_on(runs: Sequence[Run]) -> list[bool]:
+    """Whether each is among the best third of its model's; of equal ones the first."""
+    models = pd.Series([run.config["model"] for run in runs], dtype=object)
+    scores = pd.Series([_validation(run) for run in runs], dtype=float)
+    places = scores.groupby(models).rank(ascending=False, method="first")
+    return list(places <= np.ceil(models.map(models.value_counts()) / SHARE))
+
+
+def _validation(run: Run) -> float:
+    return float(run.history["selection"].max())
+
+
+def outcome(rounds: Iterable[Iterable[Run]]) -> pd.DataFrame:
+    """What a search says of one or several models, one row per run; of each model the last round and its best first.
+
+    Columns: ``model, epochs, learning_rate, l2, dropout, temperature, validation_mrr, best_epoch, run``. ``epochs`` is
+    the largest number that was allowed; dropout and temperature are NaN for a model without.
+    """
+    rows = [
+        {
+            "model": run.config["model"],
+            "epochs": run.config["epochs"],
+            **{name: run.config[name] for name in SETTINGS},
+            **{name: run.config["model_options"].get(name, math.nan) for name in OPTIONS},
+            "validation_mrr": _validation(run),
+            "best_epoch": run.best_epoch,
+            "run": run.folder.name,
+        }
+        for runs in rounds
+        for run in runs
+    ]
+    table = pd.DataFrame(rows, columns=_COLUMNS)
+    return _in_order(table.sort_values(["epochs", "validation_mrr"], ascending=False, kind="stable"))
+
+
+def keep(table: pd.DataFrame, source: str, scenario: str) -> None:
+    """Write an outcome to where ``lists.settings`` looks for it; rows of models that are not in it stay."""
+    path, before = _file(source, scenario), load(source, scenario)
+    others = [] if before is None else [before[~before["model"].isin(table["model"])]]
+    kept = pd.concat([table, *others], ignore_index=True)
+    with new_file(path) as staging:
+        _in_order(kept).to_csv(staging, index=False)
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of ``MODELS``; those of a model that is no longer in it at the end."""
+    order = {model: place for place, model in enumerate(MODELS)}
+    return table.sort_values(
+        "model", key=lambda models: models.map(order).fillna(len(order)), kind="stable", ignore_index=True
+    )
+
+
+def load(source: str, scenario: str) -> pd.DataFrame | None:
+    """The shipped outcome of a search, or None.
+
+    Raises:
+        InputError: the file is damaged or can't be opened.
+    """
+    path = _file(source, scenario)
+    if not path.is_file():
+        return None
+    try:
+        table = pd.read_csv(path)[_COLUMNS].astype({"epochs": int, **dict.fromkeys(_NUMBERS, float)})
+        always = table.drop(columns=list(OPTIONS)).select_dtypes("number")
+        if not np.isfinite(always).all(axis=None) or np.isinf(table[list(OPTIONS)]).any(axis=None):
+            raise ValueError("a number is missing or infinite")
+    except OSError as error:
+        raise InputError(f"{path} can't be opened ({error.strerror}): make it readable") from error
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path} can't be read ({first_line(error)}): restore it, or search again") from error
+    return table
+
+
+def _file(source: str, scenario: str) -> Path:
+    return results_dir() / "search" / f"{source}-{scenario}.csv"
+
+
+def best(table: pd.DataFrame) -> pd.Series:
+    """The row of one model's outcome that counts: of the last round, that of the best validation MRR."""
+    last = table[table["epochs"] == table["epochs"].max()]
+    return last.loc[last["validation_mrr"].idxmax()]
+
+
+def chosen(source: str, scenario: str, model: str) -> tuple[dict, dict]:
+    """Run settings and model options that a search found: that of the scenario, or else of another one of the source.
+
+    Raises:
+        InputError: an outcome is damaged or can't be opened.
+    """
+    for name in (scenario, *(other for other in DOMAIN_NAMES if other != scenario)):
+        table = load(source, name)
+        rows = table[table["model"] == model] if table is not None else ()
+        if len(rows):
+            row = best(rows)
+            return (
+                {name: float(row[name]) for name in SETTINGS},
+                {name: float(row[name]) for name in OPTIONS if not math.isnan(row[name])},
+            )
+    return {}, {}
