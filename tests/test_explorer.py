@@ -122,6 +122,15 @@ def test_the_scores_are_those_of_python_for_other_options(running, small, tmp_pa
         assert_equal_scores(shown, [folder], 24, ties=True)
 
 
+def test_cases_of_one_domain_alone_are_cases():
+    """Some data have targets of one domain only, and hardly ever as many of one as of the other."""
+    rows = tiny(80).split("test")
+    both = explorer._cases(encode(rows, 12, 6))
+    assert len(both) == len(rows) and {case["target"] > 12 for case in both[:2]} == {False, True}
+    one = explorer._cases(encode(rows[rows["target_domain"] == "x"], 12, 6))
+    assert len(one) == (rows["target_domain"] == "x").sum() and all(case["target"] <= 12 for case in one)
+
+
 def test_numbers_keep_seven_digits():
     numbers = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     numbers[0] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import textwrap
@@ -80,6 +81,11 @@ def escape(text: str) -> str:
     line = "".join(sign for sign in line if unicodedata.category(sign) not in ("Cc", "Cs"))  # no page can hold them
     special = r"\`*_{}[]<>|$~^&"
     return "".join(f"\\{character}" if character in special else character for character in line)
+
+
+def script_json(data) -> str:
+    """``data`` as JSON inside a ``<script>`` of a page, where no text of it can end the script."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def code(text: str, language: str = "text", width: int = 0) -> Markdown:

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from ifcdsr_core.batches import Batch
+from ifcdsr_core.book.markup import script_json
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.features.images import open_picture, picture_paths
 from ifcdsr_core.files import new_file
@@ -112,7 +113,7 @@ def fragment(folders: Sequence[Path]) -> str:
         domains=world.domain_names,
         filters=filters,
         knobs=KNOBS,
-        data=Markup(json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")),
+        data=Markup(script_json(data)),
         **{name: Markup(text) for name, text in parts.items()},
     )
 
@@ -206,7 +207,7 @@ def _cases(test: Batch) -> list[dict]:
     for domain in (0, 1):
         members = np.flatnonzero(test.target_domain.numpy() == domain)
         drawn.append(np.random.default_rng([0, domain]).permutation(members)[:CASES])
-    order = [int(case) for pair in zip(*drawn, strict=False) for case in pair]
+    order = [int(case) for pair in zip_longest(*drawn) for case in pair if case is not None]
     return [
         {
             "history": [item for item in test.item_seq[case].tolist() if item != PAD_ID],

@@ -8,10 +8,9 @@
   const { X, Y, XY, Model, best, rank } = IFCDSR;
   const SHELF = 60; // items of the catalogue that are shown at a time
   const TOP = 10; // recommended items of a domain
-  const KNOBS = ["alpha", "lambda_1", "lambda_2", "temperature"];
-  const DIGITS = { alpha: 2, lambda_1: 2, lambda_2: 2, temperature: 3 };
   const at = (role) => root.querySelector(`[data-role="${role}"]`);
-  const models = exported.map(() => null); // built when asked for
+  const sliders = [...root.querySelectorAll("[data-knob]")];
+  const models = []; // of `exported`, built when asked for
 
   // ------------------------------------------------------------------ state, and its address
 
@@ -57,8 +56,8 @@
       const items = said.get("items").split(".").map((text) => whole(text, 1, catalogue.titles.length));
       Object.assign(state, { history: items.filter((item) => item !== null), caseNumber: null });
     }
-    for (const name of KNOBS) {
-      const slider = root.querySelector(`[data-knob="${name}"]`), value = Number(said.get(name));
+    for (const slider of sliders) {
+      const name = slider.dataset.knob, value = Number(said.get(name));
       if (said.get(name) && value >= Number(slider.min) && value <= Number(slider.max)) state.knobs[name] = value;
     }
     return true;
@@ -79,8 +78,7 @@
     made.append(...children);
     return made;
   };
-  const isX = (item) => item <= catalogue.num_items_x;
-  const domainOf = (item) => (isX(item) ? X : Y);
+  const domainOf = (item) => (item <= catalogue.num_items_x ? X : Y);
   const title = (item) => catalogue.titles[item - 1];
   const wordsOf = { [X]: domains[0], [Y]: domains[1], [XY]: "merged" };
   const voteName = ({ branch, modality }) => `${wordsOf[branch]} by ${{ id: "ID", image: "image" }[modality]}`;
@@ -254,12 +252,12 @@
   function showKnobs() {
     const { config } = exported[state.model], values = { ...trained(), ...state.knobs };
     const used = { alpha: config.image_fusion, lambda_1: config.multiple_attention, lambda_2: config.multiple_attention, temperature: true };
-    for (const name of KNOBS) {
-      const slider = root.querySelector(`[data-knob="${name}"]`);
+    for (const slider of sliders) {
+      const name = slider.dataset.knob, value = values[name].toFixed(slider.step.length - 2); // as many digits
       slider.value = values[name];
       slider.disabled = !used[name];
-      slider.setAttribute("aria-valuetext", used[name] ? values[name].toFixed(DIGITS[name]) : "not used by this model");
-      at(`${name}-value`).textContent = used[name] ? values[name].toFixed(DIGITS[name]) : "–";
+      slider.ariaValueText = used[name] ? value : "not used by this model";
+      at(`${name}-value`).textContent = used[name] ? value : "–";
     }
     at("reset").disabled = !Object.keys(state.knobs).length;
   }
@@ -358,7 +356,7 @@
   root.querySelectorAll('[name="explorer-model"]').forEach((radio, i) =>
     radio.addEventListener("change", () => change(() => Object.assign(state, { model: i, knobs: {} }))),
   );
-  root.querySelectorAll("[data-knob]").forEach((slider) =>
+  sliders.forEach((slider) =>
     slider.addEventListener("input", () => change(() => (state.knobs[slider.dataset.knob] = Number(slider.value)))),
   );
   for (const input of [at("search"), ...filters]) {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.analysis.paired import Runs, over_candidates
 from ifcdsr_core.book.figures import BLACK, by_domain, drawn, is_ours, nothing, subplots
-from ifcdsr_core.book.markup import escape
+from ifcdsr_core.book.markup import escape, script_json
 from ifcdsr_core.metrics import reciprocal_rank
 from ifcdsr_core.scenario import DOMAINS
 
@@ -117,7 +116,7 @@ def how_many_negatives(experiment: Runs, names: tuple[str, str], num_items: tupl
         values = values.iloc[np.argsort(-values.iloc[:, usual].to_numpy(), kind="stable")]  # (models, stops)
         tables.append(_models_table(values.iloc[:, usual], name, count - 1))
         domains.append({"name": name, "most": count - 1, "mrr": values.to_numpy().tolist()})
-    data = json.dumps({"stops": numbers, "reference": usual, "domains": domains}).replace("<", "\\u003c")
+    data = script_json({"stops": numbers, "reference": usual, "domains": domains})
     return HTML(
         _SLIDER.format(title=html.escape(title), tables="".join(tables), data=data, usual=f"{numbers[usual]:,}")
     )
