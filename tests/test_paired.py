@@ -333,9 +333,15 @@ def test_the_verdict_on_domains_says_whether_a_gain_grows():
         1.0: {"merged sequence alone": two, "own domain alone": one, "multiple attention": one},
     }
     text = ablation.domain_verdict(paired.control_gains(runs, paired.DOMAIN_STEPS, NAMES))
-    assert (
-        text.count("rises, from +0.00 ± 0.00 to +50.00 ± 0.00 points") == 1 and text.count("changes within noise") == 3
-    )
+    rises, same = text.count("rises, from +0.00 ± 0.00 to +50.00 ± 0.00 points"), text.count("changes within noise")
+    assert (rises, same, "is not owed to the other domain" in text) == (1, 3, False)
+
+
+def test_a_gain_where_the_domains_share_nothing_is_not_called_carried_over():
+    one, two = [made_run([1] * 4, [2] * 4)], [made_run([2] * 4, [2] * 4)]
+    runs = dict.fromkeys((0.0, 1.0), {"merged sequence alone": two, "own domain alone": two, "multiple attention": one})
+    text = ablation.domain_verdict(paired.control_gains(runs, paired.DOMAIN_STEPS, NAMES))
+    assert "add +50.00 ± 0.00 (Food) and +0.00 ± 0.00 (Kitchen): that part of the gain is not owed to the" in text
 
 
 def test_step_gains_go_from_label_to_label(experiment):

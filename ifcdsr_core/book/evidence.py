@@ -186,19 +186,25 @@ def ceiling_verdict(experiment: Runs, bounds: Runs, names: tuple[str, str]) -> s
 
 
 def share_of_ceiling(gains: pd.DataFrame, compared: str, ceiling: str) -> str:
-    """How much of what Bayes gains a model gains where the dial is at its end, in one sentence.
+    """How much of what Bayes gains at the end of the dial a model gains, in one sentence.
+
+    What the model gains at the dial's start is not owed to what the dial sets, so it is the rise that counts.
 
     Args:
         gains: of a control, those of the ceiling among them; empty text without a row of either.
         compared, ceiling: the names of the model's gain and of Bayes's.
     """
-    at_end = gains[gains["signal"] == gains["signal"].max()]
-    ours, most = (at_end[at_end["compared"] == label].set_index("domain")["gain"] for label in (compared, ceiling))
-    shares = [
-        f"{signed(ours[domain])} of {signed(most[domain])} points ({escape(domain)}, {ours[domain] / most[domain]:.0%})"
-        for domain in most.index
-    ]
-    return f"With the dial at {at_end['signal'].max():g}, the model gains {' and '.join(shares)}." if shares else ""
+    first, last = gains["signal"].min(), gains["signal"].max()
+    ours, most = (gains[gains["compared"] == label] for label in (compared, ceiling))
+    start, end = (ours[ours["signal"] == signal].set_index("domain") for signal in (first, last))
+    shares = []
+    for domain, points in most[most["signal"] == last].set_index("domain")["gain"].items():
+        rise = end["gain"][domain] - start["gain"][domain]
+        noise = math.hypot(end["noise"][domain], start["noise"][domain])
+        shares.append(f"{signed(rise)} ± {noise:.2f} of {signed(points)} points ({escape(domain)}, {rise / points:.0%})")
+    if not shares:
+        return ""
+    return f"Of what Bayes gains with the dial at {last:g}, the model's rise is {' and '.join(shares)}."
 
 
 def with_noise(part: pd.DataFrame) -> str:

@@ -8,18 +8,23 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ifcdsr_core.analysis.paired import DOMAIN_STEPS
-from ifcdsr_core.book.evidence import course
+from ifcdsr_core.book.evidence import course, with_noise
 from ifcdsr_core.book.figures import BLUE, SKY, by_domain, drawn, percent, subplots
 from ifcdsr_core.book.markup import escape
 
 
 def domain_verdict(table: pd.DataFrame) -> str:
     """What ``paired.control_gains`` of the domains says: does the gain grow with what the domains have in common?"""
-    return " ".join(
-        sentence
-        for label, *_ in DOMAIN_STEPS
-        for sentence in (f"*Multiple attention {escape(label)}.*", *course(table[table["compared"] == label]))
-    )
+    sentences = []
+    for label, *_ in DOMAIN_STEPS:
+        sentences += [f"*Multiple attention {escape(label)}.*", *course(table[table["compared"] == label])]
+    alone = table[(table["compared"] == DOMAIN_STEPS[-1][0]) & (table["signal"] == 0)]
+    if (alone["verdict"] == "a gain").any():
+        sentences.append(
+            "With the dial at 0 the other domain tells nothing, and still the encoders of the other two sequences add "
+            f"{with_noise(alone)}: that part of the gain is not owed to the other domain."
+        )
+    return " ".join(sentences)
 
 
 def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
