@@ -84,7 +84,7 @@ markup.show(
 # were kept. It is the same epoch for both domains, the one with the best mean of the two.
 
 # %% mystnb={"figure": {"caption": "Training loss and validation MRR by epoch. The dotted line marks the epoch that was kept."}}
-fig = training.curves(finished.history, finished.best_epoch, world.domain_names, title)
+fig = training.curves(finished, world.domain_names, title)
 figures.save_figure(fig, f"03_{source}_{scenario}_{model}_training")
 
 # %% [markdown]

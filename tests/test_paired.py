@@ -124,6 +124,17 @@ def test_beside_paper_has_only_models_of_the_paper():
     assert [cell.mean for cell in table["MRR here"]] == [50.0, 25.0]
 
 
+def test_a_published_mrr_stands_beside_ours_by_both_protocols():
+    run = made_run([2], [4], model="abxi")
+    run.ranks["unseen_999"] = [1.0, 2.0]
+    table = comparison.beside_authors({"ABXI": [run], "SASRec": [run]}, paper.PUBLISHED_ABXI["food_kitchen"])
+    assert table["Model"].tolist() == ["ABXI", "ABXI"] and table["MRR printed"].tolist() == [16.55, 12.19]
+    here, among_all = ([cell.mean for cell in table[column]] for column in ("MRR here", "Among all"))
+    assert (here, among_all) == ([100, 50], [50, 25])
+    assert table["Ratio"].tolist() == pytest.approx([100 / 16.55, 50 / 12.19])
+    assert len(comparison.beside_authors({"SASRec": [run]}, paper.PUBLISHED_ABXI["food_kitchen"])) == 0
+
+
 def put_run(folder: Path, configured: RunConfig) -> Path:
     """A run folder with this configuration, of the code at hand."""
     run = made_run([2], [4], configured.seed)

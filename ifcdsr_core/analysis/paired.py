@@ -143,16 +143,17 @@ def _clearly_best(values: Mapping[str, np.ndarray]) -> str | None:
     return best if len(p) and (p < LEVEL).all() else None
 
 
-def beside_paper(experiment: Runs, printed: pd.DataFrame) -> pd.DataFrame:
-    """Our MRR beside the printed one, for models that the printed table has too: only for the paper's own test set.
+def beside_paper(experiment: Runs, printed: pd.DataFrame, protocol: str = "sampled_999") -> pd.DataFrame:
+    """Our MRR beside the printed one, for models that the printed table has too: only for the same test sequences.
 
     IFCDSR without images is not a model of the paper and is left out.
 
     Args:
-        printed: ``PAPER_TABLE2``, ``PAPER_TABLE3`` or ``PUBLISHED``.
+        printed: a table of ``analysis.paper`` with an MRR for each target and model.
+        protocol: by which the printed numbers were measured.
     """
     columns, names = ["Target", "Model"], tuple(printed["Target"].unique())
-    ours = over_seeds(experiment, names, "sampled_999", ("MRR",)).rename(columns={"MRR": "MRR here"})
+    ours = over_seeds(experiment, names, protocol, ("MRR",)).rename(columns={"MRR": "MRR here"})
     return ours.merge(printed[[*columns, "MRR"]].rename(columns={"MRR": "MRR printed"}), on=columns)
 
 

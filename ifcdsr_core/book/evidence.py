@@ -201,7 +201,8 @@ def share_of_ceiling(gains: pd.DataFrame, compared: str, ceiling: str) -> str:
     for domain, points in most[most["signal"] == last].set_index("domain")["gain"].items():
         rise = end["gain"][domain] - start["gain"][domain]
         noise = math.hypot(end["noise"][domain], start["noise"][domain])
-        shares.append(f"{signed(rise)} ± {noise:.2f} of {signed(points)} points ({escape(domain)}, {rise / points:.0%})")
+        share = f"{escape(domain)}, {rise / points:.0%}"
+        shares.append(f"{signed(rise)} ± {noise:.2f} of {signed(points)} points ({share})")
     if not shares:
         return ""
     return f"Of what Bayes gains with the dial at {last:g}, the model's rise is {' and '.join(shares)}."

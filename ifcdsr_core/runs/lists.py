@@ -138,8 +138,7 @@ def comparison(
         InputError: unknown model or source; two models have the same title.
     """
     rows: Experiment = {}
-    untitled = scenario in UNTITLED.get(source, ())
-    for model in dict.fromkeys(models or _compared(untitled)):
+    for model in dict.fromkeys(models or _compared(source, scenario)):
         images = "image_fusion" in MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
         without = []
         more = dict(changes)
@@ -156,9 +155,12 @@ def comparison(
     return rows
 
 
-def _compared(untitled: bool) -> list[str]:
+def _compared(source: str, scenario: str) -> list[str]:
     """The models of a comparison that names none."""
-    return [name for name in MODELS if name not in (*CONTROLS, *UNRUN) and not (untitled and name == "llm_emf")]
+    left_out = {*CONTROLS, *(name for name in UNRUN if (source, scenario, name) not in RECIPES)}
+    if scenario in UNTITLED.get(source, ()):
+        left_out.add("llm_emf")
+    return [name for name in MODELS if name not in left_out]
 
 
 def controls(scenario: str, source: str = "demo") -> Experiment:

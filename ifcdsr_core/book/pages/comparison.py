@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ifcdsr_core.analysis.paired import Runs, beside_paper
 from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, drawn, is_ours, nothing, percent, subplots
 from ifcdsr_core.book.markup import escape, model_name
 from ifcdsr_core.runs import search
@@ -32,6 +33,18 @@ def search_best(outcome: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def beside_authors(experiment: Runs, published: pd.DataFrame) -> pd.DataFrame:
+    """ABXI's published MRR beside ours by its authors' protocol, their ratio, and ours by the protocol of the book.
+
+    Args:
+        published: one of ``paper.PUBLISHED_ABXI``.
+    """
+    table = beside_paper(experiment, published, "unseen_999")
+    pairs = zip(table["MRR here"], table["MRR printed"], strict=True)
+    by_the_book = beside_paper(experiment, published)["MRR here"]
+    return table.assign(Ratio=[here.mean / printed for here, printed in pairs], **{"Among all": by_the_book})
 
 
 def rivals_verdict(table: pd.DataFrame, reference: str) -> str:

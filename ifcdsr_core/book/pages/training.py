@@ -60,17 +60,24 @@ def _shown_path(path: Path) -> str:
     return os.path.relpath(path, ROOT) if path.is_relative_to(ROOT) else str(path)
 
 
-def curves(history: pd.DataFrame, best_epoch: int, names: tuple[str, str], title: str) -> Figure:
-    """Loss and validation MRR of each domain by epoch; the line marks the epoch whose weights were kept."""
+def curves(run: Run, names: tuple[str, str], title: str) -> Figure:
+    """Loss and validation MRR of each domain by epoch; the line marks the epoch whose weights were kept.
+
+    The MRR is that against 999 negatives, of the kind that the epoch was chosen by if that was one.
+    """
+    history = run.history
+    protocol = "unseen_999" if run.settings.select_protocol == "unseen_999" else "sampled_999"
+    marker = "o" if len(history) <= 40 else ""
     fig, (left, right) = subplots(2, height=2.8)
-    left.plot(history["epoch"], history["loss"], marker="o", color=GREY)
+    left.plot(history["epoch"], history["loss"], marker=marker, color=GREY)
     left.set(title=drawn(title), ylabel="training loss per position (nats)")
     for name, domain, colour in zip(map(drawn, names), "xy", DOMAIN_COLOURS, strict=True):
-        right.plot(history["epoch"], 100 * history[f"sampled_999_mrr_{domain}"], marker="o", color=colour, label=name)
+        scores = 100 * history[f"{protocol}_mrr_{domain}"]
+        right.plot(history["epoch"], scores, marker=marker, color=colour, label=name)
     right.set(ylabel="validation MRR, 999 negatives")
     percent(right.yaxis)
     for ax in (left, right):
-        ax.axvline(best_epoch, color=BLACK, linewidth=1, linestyle=":", zorder=1)
+        ax.axvline(run.best_epoch, color=BLACK, linewidth=1, linestyle=":", zorder=1)
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_ylim(bottom=0)
