@@ -47,7 +47,8 @@ numbers = {markup.data_title(source, world.name): counts.read_tables(counts.summ
 #
 # A sequence counts as one of the domain its target belongs to. Training uses all positions of a sequence, so its
 # sequences are counted for both domains together: the number is the same in both rows of a scenario. A dash stands for
-# a split that this source does not have.
+# a split that this source does not have. The demo has more sequences to test on than to train on: most of its test
+# users come late and have one sequence each, so that tests are less noisy while training stays small.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(
@@ -89,10 +90,11 @@ markup.show(
 # ## Popularity
 #
 # A few items collect many interactions, most collect few. On logarithmic axes such a *long tail* falls roughly along a
-# line. For an item far out in the tail a model has hardly anything to learn an ID from, which is where pictures could
-# help. The Gini coefficient measures the inequality: 0 if all items are equally popular, 1 if one item has everything.
-# Where sequences of a user overlap, an interaction counts once for each: up to three times in the files of ABXI, where
-# a user's sequence in one split is the beginning of that in the next.
+# line. Counted are all splits; in the demo most sequences are held out, so that its counts describe that world rather
+# than what a model learns from. For an item that is rare in training a model has hardly anything to learn an ID from,
+# which is where pictures could help. The Gini coefficient measures the inequality: 0 if all items are equally popular,
+# 1 if one item has everything. Where sequences of a user overlap, an interaction counts once for each: up to three
+# times in the files of ABXI, where a user's sequence in one split is the beginning of that in the next.
 
 # %% mystnb={"figure": {"caption": "Interactions of an item against its rank by popularity within its domain, over all splits; both axes are logarithmic.", "name": "fig-popularity"}}
 figures.save_figure(data_statistics.popularity(numbers), "01_popularity")
@@ -127,8 +129,8 @@ markup.show(
 
 # %% [markdown]
 # Where the table shows a dash or a difference, this is what the files themselves say. The three files number their
-# sequences jointly, so the numbers that the files at hand leave out belong to the missing one; and from the printed
-# average follows the one that its sequences would have to have.
+# sequences jointly, so the numbers that the files at hand leave out belong to the missing one; and the printed average
+# tells what the average of its sequences has to be.
 
 # %%
 data_statistics.paper_remarks(paper)
@@ -214,10 +216,10 @@ figures.save_figure(data_statistics.order_ties({**numbers, **paper}), "01_order_
 # %% [markdown]
 # ## Targets that training never shows
 #
-# A model that knows items by their ID alone can't recommend one it has never seen. The table counts targets that do not
-# occur anywhere in the split trained on. That is the training split where there is one; where the training file is
-# missing, the validation split stands in for it. In the second case this share bounds what any ID-based model can
-# reach.
+# A model that knows items by their ID alone can't recommend one it has never seen. The table counts targets that occur
+# nowhere in the split named first: the training split, or the validation split, which stands in for it where the
+# training file is missing. Such cases are lost to any model with IDs alone. Runs on the validation split keep a tenth
+# of it for selection, so that for them the share is a little larger ({doc}`05d_where_it_helps`).
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(

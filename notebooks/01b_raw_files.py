@@ -102,9 +102,9 @@ figures.save_figure(raw_files.funnel_figure(funnel), f"01b_{release}_{scenario}"
 # ## Items of the same time
 #
 # Times of the 2014 release, and of this sample, are days. What a user bought on one day has no order, so an order is
-# drawn from a seed (rule `ties`). In the order of a list, X before Y and each by name, the last item, the target, would
-# be told by its place in that list: a model that knows no more than the list would beat chance, on data without any
-# pattern. Targets that are one of several items of their day (in the 2023 release, of their second):
+# drawn from a seed (rule `ties`). If they were sorted instead, X before Y and each by name, the target would always be
+# the last one in the sorting, and a model that knows no more than that would beat chance, on data without any pattern.
+# Targets that are one of several items of their day (in the 2023 release, of their second):
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(raw_files.ties(world), f"{title}: targets that the draw chose.", "tab-raw-ties")
@@ -165,7 +165,8 @@ markup.show(
 # ## A model
 #
 # And that is all a model needs. A short training of IFCDSR shows that the chain holds; {doc}`04_comparison` has the
-# long ones. (The sample has fewer than a thousand items in each domain, so that both protocols rank among the same.)
+# long ones. (The sample has fewer than a thousand items in each domain, so that all protocols rank among nearly the
+# same.)
 
 # %%
 (config,) = lists.configurations(

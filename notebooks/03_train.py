@@ -92,9 +92,9 @@ figures.save_figure(fig, f"03_{source}_{scenario}_{model}_training")
 #
 # For every test sequence the model ranks candidates, among them the right item. *MRR* is the mean of 1 / rank. *HR@k*
 # is the share of cases with the right item among the first k; *NDCG@k* is the same with less credit for lower places.
-# Candidates are either all items of the target's domain, or, as in the work the paper compares with, the right item and
-# 999 random others. The second task is easier wherever the domain has more than a thousand items, so the two
-# kinds of numbers must not be mixed; in a smaller domain both are the same.
+# Candidates are all items of the target's domain; or, as in the work the paper compares with, the right item and 999
+# random others; or the right item and 999 that the user has nowhere in the data (*unseen*). The last two tasks are
+# easier wherever the domain has more than a thousand items, so these kinds of numbers must not be mixed.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(

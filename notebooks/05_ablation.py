@@ -98,9 +98,9 @@ pd.DataFrame(both, index=range(1, n + 1)).rename_axis("item").head(3)
 # %% [markdown]
 # ## Here
 #
-# The same three columns, as rows, for both domains of each scenario and for several seeds. On the demo two rows follow
-# that are no models but the best possible answers, of who knows the rules of this world: *Bayes* knows the history
-# alone, as models do, and *Oracle* the user's taste, too ({doc}`04_comparison`).
+# The same three columns, as rows, for both domains of each scenario and for several seeds. On the demo two more rows
+# follow. They are no models but the best possible answers of somebody who knows the rules of this world: *Bayes* knows
+# the history alone, as models do, and *Oracle* the user's taste, too ({doc}`04_comparison`).
 
 # %%
 results = {}
@@ -123,9 +123,10 @@ figures.save_figure(ablation.steps(values), "05_ablation")
 
 # %% [markdown]
 # Each step is compared with the one before it, seed by seed and case by case. Two things make such a difference
-# uncertain: another seed would train another model, and other test cases would be easier or harder. *Noise* is twice
-# the root of the sum of both squared standard errors; a smaller difference is called within noise. Where there is no
-# difference at all, about one comparison in twenty still looks like one.
+# uncertain: another seed would train another model, and other test cases would be easier or harder. *Noise* is half the
+# width of a 95 % interval that holds both: the root of the sum of the squared standard errors, times a quantile of
+# Student's t, which is large where the error over a few seeds is the larger one. A smaller difference is called within
+# noise. Where there is no difference at all, about one comparison in twenty still looks like one.
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
@@ -144,7 +145,8 @@ for name, runs in results.items():
 #
 # There are no pictures of these items, so the columns with images are not available; what separate attention brings
 # without them can be measured. Trained as in {doc}`04_comparison`: on the validation file, tested on the paper's test
-# set.
+# set. Where one column has fewer seeds than the other, the step is taken over the seeds of both; with one seed, its
+# noise is that of the test cases alone.
 
 # %% mystnb={"markdown_format": "myst"}
 for name in names:
@@ -174,11 +176,12 @@ for name in names:
 #   the vectors are as many and as different, but they say nothing about their item. What is gained all the same is not
 #   owed to pictures, but to a second opinion of every item.
 #
-# If an item's own picture beats that of another item at 0, or does not at 1, the implementation is broken: these curves
-# test the software as much as they are a result.
+# If an item's own picture beats that of another item at 0 beyond noise, the implementation is broken. If it does not at
+# 1, that is so, too, or the noise is too large to tell: these curves test the software as much as they are a result.
 #
-# *Pictures, to Bayes* is the most that pictures can bring: what the best possible answer loses if it knows nothing that
-# pictures show. The share of it that a model gains is what it gets out of them.
+# *Pictures, to Bayes* is what they bring to the best possible answer: its MRR less that of an answer that takes looks
+# to play no part. It is a yardstick and not a limit: a model that is far below the best answer without pictures can
+# gain more by them, and one that has learned looks from who bought what can gain less.
 
 # %%
 visual = {
@@ -212,12 +215,13 @@ for name, gains in visual_gains.items():
 # reasons: because it *keeps the domains apart*, so that a domain with more behaviour does not drown the other; or
 # because it *carries over* what one domain says about the other. The dial `cross_domain_signal` tells them apart. At 0
 # a user's taste in Y is drawn anew and has nothing to do with that in X: there is nothing to carry over, and what is
-# gained over the merged sequence alone is owed to keeping the domains apart. The second curve compares with an encoder
-# for each domain alone (λ1 = λ2 = 0): what the other domain and the merged sequence add to it.
+# gained over the merged sequence alone is owed to the encoders of the domains. (They keep the domains apart, and they
+# make the model larger; no placebo here tells these two from each other.) The second curve compares with an encoder for
+# each domain alone (λ1 = λ2 = 0): what the other domain and the merged sequence add to it.
 #
 # So a gain at 0 is not a sign of a broken implementation; a gain that does not grow with the dial is a sign that
-# nothing is carried over. *Other domain, to Bayes* is the most that the other domain can bring: what the best possible
-# answer loses if it does not know the history there. It is to be compared with the rise of the second curve.
+# nothing is carried over. *Other domain, to Bayes* is what the history there brings to the best possible answer: the
+# yardstick for the rise of the second curve.
 
 # %%
 crossing = {

@@ -19,9 +19,9 @@
 # Whoever rebuilds a model from a short paper has to decide what the paper leaves open. This page lists these decisions:
 # for each gap, what the papers say, what else it could mean, what is done here, and the measured price of choosing
 # otherwise. An *effect* is the MRR against 999 negatives under the other reading minus that under ours, in percentage
-# points, for the same seeds and the same test cases. The brackets hold the effect plus and minus twice the root of the
-# sum of the squared standard errors over seeds and over test cases; where only one seed was run, over test cases alone.
-# Where zero lies within the brackets, the effect cannot be told from noise.
+# points, for the same seeds and the same test cases. The brackets hold its 95 % interval over seeds and test cases, as
+# in {doc}`05_ablation`; where only one seed was run, over test cases alone. Where zero lies within the brackets, the
+# effect cannot be told from noise.
 #
 # Most effects are measured on the demo. Some are measured on the paper's own data as well, without pictures and with a
 # training set that is not the paper's (see {doc}`04_comparison`). Numbers of the demo say what matters to *this model

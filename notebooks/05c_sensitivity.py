@@ -47,7 +47,7 @@ figures.save_figure(
 )
 
 # %% [markdown]
-# The learning rate is a special case: the demo has a hundredth of the paper's training steps, so its learning rates are
+# The learning rate is a special case: the demo trains for fewer steps than the paper, so that its learning rates reach
 # ten times the paper's, and no value is marked. At `α = 0` the model ranks by pictures alone, at `α = 1` by IDs alone
 # although the image encoders are still there; at `λ1 = 0` the source domain's branch has no vote, at `λ2 = 0` the
 # merged sequence has none.

@@ -126,8 +126,8 @@ for name, runs in results.items():
 # trained on the validation sequences (see {doc}`04_comparison`), and popularity is counted in the same ones.
 #
 # Two things to know before reading {numref}`fig-where-popularity`. The order by popularity is the very score of
-# *Popularity*: that it climbs from the bottom to the top here is not a finding but how it is made. And the axis is
-# logarithmic, since between an unseen item and a bestseller lies a factor of hundreds.
+# *Popularity*: that it climbs from the bottom to the top here is not a finding but how it is made. And the axis of the
+# MRR is logarithmic, since unseen targets and bestsellers differ in it by a factor of hundreds.
 
 # %%
 real = {name: runs for name in c2dsr.SCENARIOS if (runs := lists.shipped_comparison("c2dsr", name))}
@@ -157,8 +157,7 @@ for name, runs in real.items():
 # nearly all negatives that were seen. The share of unseen targets is therefore a share of the cases that no model with
 # IDs alone can win, and the race is decided on the rest. For an item that occurs once or twice, one purchase together
 # with an item of the history is enough to be counted; a learned vector would need more of them, or more epochs. The
-# table tells whether that is where counting has its lead. Pictures, if there were any, could add to exactly these two
-# groups.
+# table tells whether that is where counting has its lead. Pictures, if there were any, could help there first.
 #
 # The same runs once more, by the length of the history. If order and context were what the models live on, those that
 # learn should pull away from those that count as histories get longer.

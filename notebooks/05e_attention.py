@@ -109,7 +109,8 @@ figures.save_figure(attention.top_views(world, last), f"05e_{scenario}_last_top"
 # A few cases are stories. From here on, all test cases count. First: how much attention goes to the newest item an
 # encoder sees, to the one before it, and so on? The dotted line is the even share, 1 divided by the length of what it
 # reads, averaged over the same cases; it falls because only long histories reach far back. A curve on the dotted line
-# belongs to an encoder that does not care for order. Distances that fewer than 30 cases reach are left out.
+# says that on average newer items get no more attention than older ones. Distances that fewer than 30 cases reach are
+# left out.
 
 # %%
 looks = inspection.attention(model, cases["test"])

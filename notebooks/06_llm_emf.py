@@ -25,7 +25,7 @@
 #
 # The weights are not published. Here the ID keeps IFCDSR's α of 0.7, and what the image had is divided evenly between
 # image and text. {doc}`05b_ledger` tells what other weights do. In code it is IFCDSR with one more entry in its list of
-# modalities (`ifcdsr_core/models/llm_emf.py`), and any of them can be left out.
+# modalities (`ifcdsr_core/models/llm_emf.py`), and image or text can be left out.
 #
 # **No language model wrote anything on this page.** Asking one needs an endpoint and a key. This page measures what
 # plain titles do, and on the demo what texts do that rules make of titles. How to have a language model write them, and
@@ -134,8 +134,8 @@ figures.save_figure(
 # As for pictures in {doc}`05_ablation`, the demo has a dial: `text_signal` sets how much of behaviour an item's theme
 # and maker explain, which its title names. (The demo of the other pages has no makers: a dozen themes alone hardly tell
 # an item from others.) Pictures explain nothing in these worlds, and no arm has them. At 0 titles must not help; at 1
-# they should. The placebo gives each item the title of another item of its domain. *Titles, to Bayes* is the most that
-# they can bring: what the best possible answer ({doc}`04_comparison`) loses if it knows no theme and no maker.
+# they should. The placebo gives each item the title of another item of its domain. *Titles, to Bayes* is what they
+# bring to the best possible answer ({doc}`04_comparison`): a yardstick, as on the page about pictures, and not a limit.
 
 # %%
 controls = {signal: sweep.run_all(lists.text_control(curves, signal, seed_list, **changes)) for signal in lists.SIGNALS}
@@ -208,10 +208,9 @@ for name, runs in results.items():
 # %% [markdown]
 # ## Real titles
 #
-# On real data there are titles, and no pictures: ID against ID with text. LLMCDSR's files bring titles for all but a
-# few items. The paper's data and ABXI's have none; theirs are joined from LLMCDSR's by Amazon's item number, so that
-# about half of the paper's items have one, and the others get the mean vector of their domain. The placebo is as
-# above.
+# On real data there are titles, and no pictures: ID against ID with text. LLMCDSR's files bring titles for all items.
+# The paper's data and ABXI's have none; theirs are joined from LLMCDSR's by Amazon's item number, so that about half of
+# the paper's items have one, and the others get the mean vector of their domain. The placebo is as above.
 #
 # The demo's small CLIP knows few of their words. An encoder that knows words also sees that words are near each other
 # which never stand in one title:
@@ -277,8 +276,9 @@ for source, runs in real.items():
     display(Markdown(f"{markup.data_title(source, 'food_kitchen')}. " + llm_emf.modalities_verdict(gained)))
 
 # %% [markdown]
-# One caution: training stopped where three epochs in a row brought nothing better, judged by a tenth of the validation
-# file. A seed that stopped early is a large part of the spread:
+# One caution. On the paper's data training stopped where three epochs in a row brought nothing better, judged by a
+# tenth of the validation file; a seed that stopped early is a large part of the spread. On LLMCDSR's it was cut at two
+# epochs:
 
 # %% mystnb={"markdown_format": "myst"}
 for source, runs in real.items():

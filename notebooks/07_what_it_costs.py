@@ -61,8 +61,9 @@ markup.show(
 # %% [markdown]
 # ## Ranking
 #
-# Test cases a second, under both protocols at once: among all items of the target's domain, and against 999 negatives.
-# Drawing the negatives is part of every round of the code before; this code draws them once a process.
+# Test cases a second, under two protocols at once: among all items of the target's domain, and against 999 negatives.
+# (A third, against 999 unseen items, has come since.) Drawing the negatives is part of every round of the code before;
+# this code draws them once a process.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(costs.speeds(ranking), "Ranking: test cases a second; columns as in the table above.", "tab-cost-ranking")

@@ -89,8 +89,10 @@ def test_what_a_part_brings_to_bayes_stands_below_the_gains_of_a_control(small_d
     of_bayes = table[4:].groupby("signal")["gain"]
     assert of_bayes.get_group(0.0).tolist() == [0, 0] and of_bayes.get_group(1.0).mean() > 0
     said = evidence.share_of_ceiling(table, "over each domain alone", "other domain, to Bayes")
-    assert said.startswith("Of what Bayes gains with the dial at 1, the model's rise is +0.00 ± 0.00 of +")
-    assert "(Kitchen, 0%)" in said
+    assert said.startswith(
+        "From the dial at 0 to 1 the model's gain changes by +0.00 ± 0.00 points for Food, where Bayes"
+    )
+    assert said.endswith(": 0% of it.")
 
 
 def test_what_a_model_gains_at_the_start_of_a_dial_is_no_share_of_the_ceiling():
@@ -98,7 +100,7 @@ def test_what_a_model_gains_at_the_start_of_a_dial_is_no_share_of_the_ceiling():
     ours = [("ours", 0.0, "Food", 2.0, 0.3), ("ours", 1.0, "Food", 3.0, 0.4)]
     gains = pd.DataFrame([*ours, ("Bayes", 0.0, "Food", 0.0, 0.0), ("Bayes", 1.0, "Food", 4.0, 0.1)], columns=columns)
     said = evidence.share_of_ceiling(gains, "ours", "Bayes")
-    assert said.endswith("with the dial at 1, the model's rise is +1.00 ± 0.50 of +4.00 points (Food, 25%).")
+    assert said.endswith("gain changes by +1.00 ± 0.50 points for Food, where Bayes gains +4.00: 25% of it.")
     assert evidence.share_of_ceiling(gains[:2], "ours", "Bayes") == ""
 
 

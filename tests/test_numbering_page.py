@@ -55,7 +55,7 @@ def test_control_and_models_stand_side_by_side():
 def test_the_price_of_ties_pairs_runs_that_differ_in_nothing_else():
     table = numbering.price_of_ties()
     assert {"Popularity", "Co-occurrence"} <= set(table["Model"]) and "Numbering" not in set(table["Model"])
-    np.testing.assert_allclose(table["Price"], table["Redrawn"] - table["Published"])
+    np.testing.assert_allclose(table["Change"], table["Redrawn"] - table["Published"])
     assert table.groupby(["Data", "Target"])["Model"].apply(lambda models: models.is_unique).all()
     assert f"Of {len(table)} results" in numbering.price_verdict(table)
     assert "ships no runs" in numbering.price_verdict(table.head(0))

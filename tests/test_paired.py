@@ -13,6 +13,7 @@ from made_runs import NAMES, made_run
 
 from ifcdsr_core.analysis import paired, paper
 from ifcdsr_core.analysis.paired import Difference, Measured, PValue
+from ifcdsr_core.analysis.significance import half_width
 from ifcdsr_core.book import evidence
 from ifcdsr_core.book.pages import ablation, comparison, protocol
 from ifcdsr_core.errors import InputError
@@ -129,7 +130,7 @@ def test_a_published_mrr_stands_beside_ours_by_both_protocols():
     run.ranks["unseen_999"] = [1.0, 2.0]
     table = comparison.beside_authors({"ABXI": [run], "SASRec": [run]}, paper.PUBLISHED_ABXI["food_kitchen"])
     assert table["Model"].tolist() == ["ABXI", "ABXI"] and table["MRR printed"].tolist() == [16.55, 12.19]
-    here, among_all = ([cell.mean for cell in table[column]] for column in ("MRR here", "Among all"))
+    here, among_all = ([cell.mean for cell in table[column]] for column in ("MRR here", "999 of all kinds"))
     assert (here, among_all) == ([100, 50], [50, 25])
     assert table["Ratio"].tolist() == pytest.approx([100 / 16.55, 50 / 12.19])
     assert len(comparison.beside_authors({"SASRec": [run]}, paper.PUBLISHED_ABXI["food_kitchen"])) == 0
@@ -268,11 +269,11 @@ def test_gains_are_paired_by_seed_and_case(experiment):
     food, kitchen = paired.gains(experiment["IFCDSR"], experiment["SASRec"], NAMES).to_dict("records")
     # Food: both seeds gain 25 points; cases gain 50 and 0 on average
     assert food["gain"] == pytest.approx(25) and food["seed_error"] == pytest.approx(0)
-    assert food["case_error"] == pytest.approx(25) and food["noise"] == pytest.approx(50)
+    assert food["case_error"] == pytest.approx(25) and food["noise"] == pytest.approx(half_width((0, 2), (25, 2)))
     assert food["verdict"] == "within noise"
     # Kitchen: seeds gain -5 and +5; cases +10 and -10
     assert kitchen["gain"] == pytest.approx(0) and kitchen["seed_error"] == pytest.approx(5)
-    assert kitchen["noise"] == pytest.approx(2 * math.hypot(5, 10))
+    assert kitchen["noise"] == pytest.approx(half_width((5, 2), (10, 2)))
     with pytest.raises(InputError, match="same seeds"):
         paired.gains(experiment["IFCDSR"], experiment["SASRec"][:1], NAMES)
 

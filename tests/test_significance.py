@@ -13,6 +13,7 @@ from ifcdsr_core.analysis import significance
 from ifcdsr_core.analysis.significance import (
     bootstrap_interval,
     difference_interval,
+    half_width,
     holm,
     permutation_p,
     ratio_interval,
@@ -47,6 +48,24 @@ def test_difference_interval():
     low, high = difference_interval(random.normal(3.0, 1.0, 400), random.normal(1.0, 1.0, 400))
     assert low < 2.0 < high and high - low == pytest.approx(2 * 1.96 * math.sqrt(2 / 400), rel=0.1)
     assert difference_interval(np.full(5, 3.0), np.full(9, 1.0)) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize("of_seeds, of_cases", [(1.0, 0.0), (1.0, 1.0), (0.3, 5.0)])
+def test_an_interval_over_seeds_and_cases_holds_the_truth_as_often_as_it_says(of_seeds, of_cases):
+    """Also where three seeds are the larger uncertainty: twice the error would miss one truth in five."""
+    random, missed, rounds = np.random.default_rng(0), 0, 4000
+    for _ in range(rounds):
+        seeds, cases = random.normal(0, of_seeds, 3), random.normal(0, of_cases, 40)
+        errors = [(values.std(ddof=1) / math.sqrt(len(values)), len(values)) for values in (seeds, cases)]
+        missed += abs(seeds.mean() + cases.mean()) > half_width(*errors)
+    assert 0.03 < missed / rounds < 0.08
+
+
+def test_the_width_by_hand():
+    assert half_width((1.0, 3)) == pytest.approx(4.302653)  # Student's t with 2 degrees of freedom
+    assert half_width((math.nan, 1), (2.0, 10**9)) == pytest.approx(2 * 1.959964)
+    assert half_width((3.0, 2), (4.0, 2)) == pytest.approx(5 * stats.t.ppf(0.975, 25**2 / (9**2 + 16**2)))
+    assert half_width((math.nan, 1)) == half_width((0.0, 3), (0.0, 9)) == 0
 
 
 def test_permutation_test_is_calibrated():

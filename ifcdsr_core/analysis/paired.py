@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.analysis.paper import HEADLINE
-from ifcdsr_core.analysis.significance import bootstrap_interval, holm, permutation_p
+from ifcdsr_core.analysis.significance import bootstrap_interval, half_width, holm, permutation_p
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import METRICS, per_case
 from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
@@ -292,7 +292,7 @@ def gains(
     """What a change brings: one row per domain, in points, paired by seed and by case.
 
     ``seed_error`` is the standard error of the gain over seeds (NaN with one seed), ``case_error`` that over test
-    cases, ``noise`` twice the root of the sum of their squares. ``verdict`` compares the gain with the noise.
+    cases, ``noise`` the ``half_width`` that both make. ``verdict`` compares the gain with the noise.
 
     Raises:
         InputError: the runs differ in seeds or in test cases.
@@ -311,7 +311,7 @@ def gains(
         of_seed, of_case = values.mean(axis=1), values.mean(axis=0)
         seed_error = Measured.of(of_seed).std / math.sqrt(len(of_seed))
         case_error = Measured.of(of_case).std / math.sqrt(len(of_case))
-        gain, noise = float(of_seed.mean()), 2 * math.hypot(case_error, np.nan_to_num(seed_error))
+        gain, noise = float(of_seed.mean()), half_width((seed_error, len(of_seed)), (case_error, len(of_case)))
         verdict = "within noise" if abs(gain) <= noise else "a gain" if gain > 0 else "a loss"
         rows.append((name, gain, seed_error, case_error, noise, verdict))
     return pd.DataFrame(rows, columns=["domain", "gain", "seed_error", "case_error", "noise", "verdict"])

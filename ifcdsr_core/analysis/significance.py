@@ -49,6 +49,27 @@ def difference_interval(
     return _ends(of_upper - of_lower, 0.025, 0.975)
 
 
+def half_width(*errors: tuple[float, int], level: float = 0.95) -> float:
+    """Half the width of an interval of a mean that is uncertain for several reasons, such as seeds and test cases.
+
+    The errors are added as squares and multiplied by a quantile of Student's t, whose degrees of freedom follow Welch
+    and Satterthwaite (Satterthwaite, Biometrics Bulletin 1946): an error that was estimated from three seeds is itself
+    a rough guess, and widens the interval where it is the larger one.
+
+    Args:
+        errors: standard errors, each with the number of values it was estimated from; that of a single value is left
+            out.
+    """
+    from scipy.special import stdtrit
+
+    variances = [(error**2, count - 1) for error, count in errors if count > 1]
+    total = sum(variance for variance, _ in variances)
+    if not total:
+        return 0.0
+    freedom = total**2 / sum(variance**2 / free for variance, free in variances)
+    return float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(total)
+
+
 def _resampled(values: np.ndarray, statistic: Callable, samples: int, random: np.random.Generator) -> np.ndarray:
     """``statistic`` over the cases of each of ``samples`` resamples with replacement, (samples, ...)."""
     cases = len(values)

@@ -11,13 +11,14 @@ import pandas as pd
 from ifcdsr_core.analysis.paired import Runs, over_seeds, signed, with_intervals
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.book.markup import data_title, escape, show
-from ifcdsr_core.models import COUNTING
+from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
 from ifcdsr_core.runs.store import Run, shipped_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
+TRAINED = set(MODELS) - {*COUNTING, *CONTROLS}
 PROTOCOL_NAMES = {
     "sampled_999": "against 999 sampled negatives",
     "unseen_999": "against 999 negatives that the user never interacted with",
@@ -29,8 +30,10 @@ def comparison_table(experiment: Runs, source: str, scenario: str, protocol: str
     """``paired.with_intervals`` for a page; the caption says what the runs have in common."""
     runs = [run for group in experiment.values() for run in group]
     seeds = sorted({run.config["seed"] for run in runs})
+    trained = [group for group in experiment.values() if group[0].config["model"] in TRAINED]
+    some = "" if all(len(group) == len(seeds) for group in trained) else " (those that a row has)"
     repeats = (
-        f"means over seeds {', '.join(map(str, seeds))}, the MRR ± standard deviation"
+        f"means over seeds {', '.join(map(str, seeds))}{some}, the MRR ± standard deviation"
         if len(seeds) > 1
         else f"seed {seeds[0]} alone"
     )
@@ -197,15 +200,13 @@ def share_of_ceiling(gains: pd.DataFrame, compared: str, ceiling: str) -> str:
     first, last = gains["signal"].min(), gains["signal"].max()
     ours, most = (gains[gains["compared"] == label] for label in (compared, ceiling))
     start, end = (ours[ours["signal"] == signal].set_index("domain") for signal in (first, last))
-    shares = []
+    rises = []
     for domain, points in most[most["signal"] == last].set_index("domain")["gain"].items():
         rise = end["gain"][domain] - start["gain"][domain]
         noise = math.hypot(end["noise"][domain], start["noise"][domain])
-        share = f"{escape(domain)}, {rise / points:.0%}"
-        shares.append(f"{signed(rise)} ± {noise:.2f} of {signed(points)} points ({share})")
-    if not shares:
-        return ""
-    return f"Of what Bayes gains with the dial at {last:g}, the model's rise is {' and '.join(shares)}."
+        share = f"{signed(points)}: {rise / points:.0%} of it"
+        rises.append(f"{signed(rise)} ± {noise:.2f} points for {escape(domain)}, where Bayes gains {share}")
+    return f"From the dial at {first:g} to {last:g} the model's gain changes by {'; by '.join(rises)}." if rises else ""
 
 
 def with_noise(part: pd.DataFrame) -> str:

@@ -36,7 +36,7 @@ def search_best(outcome: pd.DataFrame) -> pd.DataFrame:
 
 
 def beside_authors(experiment: Runs, published: pd.DataFrame) -> pd.DataFrame:
-    """ABXI's published MRR beside ours by its authors' protocol, their ratio, and ours by the protocol of the book.
+    """ABXI's published MRR beside ours by its authors' choice of negatives, their ratio, and ours by the book's.
 
     Args:
         published: one of ``paper.PUBLISHED_ABXI``.
@@ -44,7 +44,7 @@ def beside_authors(experiment: Runs, published: pd.DataFrame) -> pd.DataFrame:
     table = beside_paper(experiment, published, "unseen_999")
     pairs = zip(table["MRR here"], table["MRR printed"], strict=True)
     by_the_book = beside_paper(experiment, published)["MRR here"]
-    return table.assign(Ratio=[here.mean / printed for here, printed in pairs], **{"Among all": by_the_book})
+    return table.assign(Ratio=[here.mean / printed for here, printed in pairs], **{"999 of all kinds": by_the_book})
 
 
 def rivals_verdict(table: pd.DataFrame, reference: str) -> str:

@@ -69,16 +69,16 @@ GAPS = (
     Gap(
         3,
         "Among how many items the target is ranked",
-        "The protocol is not stated. The rivals' rows are those of C2DSR's paper, which ranks the target among 999 "
-        "random items of its domain; how ties count is not stated either.",
+        "The protocol is not stated. The rivals' rows, but for Tri-CDR's, are those of C2DSR's paper, which ranks "
+        "the target among 999 random items of its domain; how ties count is not stated either.",
         "Every run is ranked in all ways from the same scores, with 999 seeded negatives the same for all models, and "
         "ties averaged.",
     ),
     Gap(
         4,
         "C2DSR is missing",
-        "The data of Table 1 are those of C2DSR, to the digit, and so are the rivals' rows. C2DSR's own row, second "
-        "only to IFCDSR's, is left out.",
+        "The data of Table 1 are those of C2DSR, to the digit, and so are the rivals' rows, but for Tri-CDR's. C2DSR's "
+        "own row, second only to IFCDSR's, is left out.",
         "C2DSR stands in every comparison. Below, IFCDSR minus C2DSR.",
     ),
     Gap(

@@ -146,7 +146,7 @@ def price_of_ties() -> pd.DataFrame:
             "Model": model_name(model),
             "Published": (published := _mean([run for run, _ in group], domain)),
             "Redrawn": (redrawn := _mean([run for _, run in group], domain)),
-            "Price": redrawn - published,
+            "Change": redrawn - published,
             "Seeds": len(group),
             "Best epoch": _best_epochs([run for pair in group for run in pair]),
         }
@@ -154,7 +154,7 @@ def price_of_ties() -> pd.DataFrame:
         for domain, name in zip(DOMAINS, DOMAIN_NAMES[scenario], strict=True)
     ]
     table = pd.DataFrame(
-        rows, columns=["Data", "Target", "Model", "Published", "Redrawn", "Price", "Seeds", "Best epoch"]
+        rows, columns=["Data", "Target", "Model", "Published", "Redrawn", "Change", "Seeds", "Best epoch"]
     )
     return table.sort_values(["Data", "Target"], kind="stable", ignore_index=True)
 
@@ -163,10 +163,10 @@ def price_verdict(table: pd.DataFrame) -> str:
     """What ``price_of_ties`` says, in one sentence."""
     if table.empty:
         return "This version of the book ships no runs with redrawn ties."
-    worst, seeds = table.loc[table["Price"].idxmin()], table["Seeds"].max()
+    worst, seeds = table.loc[table["Change"].idxmin()], table["Seeds"].max()
     return (
-        f"Of {len(table)} results, {int((table['Price'] < 0).sum())} fall when the ties are redrawn, most of all "
-        f"that of {escape(worst['Model'])} for {worst['Target']} of {worst['Data']}, by {-worst['Price']:.2f} points. "
+        f"Of {len(table)} results, {int((table['Change'] < 0).sum())} fall when the ties are redrawn, most of all "
+        f"that of {escape(worst['Model'])} for {worst['Target']} of {worst['Data']}, by {-worst['Change']:.2f} points. "
         f"No model has more than {seeds} seed{'s' if seeds > 1 else ''}."
     )
 

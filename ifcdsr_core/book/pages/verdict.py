@@ -93,8 +93,7 @@ def attention(gains: pd.DataFrame, real: Mapping[str, Runs]) -> Judgement:
         _graded(verdict == "a gain" for verdict in verdicts),
         "on the demo" + (" and the paper's data" if steps else ""),
         f"On the demo it brings {with_noise(full)} points over the merged sequence alone. {measured}"
-        f" Where the domains have nothing in common it still brings {with_noise(none)}: what is gained there is owed "
-        "to keeping the domains apart, and not to anything carried over.",
+        f" Where the domains have nothing in common it brings {with_noise(none)}, of which nothing is carried over.",
         "05_ablation",
     )
 

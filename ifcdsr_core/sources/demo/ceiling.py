@@ -23,8 +23,8 @@ All sums over theta or over items are one operation on a table with one axis per
 (``_spread``): exact, and cheap. Attributes that play no part have no axis.
 
 Bayes may do without a part of what it knows: ``pictures`` (it thinks that colour, pattern and kind play no part),
-``titles`` (likewise theme and maker), ``other domain`` (it ignores the history there). What a part brings to Bayes is
-what it can bring at most, as the share of the gain that a model gets out of it is to be judged.
+``titles`` (likewise theme and maker), ``other domain`` (it ignores the history there). What a part brings to Bayes is a
+yardstick for what it brings to a model, and no limit: a model far below Bayes without it may gain more.
 """
 
 from __future__ import annotations
