@@ -465,8 +465,10 @@ def _sweep(options) -> None:
     from ifcdsr_core.runs.store import runs_dir, ship
     from ifcdsr_core.runs.sweep import submit, sweep
 
-    if options.keep and options.what != "search":
-        raise InputError("--keep goes with search")
+    if options.keep and (options.what != "search" or options.source_option):
+        raise InputError(
+            "--keep goes with search, and without --source-option: what it keeps is for the source as it is"
+        )
     gpus = [number.strip() for number in options.gpus.split(",") if number.strip()]
     require(all(re.fullmatch("[0-9]{1,4}", number) for number in gpus), "--gpus", options.gpus, "numbers such as 0,1")
     configs = named_list(

@@ -65,13 +65,16 @@ _OF_MEMORY = re.compile(
 )
 
 
+DEVICES = ("cpu", "cuda")
+
+
 def usable_device(name: str) -> str:
     """Return ``cpu`` or ``cuda`` if torch can compute there.
 
     Raises:
         InputError: another name, or no GPU here.
     """
-    if choose("device", name, ("cpu", "cuda")) == "cuda":
+    if choose("device", name, DEVICES) == "cuda":
         import torch
 
         if not torch.cuda.is_available():

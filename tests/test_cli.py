@@ -48,8 +48,9 @@ def test_a_search_keeps_what_the_book_then_trains_with(capsys, data, monkeypatch
     assert lists.settings("demo", "food_kitchen", "gru4rec")[0]["l2"] == search.best(outcome)["l2"]
     assert main(command) == 0
     assert capsys.readouterr().err.count("test MRR") == 0
-    assert main(["sweep", "comparison", "--keep"]) == 1
-    assert "--keep goes with search" in capsys.readouterr().err
+    for wrong in (["comparison"], ["search", "--source-option", "visual_signal=0"]):
+        assert main(["sweep", *wrong, "--keep"]) == 1
+        assert "--keep goes with search, and without --source-option" in capsys.readouterr().err
 
 
 def test_prepare_says_what_is_there(capsys):

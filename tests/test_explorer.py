@@ -15,6 +15,7 @@ from worlds import tiny
 from ifcdsr_core.__main__ import main
 from ifcdsr_core.batches import encode
 from ifcdsr_core.book import explorer
+from ifcdsr_core.errors import InputError
 from ifcdsr_core.runs import lists
 from ifcdsr_core.runs.assembly import restore
 from ifcdsr_core.runs.config import RunConfig
@@ -344,6 +345,20 @@ def test_what_cannot_be_exported_gets_one_line(small, tmp_path, capsys):
     assert "weights" in refused(str(tmp_path / "runs" / "light"))
     config = dataclasses.replace(RunConfig(**_record(longer)), max_seq_len=5)
     assert "is of other data than" in refused(str(good), str(run(config).folder))
+
+
+def test_runs_that_see_different_images_are_not_shown_together(small, monkeypatch):
+    seen, folders = explorer._restored, [small(), small(alpha=0.5)]
+
+    def restored(folder):
+        finished, model, *data = seen(folder)
+        model.config = dataclasses.replace(model.config, image_fusion=True)
+        model.image_features = torch.full((model.inputs.num_items + 1, 4), float(folders.index(folder)))
+        return finished, model, *data
+
+    monkeypatch.setattr(explorer, "_restored", restored)
+    with pytest.raises(InputError, match="see different images"):
+        explorer.fragment(folders)
 
 
 def _record(folder) -> dict:

@@ -253,6 +253,13 @@ def test_scorers_are_ranked_by_the_same_protocol(model, cases):
     assert table.groupby("domain")["scorer"].nunique().tolist() == [15, 15]
 
 
+def test_a_model_with_one_branch_has_no_scorer_of_nothing(cases):
+    features = F.normalize(torch.randn(NUM_X + NUM_Y, 6), dim=1)
+    config = IFCDSR.Config(hidden_size=8, multiple_attention=False)
+    ranks = inspection.scorer_ranks(IFCDSR(config, ModelInputs(NUM_X, NUM_Y, 20, {"image": features})).eval(), cases, 0)
+    assert "all but one branch" not in ranks.columns.get_level_values(0) and ("everything", ALL) in ranks
+
+
 def made_ranks(of_part, of_whole, of_rest) -> pd.DataFrame:
     count = len(of_part)
     columns = {

@@ -278,6 +278,20 @@ def test_gains_are_paired_by_seed_and_case(experiment):
         paired.gains(experiment["IFCDSR"], experiment["SASRec"][:1], NAMES)
 
 
+def test_a_domain_without_test_cases_has_no_gain_and_no_verdict():
+    after, before = made_run([1, 2], []), made_run([2, 2], [])
+    assert paired.gains([after], [before], NAMES)["domain"].tolist() == ["Food"]
+    with pytest.warns(RuntimeWarning, match="Mean of empty slice"):
+        table = paired.against_rivals({"IFCDSR": [after], "SASRec": [before]}, "IFCDSR", NAMES, "sampled_999")
+    assert table["Verdict"].tolist() == ["undecided", "undecided"]
+
+
+def test_runs_are_paired_over_the_seeds_of_both():
+    runs = [[made_run([1], [1], seed=seed) for seed in seeds] for seeds in ((0, 1, 3), (1, 2, 3))]
+    for found in paired.of_both_seeds(*runs):
+        assert [run.config["seed"] for run in found] == [1, 3]
+
+
 def test_verdicts_follow_the_numbers():
     base, better, worse = (made_run([rank] * 4, [rank] * 4) for rank in (2, 1, 4))
     assert paired.gains([better], [base], NAMES)["verdict"].tolist() == ["a gain"] * 2

@@ -83,7 +83,34 @@ def test_the_number_of_threads_is_recorded_and_names_no_run():
     for threads in (0, 2):
         again = run(config(model="popularity", model_options={}, threads=threads))
         assert again.folder == first.folder
+    found = []
+    for threads in (2, 0):
+        assembly._use_processor(threads)
+        found.append(torch.get_num_threads())
+    assert found == [2, assembly._THREADS]  # 0: not those of the run before
     assert store.key(config(threads=2)) == store.key(config())
+
+
+def test_a_gpu_names_no_run_and_its_run_can_be_used_without_one(monkeypatch):
+    first = run(config(epochs=1))
+    assert run(config(epochs=1, device="cuda")).folder == first.folder and store.key(
+        config(device="cuda")
+    ) == store.key(config())
+    dataclasses.replace(first, config=first.config | {"device": "cuda"}).save()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert evaluate(first.folder).equals(first.ranks)
+    with pytest.raises(InputError, match="torch sees no GPU here"):
+        run(config(epochs=2, device="cuda"))
+    with pytest.raises(InputError, match="unknown device 'tpu'"):
+        config(device="tpu")
+
+
+def test_weights_of_another_version_of_the_model_are_not_used():
+    first = run(config(epochs=1))
+    provenance = first.provenance | {"code_versions": first.provenance["code_versions"] | {"HARNESS": 0}}
+    dataclasses.replace(first, provenance=provenance).save()
+    with pytest.raises(InputError, match="made by another version of the code: run its configuration again"):
+        evaluate(first.folder)
 
 
 def test_bfloat16_is_not_imitated(monkeypatch):

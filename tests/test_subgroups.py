@@ -285,6 +285,10 @@ def test_ends_apart_by_hand():
     gain = np.array([1.0, 3, 0, 0, 5, 7, 2, 0, 9])  # lowest thirds: 1, 3, 2; highest: 5, 7, 9
     apart = subgroups.ends_apart(gain, values, strata)
     assert apart.value == pytest.approx(5.0) and 5 - 3 <= apart.low < 5 < apart.high <= 5 + 3
+    constant = np.array([0.0] * 10 + [3] * 10)  # no trend; one domain has more of its cases among the lowest
+    ties = np.array([0.0] * 4 + [*range(1, 7)] + [0.0] * 7 + [*range(1, 4)])
+    apart = subgroups.ends_apart(constant, ties, np.array(["x"] * 10 + ["y"] * 10))
+    assert (apart.value, apart.low, apart.high) == (0, 0, 0)
     apart = subgroups.ends_apart(gain, np.ones(9), np.zeros(9))  # no highest third
     assert math.isnan(apart.value) and math.isnan(apart.low)
 

@@ -20,6 +20,7 @@ from ifcdsr_core.metrics import PROTOCOLS
 from ifcdsr_core.paths import data_dir
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.store import Run
+from ifcdsr_core.runs.versions import HARNESS
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import prepare
 from ifcdsr_core.sources.demo import ceiling
@@ -95,7 +96,7 @@ def _as_runs(like: Run, *labels: str) -> dict[str, list[Run]]:
 def _kept_ranks(config: RunConfig, scenario: Scenario, label: str) -> pd.DataFrame:
     """The ranks of one answer, computed once for a world."""
     name = {BAYES: "bayes", ORACLE: "oracle"}.get(label, label.replace(" ", "-").lower())
-    version = f"{ceiling.VERSION}-{len(PROTOCOLS)}"
+    version = f"{ceiling.VERSION}-{HARNESS}-{len(PROTOCOLS)}"
     path = data_dir() / "ceiling" / f"{scenario.fingerprint[:16]}-{name}-{config.candidate_seed}-{version}.parquet"
     if not path.exists():
         with new_file(path) as staging:

@@ -248,7 +248,9 @@ def scorers(model: IFCDSR) -> dict[str, dict[str, Parts]]:
             f"all three {BY.get(modality, modality)}": frozenset(p for p in every if p[1] == modality)
             for modality in model.modalities
         },
-        "all but one branch": {f"without {role}": frozenset(p for p in every if p[0] != role) for role in roles},
+        "all but one branch": {
+            f"without {role}": frozenset(p for p in every if p[0] != role) for role in roles if len(roles) > 1
+        },
         "everything": {ALL: every},
     }
 

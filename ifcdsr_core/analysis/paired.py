@@ -193,7 +193,7 @@ def against_rivals(experiment: Runs, reference: str, names: tuple[str, str], pro
     table = pd.DataFrame(rows, columns=["Target", "Rival", "Difference", "p"])
     corrected = holm(table["p"])
     verdicts = [
-        "undecided" if p >= LEVEL else "better" if difference.value > 0 else "worse"
+        "undecided" if not p < LEVEL else "better" if difference.value > 0 else "worse"  # NaN without cases
         for p, difference in zip(corrected, table["Difference"], strict=True)
     ]
     return table.assign(p=table["p"].map(PValue), Holm=[PValue(p) for p in corrected], Verdict=verdicts)
@@ -292,12 +292,14 @@ def gains(
     """What a change brings: one row per domain, in points, paired by seed and by case.
 
     ``seed_error`` is the standard error of the gain over seeds (NaN with one seed), ``case_error`` that over test
-    cases, ``noise`` the ``half_width`` that both make. ``verdict`` compares the gain with the noise.
+    cases, ``noise`` the ``half_width`` that both make. ``verdict`` compares the gain with the noise. A domain without
+    test cases has no row.
 
     Raises:
         InputError: the runs differ in seeds or in test cases.
     """
-    if [run.config["seed"] for run in after] != [run.config["seed"] for run in before]:
+    seeds, others = ([run.config["seed"] for run in runs] for runs in (after, before))
+    if not seeds or seeds != others:
         raise InputError("a gain is paired by seed: run both configurations with the same seeds")
     check_same_cases([*after, *before])
     rows = []
@@ -308,6 +310,8 @@ def gains(
                 for one, other in zip(after, before, strict=True)
             ]
         )  # (seeds, cases)
+        if not values.size:
+            continue
         of_seed, of_case = values.mean(axis=1), values.mean(axis=0)
         seed_error = Measured.of(of_seed).std / math.sqrt(len(of_seed))
         case_error = Measured.of(of_case).std / math.sqrt(len(of_case))
@@ -325,16 +329,17 @@ def differences(after: Sequence[Run], before: Sequence[Run], names: tuple[str, s
     ]
 
 
-def of_seeds(runs: Sequence[Run], like: Sequence[Run]) -> list[Run]:
-    """The runs whose seeds occur in ``like``, to be paired with it."""
-    wanted = {run.config["seed"] for run in like}
-    return [run for run in runs if run.config["seed"] in wanted]
+def of_both_seeds(after: Sequence[Run], before: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Those of two groups of runs whose seeds the other one has, too: what ``gains`` can pair."""
+    seeds = set.intersection(*({run.config["seed"] for run in runs} for runs in (after, before)))
+    after, before = ([run for run in runs if run.config["seed"] in seeds] for runs in (after, before))
+    return after, before
 
 
 def step_gains(experiment: Runs, names: tuple[str, str], protocol: str = "sampled_999") -> pd.DataFrame:
     """Gains from each label to the next, over the seeds that both have; the column ``step`` in front."""
     parts = [
-        gains(of_seeds(after, before), of_seeds(before, after), names, protocol).assign(step=label)
+        gains(*of_both_seeds(after, before), names, protocol).assign(step=label)
         for (_, before), (label, after) in pairwise(experiment.items())
     ]
     return first_columns(pd.concat(parts, ignore_index=True), "step")

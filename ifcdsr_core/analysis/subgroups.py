@@ -447,10 +447,13 @@ PREDICTIONS = (
 def ends_apart(gain: np.ndarray, values: np.ndarray, strata: np.ndarray, seed: int = 0) -> Difference:
     """Mean gain of the highest third of a property less that of the lowest, thirds taken within each stratum.
 
-    Equal values stay together, so a third may be smaller or larger. NaN where a third is empty.
+    Equal values stay together, so a third may be smaller or larger, and the strata may have unequal shares in them: the
+    mean gain of each stratum is taken off first. NaN where a third is empty.
     """
     known = ~np.isnan(np.asarray(values, dtype=np.float64))
-    gain, place = np.asarray(gain)[known], centred_ranks(np.asarray(values)[known], np.asarray(strata)[known])
+    gain, values, strata = (pd.Series(part)[known].reset_index(drop=True) for part in (gain, values, strata))
+    gain = (gain - gain.groupby(strata).transform("mean")).to_numpy()
+    place = centred_ranks(values.to_numpy(), strata.to_numpy())
     low, high = gain[place < -1 / 6], gain[place > 1 / 6]
     if not len(low) or not len(high):
         return Difference(math.nan, math.nan, math.nan)

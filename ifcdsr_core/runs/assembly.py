@@ -41,6 +41,8 @@ from ifcdsr_core.train import fit, products
 if TYPE_CHECKING:
     from ifcdsr_core.features.cache import Features
 
+_THREADS = torch.get_num_threads()  # what torch found
+
 
 def train_and_test(config: RunConfig, identity: dict, *, anew: bool, report: Callable[[str], None]) -> Run:
     """Train and test one configuration, and leave its run's folder.
@@ -117,8 +119,7 @@ def _train_and_test(config: RunConfig, identity: dict, unfinished: Path, report:
 
 def _use_processor(threads: int) -> None:
     """Work with so many threads, or with those that torch found, and keep memory for the next step."""
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or _THREADS)
     keep_freed_memory()
 
 
@@ -146,10 +147,13 @@ def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
     """A run's model with its saved weights, ready to score; its scenario; its encoded cases by split.
 
     Raises:
-        InputError: the folder is not a run, it has no weights, or data or features are not those it was trained on.
+        InputError: the folder is not a run, it has no weights, or data, features or code are not those it was trained
+            with.
     """
     finished = Run.load(folder)
     config, weights = finished.settings, finished.weights
+    if config.device == "cuda" and not torch.cuda.is_available():  # trained on a GPU that is not here
+        config = dataclasses.replace(config, device="cpu")
     _use_processor(config.threads)
     identity = identify(config)
     for name in ("scenario_fingerprint", "features_fingerprint"):
@@ -158,6 +162,8 @@ def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
                 f"{folder} was made with other data: its {name} is {finished.provenance[name]}, "
                 f"here it is {identity[name]}"
             )
+    if not finished.is_of_this_code:
+        raise InputError(f"{folder} was made by another version of the code: run its configuration again")
     scenario, inputs, cases = assemble(config)
     model = build_model(config, inputs)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from ifcdsr_core.errors import choose, require
+from ifcdsr_core.errors import DEVICES, choose, require
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.runs.model import describe
 from ifcdsr_core.settings import TrainSettings, setting
@@ -41,7 +41,7 @@ class RunConfig(TrainSettings):
     shuffle_pictures: int = setting(0, "seed that gives items each other's pictures, by domain; 0: none", minimum=0)
     shuffle_texts: int = setting(0, "seed that gives items each other's texts, by domain; 0: none", minimum=0)
     # where it runs
-    device: str = setting("cpu", "cpu or cuda")
+    device: str = setting("cpu", "cpu or cuda; a GPU may change the last digits", compare=False)
     threads: int = setting(
         0,
         "processor threads, 0: as many as there are, in a sweep its share; their number may change the last digits",
@@ -56,6 +56,7 @@ class RunConfig(TrainSettings):
         super().__post_init__()
         choose("model", self.model, MODELS)
         choose("train_on", self.train_on, ("train", "valid", "both"))
+        choose("device", self.device, DEVICES)
         require(self.holdout < 1, "holdout", self.holdout, "less than 1")
         choose("scenario", self.scenario, source_module(self.source).SCENARIOS)
         if self.source == "c2dsr" and self.train_on == "valid":

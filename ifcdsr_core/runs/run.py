@@ -13,7 +13,6 @@ The folder's name ends in a hash of the configuration, the fingerprints and the 
 from __future__ import annotations
 
 from ifcdsr_core import processes
-from ifcdsr_core.errors import usable_device
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.model import describe, keep
 from ifcdsr_core.runs.store import Run, find
@@ -34,7 +33,6 @@ def run(config: RunConfig, *, force: bool = False, report=None) -> Run:
         InputError: anything wrong with configuration, data or features.
     """
     say = report or (lambda line: None)
-    usable_device(config.device)
     identity = identify(config)
     finished = None if force else find(config, identity)
     if finished is not None:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError, first_line
-from ifcdsr_core.files import new_file
+from ifcdsr_core.files import locked, new_file
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import results_dir
 from ifcdsr_core.runs.config import RunConfig
@@ -87,11 +87,14 @@ def outcome(rounds: Iterable[Iterable[Run]]) -> pd.DataFrame:
 
 def keep(table: pd.DataFrame, source: str, scenario: str) -> None:
     """Write an outcome to where ``lists.settings`` looks for it; rows of models that are not in it stay."""
-    path, before = _file(source, scenario), load(source, scenario)
-    others = [] if before is None else [before[~before["model"].isin(table["model"])]]
-    kept = pd.concat([table, *others], ignore_index=True)
-    with new_file(path) as staging:
-        _in_order(kept).to_csv(staging, index=False)
+    path = _file(source, scenario)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_suffix(".lock")):  # another search may keep its own at this moment
+        before = load(source, scenario)
+        others = [] if before is None else [before[~before["model"].isin(table["model"])]]
+        kept = pd.concat([table, *others], ignore_index=True)
+        with new_file(path) as staging:
+            _in_order(kept).to_csv(staging, index=False)
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:

@@ -92,7 +92,10 @@ def fragment(folders: Sequence[Path]) -> str:
         if (other.fingerprint, model.inputs.max_seq_len) != (world.fingerprint, first.inputs.max_seq_len):
             raise InputError(f"{folder} is of other data than {folders[0]}: export runs of the same data together")
     models = [_exported(run, model) for run, model, *_ in restored]
-    images = next((model.image_features for _, model, *_ in restored if model.config.image_fusion), None)
+    seen = [model.image_features for _, model, *_ in restored if model.config.image_fusion]
+    images = seen[0] if seen else None
+    if any(not other.equal(images) for other in seen):
+        raise InputError("the runs see different images of the same items: export them one by one")
     catalogue = _catalogue(world) | {"max_seq_len": first.inputs.max_seq_len, **_images(images)}
     cases = _cases(encoded["test"])
     data = {"domains": world.domain_names, "catalogue": catalogue, "models": models, "cases": cases}
@@ -140,9 +143,9 @@ def _exported(run: Run, model: IFCDSR) -> dict:
         "label": LABELS[config["image_fusion"], config["multiple_attention"]],
         "run": run.folder.name,
         "seed": run.config["seed"],
-        "mrr": [mrr["x"], mrr["y"]],
+        "mrr": [mrr.get("x"), mrr.get("y")],  # none without test cases
         "config": config,
-        "tensors": {name: packed(tensor.numpy()) for name, tensor in state.items()},
+        "tensors": {name: packed(tensor.cpu().numpy()) for name, tensor in state.items()},
     }
 
 
@@ -162,7 +165,7 @@ def _images(features: Tensor | None) -> dict:
     """The frozen image vectors of all items, without padding's row."""
     if features is None:
         return {}
-    return {"images": packed(features[1:].numpy())}
+    return {"images": packed(features[1:].cpu().numpy())}
 
 
 def _catalogue(world: Scenario) -> dict:

@@ -126,7 +126,7 @@
     const { mrr, run, seed, label } = exported[state.model];
     root.querySelectorAll('[name="explorer-model"]').forEach((radio, i) => (radio.checked = i === state.model));
     at("model-note").textContent =
-      `“${label}”, seed ${seed}: test MRR against 999 negatives ${mrr.map((value) => (100 * value).toFixed(2)).join(" / ")} ` +
+      `“${label}”, seed ${seed}: test MRR against 999 negatives ${mrr.map((value) => (value === null ? "–" : (100 * value).toFixed(2))).join(" / ")} ` +
       `(${domains.join(" / ")}, in percent). Run ${run}.`;
   }
 

@@ -20,7 +20,7 @@ from ifcdsr_core.analysis.paired import (
     differences,
     expected_reciprocal_rank,
     is_target,
-    of_seeds,
+    of_both_seeds,
     over_seeds,
 )
 from ifcdsr_core.book.markup import SOURCE_NAMES, escape
@@ -193,13 +193,14 @@ def effects(runs: Runs, num_items: tuple[int, int], rivals: Runs) -> pd.DataFram
     for reading in READINGS:
         labels = [reading.label] if reading.changes_y is None else [f"{reading.label}, {code}" for code in "xy"]
         if all(label in runs for label in labels):
-            arms = [differences(runs[label], of_seeds(as_here[reading.model], runs[label]), names) for label in labels]
+            arms = [differences(*of_both_seeds(runs[label], as_here[reading.model]), names) for label in labels]
             rows.append((reading.gap, reading.label, arms[0][0], arms[-1][1]))
     rows += [(3, label, *cells) for label, cells in _protocols(ours, num_items, rivals)]
     for group in rivals.values():
         if group[0].config["model"] == "c2dsr":
-            label = f"IFCDSR minus C2DSR, {len(group)} seed{'s' if len(group) > 1 else ''}"
-            rows.append((4, label, *differences(of_seeds(ours, group), group, names)))
+            pair = of_both_seeds(ours, group)
+            label = f"IFCDSR minus C2DSR, {len(pair[0])} seed{'s' if len(pair[0]) > 1 else ''}"
+            rows.append((4, label, *differences(*pair, names)))
     if len(ours) > 1:
         spread = over_seeds({OURS: ours}, names, "sampled_999", ("MRR",))["MRR"]
         rows.append((13, f"another seed, of {len(ours)}", *(f"± {cell.std:.2f}" for cell in spread)))

@@ -16,7 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ifcdsr_core.analysis.paired import first_columns, gains, of_seeds, over_seeds, signed
+from ifcdsr_core.analysis.paired import first_columns, gains, of_both_seeds, over_seeds, signed
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, gain_by_group
 from ifcdsr_core.book.figures import BLACK, BLUE, GREY, ORANGE, PLUM, WIDTH, drawn, subplots
 from ifcdsr_core.book.markup import data_title, escape, unbroken
@@ -41,13 +41,13 @@ def world_name(visual_signal: float, text_signal: float) -> str:
 def arm_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
     """What each arm adds to the ID alone: the columns of ``paired.gains``, with ``arm`` in front.
 
-    An arm with fewer seeds is compared with the ID's runs of these.
+    An arm is compared with the ID over the seeds that both have.
 
     Raises:
-        InputError: the ID has no run of a seed, or the runs differ in test cases.
+        InputError: the runs differ in test cases.
     """
     parts = [
-        gains(runs, of_seeds(experiment[BASE], runs), names).assign(arm=arm)
+        gains(*of_both_seeds(runs, experiment[BASE]), names).assign(arm=arm)
         for arm, runs in experiment.items()
         if arm != BASE
     ]
@@ -114,7 +114,7 @@ def by_title(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names
     parts = []
     for arm, runs in experiment.items():
         for name, code in zip(names, "xy", strict=True) if arm != BASE else ():
-            part = gain_by_group(table, runs, of_seeds(experiment[BASE], runs), "titled", domain=code)
+            part = gain_by_group(table, *of_both_seeds(runs, experiment[BASE]), "titled", domain=code)
             parts.append(part.assign(Arm=arm, Target=name, said=part["group"].map(HAS_TITLE).astype(str)))
     headings = {"said": "The target is", "cases": "Cases", "gain": "Gain", "low": "From", "high": "To"}
     return pd.concat(parts, ignore_index=True)[["Arm", "Target", *headings]].rename(columns=headings)
@@ -126,7 +126,7 @@ def gain_panels(
     """``subgroups.gain_by_group`` of every arm over the ID alone, by the title of a panel and what its axis shows."""
     return {
         (f"{arm}: {name}", PROPERTY_NAMES[along]): gain_by_group(
-            table, runs, of_seeds(experiment[BASE], runs), along, domain=code
+            table, *of_both_seeds(runs, experiment[BASE]), along, domain=code
         )
         for arm, runs in experiment.items()
         if arm != BASE

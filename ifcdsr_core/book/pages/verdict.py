@@ -20,6 +20,7 @@ from ifcdsr_core.analysis.paired import (
     Runs,
     against_rivals,
     gains,
+    of_both_seeds,
     reference,
     signed,
     step_gains,
@@ -236,13 +237,11 @@ def successor(control: pd.DataFrame, real: Mapping[str, Runs]) -> Judgement:
         real: runs of ``lists.modalities`` on real data, by the title of the data set.
     """
     over = control[control["compared"] == TEXT_STEPS[2][0]]
-    parts = [
-        f"On {escape(name)} titles bring "
-        f"{with_noise(gains(runs['ID + text'], runs['ID'], DOMAIN_NAMES[runs['ID'][0].config['scenario']]))} over IDs "
-        "alone."
-        for name, runs in real.items()
-        if {"ID", "ID + text"} <= set(runs)
-    ]
+    parts = []
+    for name, runs in real.items():
+        if {"ID", "ID + text"} <= set(runs):
+            pair, names = of_both_seeds(runs["ID + text"], runs["ID"]), DOMAIN_NAMES[runs["ID"][0].config["scenario"]]
+            parts.append(f"On {escape(name)} titles bring {with_noise(gains(*pair, names))} over IDs alone.")
     return Judgement(
         "Texts written by a language model improve the ranking further (LLM-EMF).",
         "abstract of the successor",
