@@ -263,13 +263,17 @@ else:
 #
 # The same domains once more, and a third pair, cut by the authors of ABXI {cite:p}`abxi`: the last item of a user is
 # the target of the test, the one before it that of the validation, and all that came before is trained on. Targets are
-# ranked among 999 negatives that the user never interacted with ({doc}`04b_protocol`).
+# ranked among 999 negatives that the user never interacted with ({doc}`04b_protocol`). A model whose best epoch is its
+# last would have become better with more.
 
 # %% mystnb={"markdown_format": "myst"}
 peers = {name: runs for name in abxi.SCENARIOS if (runs := lists.shipped_comparison("abxi", name))}
 for name, runs in peers.items():
     rows = runs | store.shipped(lists.controls(name, "abxi"))
     display(evidence.comparison_table(rows, "abxi", name, "unseen_999", f"tab-shipped-abxi-{name}"))
+    if len(course := evidence.training_course(runs)):
+        caption = f"{markup.data_title('abxi', name)}: epochs until training stopped, the one tested, and minutes."
+        display(markup.show(course, caption, f"tab-course-abxi-{name}"))
 
 # %% [markdown]
 # Its authors publish what their model reaches on exactly these files, so that here our code can be held against theirs.

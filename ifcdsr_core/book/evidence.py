@@ -204,7 +204,7 @@ def share_of_ceiling(gains: pd.DataFrame, compared: str, ceiling: str) -> str:
     for domain, points in most[most["signal"] == last].set_index("domain")["gain"].items():
         rise = end["gain"][domain] - start["gain"][domain]
         noise = math.hypot(end["noise"][domain], start["noise"][domain])
-        share = f"{signed(points)}: {rise / points:.0%} of it"
+        share = f"{signed(points)}: {rise / points:.0%} of it".replace("-", "\N{MINUS SIGN}")
         rises.append(f"{signed(rise)} ± {noise:.2f} points for {escape(domain)}, where Bayes gains {share}")
     return f"From the dial at {first:g} to {last:g} the model's gain changes by {'; by '.join(rises)}." if rises else ""
 
