@@ -115,7 +115,7 @@ def test_a_sweep_killed_hard_leaves_no_process_and_goes_on(data):
     path = data / "mine.json"
     path.write_text(
         json.dumps(
-            [{"seed": seed, "epochs": 60, "patience": 60, "batch_size": 4, "model_options": SMALL} for seed in range(3)]
+            [{"seed": seed, "epochs": 25, "patience": 25, "batch_size": 8, "model_options": SMALL} for seed in range(3)]
         )
     )
     command = [sys.executable, "-m", "ifcdsr_core", "sweep", str(path), "--jobs", "1"]
