@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pytest
 from made_runs import NAMES, made_run
 
 from ifcdsr_core.analysis.paired import Difference
-from ifcdsr_core.analysis.significance import half_width
 from ifcdsr_core.book.pages import ledger, sensitivity
 from ifcdsr_core.runs import lists
 
@@ -77,7 +78,7 @@ def test_intervals_hold_seeds_and_cases(demo):
         demo[label] = [made_run(rank, [4, 4], seed=seed) for seed, rank in enumerate(ranks)]
     only = {label: demo[label] for label in (lists.OURS, "2 layers")}
     cell = ledger.effects(only, (2000, 3000), {}).set_index("reading").loc["2 layers", "Food"]
-    noise = half_width((12.5, 2), (12.5, 2))  # seeds gain 25 and 50, cases 50 and 25
+    noise = 4.302653 * math.hypot(12.5, 12.5)  # t(2); seeds gain 25 and 50, cases 50 and 25
     assert (cell.value, cell.low, cell.high) == pytest.approx((37.5, 37.5 - noise, 37.5 + noise))
     table = ledger.effects({**only}, (2000, 3000), {})
     assert table[table["gap"] == 13].iloc[0]["Food"] == "± 0.00"

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_runs import NAMES, made_run
+from scipy import stats
 
 from ifcdsr_core.analysis import paired, paper
 from ifcdsr_core.analysis.paired import Difference, Measured, PValue
-from ifcdsr_core.analysis.significance import half_width
 from ifcdsr_core.book import evidence
 from ifcdsr_core.book.pages import ablation, comparison, protocol
 from ifcdsr_core.errors import InputError
@@ -269,11 +269,12 @@ def test_gains_are_paired_by_seed_and_case(experiment):
     food, kitchen = paired.gains(experiment["IFCDSR"], experiment["SASRec"], NAMES).to_dict("records")
     # Food: both seeds gain 25 points; cases gain 50 and 0 on average
     assert food["gain"] == pytest.approx(25) and food["seed_error"] == pytest.approx(0)
-    assert food["case_error"] == pytest.approx(25) and food["noise"] == pytest.approx(half_width((0, 2), (25, 2)))
+    assert food["case_error"] == pytest.approx(25) and food["noise"] == pytest.approx(12.706205 * 25)  # t(1)
     assert food["verdict"] == "within noise"
     # Kitchen: seeds gain -5 and +5; cases +10 and -10
     assert kitchen["gain"] == pytest.approx(0) and kitchen["seed_error"] == pytest.approx(5)
-    assert kitchen["noise"] == pytest.approx(half_width((5, 2), (10, 2)))
+    freedom = (5**2 + 10**2) ** 2 / (5**4 + 10**4)
+    assert kitchen["noise"] == pytest.approx(stats.t.ppf(0.975, freedom) * math.hypot(5, 10))
     with pytest.raises(InputError, match="same seeds"):
         paired.gains(experiment["IFCDSR"], experiment["SASRec"][:1], NAMES)
 

@@ -11,14 +11,14 @@ import pandas as pd
 from ifcdsr_core.analysis.paired import Runs, over_seeds, signed, with_intervals
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.book.markup import data_title, escape, show
-from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
+from ifcdsr_core.models import COUNTING, MODELS
 from ifcdsr_core.runs.store import Run, shipped_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
-TRAINED = set(MODELS) - {*COUNTING, *CONTROLS}
+TRAINED = set(MODELS) - set(COUNTING)
 PROTOCOL_NAMES = {
     "sampled_999": "against 999 sampled negatives",
     "unseen_999": "against 999 negatives that the user never interacted with",

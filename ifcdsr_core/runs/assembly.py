@@ -33,7 +33,7 @@ from ifcdsr_core.runs import gradients
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.model import model_config
 from ifcdsr_core.runs.run import identify
-from ifcdsr_core.runs.store import WEIGHTS, Run, best_epoch, find, folder_name, runs_dir
+from ifcdsr_core.runs.store import IDENTITY, WEIGHTS, Run, best_epoch, find, folder_name, runs_dir
 from ifcdsr_core.scenario import Scenario
 from ifcdsr_core.sources import prepare
 from ifcdsr_core.train import fit, products
@@ -156,14 +156,10 @@ def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
         config = dataclasses.replace(config, device="cpu")
     _use_processor(config.threads)
     identity = identify(config)
-    for name in ("scenario_fingerprint", "features_fingerprint"):
-        if identity[name] != finished.provenance[name]:
-            raise InputError(
-                f"{folder} was made with other data: its {name} is {finished.provenance[name]}, "
-                f"here it is {identity[name]}"
-            )
-    if not finished.is_of_this_code:
-        raise InputError(f"{folder} was made by another version of the code: run its configuration again")
+    for name in IDENTITY:
+        if identity[name] != (made_with := finished.provenance.get(name)):
+            made = "by other code" if name == "code_versions" else "with other data"
+            raise InputError(f"{folder} was made {made}: its {name} is {made_with}, here it is {identity[name]}")
     scenario, inputs, cases = assemble(config)
     model = build_model(config, inputs)
     try:
