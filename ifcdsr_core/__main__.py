@@ -292,7 +292,7 @@ def _add_settings(parser: argparse.ArgumentParser, settings: type) -> None:
         parser.add_argument(
             "--" + spec.name.replace("_", "-"),
             default=spec.default,
-            type={"int": int, "float": float, "str": str}[spec.type],
+            type={"int": int, "float": float}.get(spec.type, str),
             help=f"{spec.metadata['help']} (default: %(default)s)",
         )
 

@@ -1,4 +1,4 @@
-"""Settings: fields of a frozen dataclass with a default, a help text for the command line, and a range.
+"""Settings: fields of a frozen dataclass with a default, a help text for the command line, and what they may be.
 
 @dataclass(frozen=True)
 class Limits:
@@ -16,11 +16,12 @@ import math
 import operator
 import typing
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from ifcdsr_core.errors import choose, require
 
-PROTOCOLS = ("sampled_999", "unseen_999", "full")  # how a model is ranked, see ``protocol``
+Protocol = Literal["sampled_999", "unseen_999", "full"]  # how a model is ranked, see ``protocol``
+PROTOCOLS = typing.get_args(Protocol)
 NUM_NEGATIVES = 999
 MOST = 2**63 - 1  # largest whole number, of seeds as well
 
@@ -30,7 +31,7 @@ def setting(default: Any, text: str = "", *, compare: bool = True, **limits: flo
 
     Args:
         compare: settings that differ only in what is not to compare are equal.
-        limits: of a number: ``minimum``, ``maximum``, and what it has to be ``above``.
+        limits: of a number: ``minimum``, ``maximum``, and what it has to be ``above`` or ``below``.
     """
     return field(default=default, compare=compare, metadata={"help": text, "limits": limits})
 
@@ -38,22 +39,33 @@ def setting(default: Any, text: str = "", *, compare: bool = True, **limits: flo
 def check_ranges(settings: Any) -> None:
     """Give every field of a dataclass of settings its type, and raise an InputError for the first value that can't be.
 
-    Whatever its limits, a number is finite.
+    A Literal type lists the choices. Whatever its limits, a number is finite.
     """
     kinds = typing.get_type_hints(type(settings))
     for spec in fields(settings):
         value = typed(spec.name, getattr(settings, spec.name), kinds[spec.name])
         object.__setattr__(settings, spec.name, value)
-        for limit, bound in spec.metadata.get("limits", {}).items():
-            holds, words = _LIMITS[limit]
-            require(holds(value, bound), spec.name, value, f"{words} {bound}")
+        limits = spec.metadata.get("limits", {})
+        right = " and ".join(f"{_LIMITS[limit][1]} {bound:,}" for limit, bound in limits.items())
+        require(all(_LIMITS[limit][0](value, bound) for limit, bound in limits.items()), spec.name, value, right)
 
 
 _LIMITS = {
     "minimum": (operator.ge, "at least"),
-    "maximum": (operator.le, "at most"),
     "above": (operator.gt, "more than"),
+    "maximum": (operator.le, "at most"),
+    "below": (operator.lt, "less than"),
 }
+
+
+def choices(settings: type) -> dict[str, tuple]:
+    """What each field of a dataclass of settings may be, of those that have choices."""
+    kinds = typing.get_type_hints(settings)
+    return {spec.name: typing.get_args(kinds[spec.name]) for spec in fields(settings) if _is_choice(kinds[spec.name])}
+
+
+def _is_choice(kind: Any) -> bool:
+    return typing.get_origin(kind) is typing.Literal
 
 
 def typed(name: str, value: Any, kind: Any) -> Any:
@@ -62,7 +74,7 @@ def typed(name: str, value: Any, kind: Any) -> Any:
     Raises:
         InputError: another type; a number that is not finite or beyond 64 bits.
     """
-    if typing.get_origin(kind) is typing.Literal:
+    if _is_choice(kind):
         return choose(name, value, typing.get_args(kind))
     if kind is float and type(value) is int and abs(value) <= MOST:
         value = float(value)
@@ -87,8 +99,12 @@ class TrainSettings:
     batch_size: int = setting(256, "sequences per step", minimum=1)
     learning_rate: float = setting(1e-3, "of Adam; the paper's grid is 1e-3, 5e-4, 1e-4", above=0)
     l2: float = setting(1e-5, "L2 coefficient (Adam's weight_decay); the paper's grid is 1e-4, 5e-5, 1e-5", minimum=0)
-    decay: str = setting("l2", "l2: the penalty is part of the gradient; decoupled: AdamW, weights shrink beside it")
-    precision: str = setting("float32", "float32, or bfloat16 for training's products, where the processor has such")
+    decay: Literal["l2", "decoupled"] = setting(
+        "l2", "l2: the penalty is part of the gradient; decoupled: AdamW, weights shrink beside it"
+    )
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32", "float32, or bfloat16 for training's products, where the processor has such"
+    )
     # learning rate by epoch: it rises from almost nothing, then falls whenever validation has stopped to improve
     warmup_epochs: int = setting(0, "epochs in which the learning rate rises to its value; 0: none", minimum=0)
     plateau_epochs: int = setting(
@@ -98,13 +114,9 @@ class TrainSettings:
     # early stopping, and which epoch is tested (gap 11)
     epochs: int = setting(100, "largest number of epochs", minimum=1)
     patience: int = setting(10, "epochs without a better validation MRR after which training stops", minimum=1)
-    select_protocol: str = setting("sampled_999", f"protocol of the validation MRR: {', '.join(PROTOCOLS)}")
-    select_domain: str = setting("both", "select by the mean of both domains, or by x or y alone")
+    select_protocol: Protocol = setting("sampled_999", f"protocol of the validation MRR: {', '.join(PROTOCOLS)}")
+    select_domain: Literal["both", "x", "y"] = setting("both", "select by the mean of both domains, or by x or y alone")
     candidate_seed: int = setting(0, "seed of the 999 negatives, the same for all models", minimum=0)
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        choose("decay", self.decay, ("l2", "decoupled"))
-        choose("precision", self.precision, ("float32", "bfloat16"))
-        choose("select_protocol", self.select_protocol, PROTOCOLS)
-        choose("select_domain", self.select_domain, ("both", "x", "y"))

@@ -181,10 +181,10 @@ def test_what_is_adapted_starts_as_it_was():
     "options, message",
     [
         ({"num_heads": 3}, "num_heads is 3: it must be a divisor of hidden_size \\(256\\)"),
-        ({"temperature": 0.0}, "temperature is 0.0: it must be positive"),
-        ({"domain_rank": 0}, "domain_rank is 0: it must be between 1 and 65,536"),
-        ({"num_negatives": 0}, "num_negatives is 0: it must be between 1"),
-        ({"dropout": 1.0}, "dropout is 1.0: it must be at least 0 and below 1"),
+        ({"temperature": 0.0}, "temperature is 0.0: it must be more than 0"),
+        ({"domain_rank": 0}, "domain_rank is 0: it must be at least 1 and at most 65,536"),
+        ({"num_negatives": 0}, "num_negatives is 0: it must be at least 1"),
+        ({"dropout": 1.0}, "dropout is 1.0: it must be at least 0 and less than 1"),
     ],
 )
 def test_what_cannot_be_is_one_line(options, message):

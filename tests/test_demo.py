@@ -173,7 +173,7 @@ def test_worlds_of_one_catalogue_share_its_pictures(tmp_path, monkeypatch):
     assert len(drawn) == 4 and all(path.stat().st_size for path in (tmp_path / "again" / "images").iterdir())
 
 
-@pytest.mark.parametrize("seed", [-1, -(10**20)])
-def test_a_seed_that_cannot_be_is_refused(seed):
-    with pytest.raises(InputError, match="seed is -.*: it must be at least 0"):
+@pytest.mark.parametrize("seed, right", [(-1, "at least 0"), (-(10**20), "a number of at most 64 bits")])
+def test_a_seed_that_cannot_be_is_refused(seed, right):
+    with pytest.raises(InputError, match=f"seed is -.*: it must be {right}"):
         world.Dials(seed=seed)

@@ -58,7 +58,7 @@ def test_other_options_are_asked_of_the_model(request, options):
 
 
 def test_wrong_options_are_never_kept(data):
-    with pytest.raises(InputError, match="alpha is 2.0: it must be between 0 and 1"):
+    with pytest.raises(InputError, match="alpha is 2.0: it must be at least 0 and at most 1"):
         keep("ifcdsr", {"alpha": 2})
     assert not (data / "runs").exists()
 

@@ -560,7 +560,7 @@ def test_what_leaks_is_dropped_refused_or_kept(tmp_path):
         ({"min_per_domain": 8}, "max_length is 15: it must be at least 16"),
         ({"window_days": -1}, "window_days is -1"),
         ({"ties": "random"}, "unknown ties 'random': choose one of drawn, by_name"),
-        ({"held_out_share": 1.0}, "held_out_share is 1.0: it must be between 0 and 1"),
+        ({"held_out_share": 1.0}, "held_out_share is 1.0: it must be more than 0 and less than 1"),
     ],
 )
 def test_a_rule_that_cannot_be(wrong, says):

@@ -49,11 +49,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import ModelInputs, SequenceModel, as_of, look_up
-from ifcdsr_core.models.encoder import Real
+from ifcdsr_core.models.encoder import Real, require_heads
 from ifcdsr_core.models.ranking import inner_products
 from ifcdsr_core.scenario import PAD_ID
+from ifcdsr_core.settings import check_ranges, setting
 
 X, Y, XY = 0, 1, 2
 
@@ -75,23 +75,19 @@ class ABXI(SequenceModel):
             positions: counted from_end, as the authors do, or from_start.
         """
 
-        hidden_size: int = 256
-        num_heads: int = 2
-        inner_size: int = 680
-        dropout: float = 0.5
-        domain_rank: int = 16
-        invariant_rank: int = 64
-        temperature: float = 0.75
-        num_negatives: int = 128
+        hidden_size: int = setting(256, minimum=1, maximum=65_536)
+        num_heads: int = setting(2, minimum=1)
+        inner_size: int = setting(680, minimum=1, maximum=65_536)
+        dropout: float = setting(0.5, minimum=0, below=1)
+        domain_rank: int = setting(16, minimum=1, maximum=65_536)
+        invariant_rank: int = setting(64, minimum=1, maximum=65_536)
+        temperature: float = setting(0.75, above=0)
+        num_negatives: int = setting(128, minimum=1, maximum=65_536)
         positions: Literal["from_end", "from_start"] = "from_end"
 
         def __post_init__(self) -> None:
-            for name in ("hidden_size", "inner_size", "domain_rank", "invariant_rank", "num_negatives"):
-                require(1 <= getattr(self, name) <= 65_536, name, getattr(self, name), "between 1 and 65,536")
-            divides = self.num_heads >= 1 and self.hidden_size % self.num_heads == 0
-            require(divides, "num_heads", self.num_heads, f"a divisor of hidden_size ({self.hidden_size})")
-            require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
-            require(self.temperature > 0, "temperature", self.temperature, "positive")
+            check_ranges(self)
+            require_heads(self.num_heads, self.hidden_size)
 
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
         super().__init__(config, inputs)

@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from ifcdsr_core.batches import Batch
 from ifcdsr_core.blocks import blocks
-from ifcdsr_core.errors import require
 from ifcdsr_core.loss import Predictions, mixture_nll, sample
+from ifcdsr_core.settings import check_ranges, setting
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,12 @@ class ModelConfig:
         InputError: a value out of range.
     """
 
-    hidden_size: int = 256
-    num_layers: int = 1
-    dropout: float = 0.3
+    hidden_size: int = setting(256, minimum=1, maximum=65_536)
+    num_layers: int = setting(1, minimum=1, maximum=1_000)
+    dropout: float = setting(0.3, minimum=0, below=1)
 
     def __post_init__(self) -> None:
-        require(1 <= self.hidden_size <= 65_536, "hidden_size", self.hidden_size, "between 1 and 65,536")
-        require(1 <= self.num_layers <= 1_000, "num_layers", self.num_layers, "between 1 and 1,000")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
+        check_ranges(self)
 
 
 class SequenceModel(nn.Module):

@@ -37,10 +37,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.ranking import inner_products
+from ifcdsr_core.settings import setting
 
 X, Y, XY = "x", "y", "xy"
 
@@ -57,13 +57,8 @@ class C2DSR(SequenceModel):
             infomax_weight: share of the infomax objective in the loss, 1 - lambda of the paper.
         """
 
-        graph_layers: int = 1
-        infomax_weight: float = 0.3
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            require(self.graph_layers >= 1, "graph_layers", self.graph_layers, "at least 1")
-            require(0 <= self.infomax_weight < 1, "infomax_weight", self.infomax_weight, "at least 0 and below 1")
+        graph_layers: int = setting(1, minimum=1)
+        infomax_weight: float = setting(0.3, minimum=0, below=1)
 
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
         super().__init__(config, inputs)

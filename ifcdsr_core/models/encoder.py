@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import ModelConfig, initialise
 from ifcdsr_core.scenario import PAD_ID
+from ifcdsr_core.settings import setting
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
@@ -31,22 +32,22 @@ class AttentionConfig(ModelConfig):
         activation: between the two layers of the feed-forward part. SASRec's is ReLU.
     """
 
-    num_heads: int = 2
-    inner_size: int = 256
+    num_heads: int = setting(2, minimum=1)
+    inner_size: int = setting(256, minimum=0, maximum=65_536)
     positions: bool = True
     activation: Literal["gelu", "relu"] = "gelu"
     least_inner_size: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_heads(self.num_heads, self.hidden_size)
         least = self.least_inner_size
-        require(least <= self.inner_size <= 65_536, "inner_size", self.inner_size, f"between {least} and 65,536")
-        require(
-            self.num_heads >= 1 and self.hidden_size % self.num_heads == 0,
-            "num_heads",
-            self.num_heads,
-            f"a divisor of hidden_size ({self.hidden_size})",
-        )
+        require(self.inner_size >= least, "inner_size", self.inner_size, f"at least {least}")
+
+
+def require_heads(num_heads: int, hidden_size: int) -> None:
+    """Raise an InputError unless the width can be shared out to the heads."""
+    require(hidden_size % num_heads == 0, "num_heads", num_heads, f"a divisor of hidden_size ({hidden_size})")
 
 
 class CausalEncoder(nn.Module):

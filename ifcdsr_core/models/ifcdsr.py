@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, look_up, unit
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.ranking import Softmax, mixture_log_p
+from ifcdsr_core.settings import setting
 
 X, Y, XY = "x", "y", "xy"  # the three branches: S^X, S^Y, S^{X+Y}
 DOMAIN = {X: 0, Y: 1, XY: None}  # whose items a branch's softmax is over
@@ -56,24 +56,17 @@ class IFCDSR(SequenceModel):
                 ``linear``: a learned projection of the frozen features to width q, on both sides of the cosine.
         """
 
-        alpha: float = 0.7
-        lambda_1: float = 0.1
-        lambda_2: float = 0.4
+        alpha: float = setting(0.7, minimum=0, maximum=1)
+        lambda_1: float = setting(0.1, minimum=0)
+        lambda_2: float = setting(0.4, minimum=0)
         image_fusion: bool = True
         multiple_attention: bool = True
-        temperature: float = 0.07
+        temperature: float = setting(0.07, above=0)
         learn_temperature: bool = False
         source_branch: Literal["score", "zero"] = "score"
         target: Literal["both", "x", "y"] = "both"
         image_projection: Literal["none", "linear"] = "none"
         least_inner_size: ClassVar[int] = 0  # attention alone, as equation (1) is printed [gap 7]
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            require(0 <= self.alpha <= 1, "alpha", self.alpha, "between 0 and 1")
-            require(self.temperature > 0, "temperature", self.temperature, "positive")
-            require(self.lambda_1 >= 0, "lambda_1", self.lambda_1, "0 or more")
-            require(self.lambda_2 >= 0, "lambda_2", self.lambda_2, "0 or more")
 
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
         super().__init__(config, inputs)

@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import ModelInputs
 from ifcdsr_core.models.ifcdsr import IFCDSR
+from ifcdsr_core.settings import setting
 
 
 class LLMEMF(IFCDSR):
@@ -40,12 +41,11 @@ class LLMEMF(IFCDSR):
         """
 
         text_fusion: bool = True
-        text_share: float = 0.5
+        text_share: float = setting(0.5, minimum=0, maximum=1)
         learn_mixing: bool = False
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            require(0 <= self.text_share <= 1, "text_share", self.text_share, "between 0 and 1")
             require(
                 not self.learn_mixing or 0 < self.alpha < 1 and 0 < self.text_share < 1,
                 "learn_mixing",

@@ -46,11 +46,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.errors import require
 from ifcdsr_core.loss import Predictions
 from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise
 from ifcdsr_core.models.psjnet import BOTH, BehaviourFlow
 from ifcdsr_core.models.ranking import inner_products
+from ifcdsr_core.settings import setting
 
 WINDOW = 8  # newest items of the history whose neighbours make the subgraph
 
@@ -67,13 +67,8 @@ class MIFN(SequenceModel):
             switch_weight: weight of the switch loss; 0 switches it off.
         """
 
-        num_neighbours: int = 12
-        switch_weight: float = 1.0
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            require(self.num_neighbours >= 1, "num_neighbours", self.num_neighbours, "at least 1")
-            require(self.switch_weight >= 0, "switch_weight", self.switch_weight, "0 or more")
+        num_neighbours: int = setting(12, minimum=1)
+        switch_weight: float = setting(1.0, minimum=0)
 
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
         super().__init__(config, inputs)

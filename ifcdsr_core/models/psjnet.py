@@ -35,7 +35,6 @@ import torch
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import (
     ModelConfig,
     ModelInputs,
@@ -48,6 +47,7 @@ from ifcdsr_core.models.base import (
     unpacked,
 )
 from ifcdsr_core.models.ranking import inner_products
+from ifcdsr_core.settings import setting
 
 BOTH = 0, 1
 
@@ -63,11 +63,7 @@ class PSJNet(SequenceModel):
             num_roles: K, latent roles of a history.
         """
 
-        num_roles: int = 4
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            require(self.num_roles >= 1, "num_roles", self.num_roles, "at least 1")
+        num_roles: int = setting(4, minimum=1)
 
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
         super().__init__(config, inputs)

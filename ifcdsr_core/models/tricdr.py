@@ -53,10 +53,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.errors import require
 from ifcdsr_core.models.base import ModelInputs, SequenceModel, as_of, initialise, look_up, unit
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.ranking import inner_products
+from ifcdsr_core.settings import setting
 
 X, Y, XY = "x", "y", "xy"
 INNER_SIZES = 80, 40  # of the attention network
@@ -82,20 +82,13 @@ class TriCDR(SequenceModel):
             triplet_margin: by how much the source must be nearer to the mixed sequence than to the target.
         """
 
-        temperature: float = 0.07
-        pretrain_epochs: int = 0
+        temperature: float = setting(0.07, above=0)
+        pretrain_epochs: int = setting(0, minimum=0)
         empty_state: Literal["zero", "padding"] = "zero"
-        contrastive_weight: float = 1.0
-        contrastive_temperature: float = 0.1
-        triplet_weight: float = 1.0
-        triplet_margin: float = 1.0
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            for name in ("temperature", "contrastive_temperature"):
-                require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-            for name in ("pretrain_epochs", "contrastive_weight", "triplet_weight", "triplet_margin"):
-                require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        contrastive_weight: float = setting(1.0, minimum=0)
+        contrastive_temperature: float = setting(0.1, above=0)
+        triplet_weight: float = setting(1.0, minimum=0)
+        triplet_margin: float = setting(1.0, minimum=0)
 
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
         super().__init__(config, inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from ifcdsr_core.errors import DEVICES, choose, require
 from ifcdsr_core.models import MODELS
@@ -23,11 +24,11 @@ class RunConfig(TrainSettings):
     scenario: str = setting("food_kitchen", "food_kitchen, movie_book, or beauty_electronics of abxi")
     source: str = setting("demo", f"one of {', '.join(SOURCES)}")
     model: str = setting("ifcdsr", f"one of {', '.join(MODELS)}")
-    train_on: str = setting(
+    train_on: Literal["train", "valid", "both"] = setting(
         "train", "split to train on: train, valid (as for c2dsr without its training file), or both"
     )
     holdout: float = setting(
-        0.1, "with train_on=valid or both: share of the validation sequences kept for selection", above=0
+        0.1, "with train_on=valid or both: share of the validation sequences kept for selection", above=0, below=1
     )
     max_seq_len: int = setting(50, "newest items of a history that are used", minimum=1, maximum=65_536)
     train_negatives: int = setting(0, "items that the training loss draws per step; 0: all, the exact loss", minimum=0)
@@ -55,9 +56,7 @@ class RunConfig(TrainSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("model", self.model, MODELS)
-        choose("train_on", self.train_on, ("train", "valid", "both"))
         choose("device", self.device, DEVICES)
-        require(self.holdout < 1, "holdout", self.holdout, "less than 1")
         choose("scenario", self.scenario, source_module(self.source).SCENARIOS)
         if self.source == "c2dsr" and self.train_on == "valid":
             rebuilt = self.source_options.get("train") == "rebuilt"

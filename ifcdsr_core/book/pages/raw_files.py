@@ -24,9 +24,10 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.files import new_file
 from ifcdsr_core.paths import picture_store, results_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
+from ifcdsr_core.settings import choices
 from ifcdsr_core.sources import prepare
 from ifcdsr_core.sources.amazon import source
-from ifcdsr_core.sources.amazon.partition import CHOICES, Rules, partition
+from ifcdsr_core.sources.amazon.partition import Rules, partition
 
 OTHER_RULES = [  # one rule at a time, against those of the scenario
     {"ties": "by_name"},
@@ -73,12 +74,12 @@ def bad_lines(scenario: Scenario) -> pd.DataFrame:
 
 def rules(scenario: Scenario) -> pd.DataFrame:
     """The rules, what they are set to, and what else they could be."""
-    used, rows = _account(scenario)["rules"], []
+    used, known, rows = _account(scenario)["rules"], choices(Rules), []
     for spec in fields(Rules):
         value = used[spec.name]
-        known = ("true", "false") if isinstance(value, bool) else CHOICES.get(spec.name, ())
+        others = ("true", "false") if isinstance(value, bool) else known.get(spec.name, ())
         shown = _shown(value)
-        rows.append((spec.name, shown, ", ".join(other for other in known if other != shown) or "a number"))
+        rows.append((spec.name, shown, ", ".join(other for other in others if other != shown) or "a number"))
     return pd.DataFrame(rows, columns=["Rule", "Here", "Else"])
 
 
@@ -234,7 +235,7 @@ def rebuilt_from(released: pd.DataFrame, num_items_x: int) -> pd.DataFrame:
         paths = [Path(folder) / name for name in ("x.parquet", "y.parquet")]
         for path, part in zip(paths, (log[log["in_x"]], log[~log["in_x"]]), strict=True):
             part[["user", "item", "time"]].to_parquet(path, index=False)
-        for windows in CHOICES["windows"]:
+        for windows in choices(Rules)["windows"]:
             rules = Rules(min_user=1, min_item=1, windows=windows, ties="by_name", leaks="keep")
             items, sequences, _ = partition(*paths, rules)
             names = items["source_id"].astype(int).to_numpy()

@@ -15,31 +15,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError, choose, require
+from ifcdsr_core.errors import InputError, require
 from ifcdsr_core.scenario import SECONDS_A_DAY, SPLITS
 from ifcdsr_core.settings import check_ranges, setting
 
 if TYPE_CHECKING:  # where nobody partitions, Polars need not be there
     import polars as pl
-
-
-CHOICES = {
-    "count_in": ("both", "each"),
-    "filter_rounds": ("once", "stable"),
-    "ties": ("drawn", "by_name"),
-    "repeats": ("first", "all"),
-    "shared_items": ("drop", "keep"),
-    "windows": ("sliding", "pieces", "latest"),
-    "per_user": ("several", "one"),
-    "held_out": ("latest", "share"),
-    "halves": ("random", "time"),
-    "leaks": ("drop", "strict", "refuse", "keep"),
-}
 
 
 @dataclass(frozen=True)
@@ -82,34 +68,31 @@ class Rules:
         InputError: a value out of its range.
     """
 
-    shared_items: str = "drop"
-    ties: str = "drawn"
+    shared_items: Literal["drop", "keep"] = "drop"
+    ties: Literal["drawn", "by_name"] = "drawn"
     overlap: bool = True
-    repeats: str = "first"
+    repeats: Literal["first", "all"] = "first"
     min_user: int = setting(10, minimum=1)
     min_item: int = setting(10, minimum=1)
-    count_in: str = "both"
+    count_in: Literal["both", "each"] = "both"
     filter_first: bool = False
-    filter_rounds: str = "once"
+    filter_rounds: Literal["once", "stable"] = "once"
     window_days: int = setting(365, minimum=0)
     max_length: int = 15
     min_length: int = setting(6, minimum=2)
     min_per_domain: int = setting(3, minimum=0)
-    windows: str = "sliding"
-    held_out: str = "latest"
-    held_out_share: float = 0.33
-    halves: str = "random"
+    windows: Literal["sliding", "pieces", "latest"] = "sliding"
+    held_out: Literal["latest", "share"] = "latest"
+    held_out_share: float = setting(0.33, above=0, below=1)
+    halves: Literal["random", "time"] = "random"
     seed: int = setting(0, minimum=0)
-    per_user: str = "several"
-    leaks: str = "drop"
+    per_user: Literal["several", "one"] = "several"
+    leaks: Literal["drop", "strict", "refuse", "keep"] = "drop"
 
     def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            choose(name, getattr(self, name), known)
         check_ranges(self)
         shortest = max(self.min_length, 2 * self.min_per_domain)
         require(self.max_length >= shortest, "max_length", self.max_length, f"at least {shortest}")
-        require(0 < self.held_out_share < 1, "held_out_share", self.held_out_share, "between 0 and 1")
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError, require
 from ifcdsr_core.files import link_file, new_file
 from ifcdsr_core.paths import data_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES, SECONDS_A_DAY, Scenario
+from ifcdsr_core.settings import check_ranges, setting
 from ifcdsr_core.sources.demo.titles import THEMES
 
 VERSION = 2
@@ -87,19 +87,15 @@ class Dials:
         InputError: a value out of its range.
     """
 
-    seed: int = 0
-    visual_signal: float = 1.0
-    text_signal: float = 0.625
-    cross_domain_signal: float = 1.0
-    missing_pictures: float = 0.0
-    makers: int = 0
+    seed: int = setting(0, minimum=0)
+    visual_signal: float = setting(1.0, minimum=0, maximum=1)
+    text_signal: float = setting(0.625, minimum=0, maximum=1)
+    cross_domain_signal: float = setting(1.0, minimum=0, maximum=1)
+    missing_pictures: float = setting(0.0, minimum=0, maximum=1)
+    makers: int = setting(0, minimum=0, maximum=len(_MAKERS))
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
-        shares = ("visual_signal", "text_signal", "cross_domain_signal", "missing_pictures")
-        for name, most in {**dict.fromkeys(shares, 1), "makers": len(_MAKERS)}.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise InputError(f"{name} is {getattr(self, name)}: it must lie between 0 and {most}")
+        check_ranges(self)
 
 
 OPTIONS = asdict(Dials())
