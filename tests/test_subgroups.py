@@ -380,9 +380,9 @@ def test_where_a_lead_comes_from_in_words():
     domains = "x" * 80 + "y" * 40
     table = made_table([0] * 40 + [4] * 40 + [4] * 40, domains)
     runs = {
-        "Popularity": [made_run([500] * 40 + [4] * 40 + [2] * 40, domains)],
-        "Co-occurrence": [made_run([1000] * 40 + [8] * 40 + [1] * 40, domains)],
-        "IFCDSR (no images)": [made_run([400] * 40 + [2] * 40 + [4] * 40, domains)],
+        "Popularity": [made_run([500] * 40 + [4] * 40 + [2] * 40, domains, model="popularity")],
+        "Co-occurrence": [made_run([1000] * 40 + [8] * 40 + [1] * 40, domains, model="cooccurrence")],
+        "IFCDSR (no images)": [made_run([400] * 40 + [2] * 40 + [4] * 40, domains, model="ifcdsr")],
     }
     parts = where_it_helps.against_best(table, runs)  # the best other model is another one in each domain
     assert parts[["Target", "Group", "Cases", "Rival"]].to_numpy().tolist() == [

@@ -283,13 +283,9 @@ def both_protocols(experiment: Runs, names: tuple[str, str]) -> pd.DataFrame:
 
 
 def gains(
-    after: Sequence[Run],
-    before: Sequence[Run],
-    names: tuple[str, str],
-    protocol: str = "sampled_999",
-    metric: str = "MRR",
+    after: Sequence[Run], before: Sequence[Run], names: tuple[str, str], protocol: str = "sampled_999"
 ) -> pd.DataFrame:
-    """What a change brings: one row per domain, in points, paired by seed and by case.
+    """What a change brings to the MRR: one row per domain, in points, paired by seed and by case.
 
     ``seed_error`` is the standard error of the gain over seeds (NaN with one seed), ``case_error`` that over test
     cases, ``noise`` the ``half_width`` that both make. ``verdict`` compares the gain with the noise. A domain without
@@ -298,15 +294,13 @@ def gains(
     Raises:
         InputError: the runs differ in seeds or in test cases.
     """
-    seeds, others = ([run.config["seed"] for run in runs] for runs in (after, before))
-    if not seeds or seeds != others:
-        raise InputError("a gain is paired by seed: run both configurations with the same seeds")
+    check_same_seeds(after, before)
     check_same_cases([*after, *before])
     rows = []
     for name, code in zip(names, "xy", strict=True):
         values = np.stack(
             [
-                case_means([one], protocol, metric, code) - case_means([other], protocol, metric, code)
+                case_means([one], protocol, "MRR", code) - case_means([other], protocol, "MRR", code)
                 for one, other in zip(after, before, strict=True)
             ]
         )  # (seeds, cases)
@@ -315,7 +309,7 @@ def gains(
         of_seed, of_case = values.mean(axis=1), values.mean(axis=0)
         seed_error = Measured.of(of_seed).std / math.sqrt(len(of_seed))
         case_error = Measured.of(of_case).std / math.sqrt(len(of_case))
-        gain, noise = float(of_seed.mean()), half_width((seed_error, len(of_seed)), (case_error, len(of_case)))
+        gain, noise = float(of_seed.mean()), half_width(values)
         verdict = "within noise" if abs(gain) <= noise else "a gain" if gain > 0 else "a loss"
         rows.append((name, gain, seed_error, case_error, noise, verdict))
     return pd.DataFrame(rows, columns=["domain", "gain", "seed_error", "case_error", "noise", "verdict"])
@@ -327,6 +321,11 @@ def differences(after: Sequence[Run], before: Sequence[Run], names: tuple[str, s
         Difference(row.gain, row.gain - row.noise, row.gain + row.noise)
         for row in gains(after, before, names).itertuples()
     ]
+
+
+def rise(first: pd.Series | pd.DataFrame, last: pd.Series | pd.DataFrame):
+    """How much larger the gain of ``last`` is than that of ``first``, and the noise of this; rows of ``gains``."""
+    return last["gain"] - first["gain"], np.hypot(first["noise"], last["noise"])
 
 
 def of_both_seeds(after: Sequence[Run], before: Sequence[Run]) -> tuple[list[Run], list[Run]]:
@@ -398,6 +397,13 @@ def case_means(runs: Sequence[Run], protocol: str, metric: str, domain: str = ""
 def is_target(run: Run, domain: str) -> np.ndarray:
     """Which test cases have their target in a domain, (cases,) bool."""
     return run.ranks["target_domain"].to_numpy() == domain
+
+
+def check_same_seeds(after: Sequence[Run], before: Sequence[Run]) -> None:
+    """Raise an InputError unless two groups of runs, not empty, have the same seeds in the same order."""
+    seeds, others = ([run.config["seed"] for run in runs] for runs in (after, before))
+    if not seeds or seeds != others:
+        raise InputError("a gain is paired by seed: run both configurations with the same seeds")
 
 
 def check_same_cases(runs: Sequence[Run]) -> None:

@@ -1,7 +1,7 @@
 """Is a difference more than chance? Bootstrap intervals, permutation tests, and a correction for many tests.
 
-Every function takes plain numbers of test cases, (cases,), and the seed of its random stream: the same numbers give the
-same result. Differences between two models are those of the same cases: what a case has in common under both drops out.
+Every function takes plain numbers of test cases, (cases,), and has one random stream: the same numbers give the same
+result. Differences between two models are those of the same cases: what a case has in common under both drops out.
 """
 
 from __future__ import annotations
@@ -13,81 +13,91 @@ import numpy as np
 import pandas as pd
 
 CHUNK_ELEMENTS = 1_000_000  # random draws of a permutation test held at once
+SAMPLES = 2000  # of a bootstrap
+ENDS = 0.025, 0.975  # of a 95 % interval
 
 # --- bootstrap intervals ----------------------------------------------------------------------------------------------
 
 
-def bootstrap_interval(
-    values: np.ndarray, level: float = 0.95, samples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of a mean (Efron & Tibshirani, An Introduction to the Bootstrap, 1993,
+    chapter 13).
 
     Args:
         values: (cases,) what is resampled, for paired comparisons the difference of each case.
     """
-    means = _resampled(np.asarray(values, dtype=np.float64), np.mean, samples, np.random.default_rng(seed))
-    return _ends(means, (1 - level) / 2, (1 + level) / 2)
+    return _ends(_resampled(np.asarray(values, dtype=np.float64), np.mean, np.random.default_rng(0)))
 
 
-def ratio_interval(
-    top: np.ndarray, bottom: np.ndarray, level: float = 0.95, samples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Bootstrap interval of sum(top) / sum(bottom), (cases,) each, resampled together; NaN where all are 0 / 0."""
+def ratio_interval(top: np.ndarray, bottom: np.ndarray) -> tuple[float, float]:
+    """95 % bootstrap interval of sum(top) / sum(bottom), (cases,) each, resampled together; NaN where all are 0 / 0."""
     if not np.any(bottom):
         return math.nan, math.nan
-    sums = _resampled(np.column_stack([top, bottom]), np.sum, samples, np.random.default_rng(seed))  # (samples, 2)
+    sums = _resampled(np.column_stack([top, bottom]), np.sum, np.random.default_rng(0))  # (SAMPLES, 2)
     sums = sums[sums[:, 1] > 0]  # a resample may hold nothing but 0 / 0
-    return _ends(sums[:, 0] / sums[:, 1], (1 - level) / 2, (1 + level) / 2)
+    return _ends(sums[:, 0] / sums[:, 1])
 
 
-def difference_interval(
-    upper: np.ndarray, lower: np.ndarray, samples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
+def difference_interval(upper: np.ndarray, lower: np.ndarray) -> tuple[float, float]:
     """95 % bootstrap interval of mean(upper) - mean(lower) of two groups of different cases, resampled one by one."""
-    random = np.random.default_rng(seed)
-    of_upper, of_lower = (_resampled(values, np.mean, samples, random) for values in (upper, lower))
-    return _ends(of_upper - of_lower, 0.025, 0.975)
+    random = np.random.default_rng(0)
+    of_upper, of_lower = (_resampled(values, np.mean, random) for values in (upper, lower))
+    return _ends(of_upper - of_lower)
 
 
-def half_width(*errors: tuple[float, int], level: float = 0.95) -> float:
-    """Half the width of an interval of a mean that is uncertain for several reasons, such as seeds and test cases.
+def half_width(values: np.ndarray) -> float:
+    """Half the width of the 95 % interval of the mean of a table whose rows and columns are both drawn at random.
 
-    The errors are added as squares and multiplied by a quantile of Student's t, whose degrees of freedom follow Welch
-    and Satterthwaite (Satterthwaite, Biometrics Bulletin 1946): an error that was estimated from three seeds is itself
-    a rough guess, and widens the interval where it is the larger one.
+    Of (seeds, cases) gains, say: the mean would be another one with other seeds, and with other test cases. The spread
+    of the means of seeds and that of the means of cases both hold what a seed does to single cases. In an analysis of
+    variance of a crossed design (Searle, Casella & McCulloch, Variance Components, 1992, chapter 4) it is therefore
+    taken off once. Student's t makes the interval as wide as three seeds require, its degrees of freedom follow
+    Satterthwaite (Biometrics Bulletin 1946) and are at least those of the seeds.
 
     Args:
-        errors: standard errors, each with the number of values it was estimated from; that of a single value is left
-            out.
+        values: (seeds, cases). With one seed it is the interval over cases alone.
     """
     from scipy.special import stdtrit
 
-    variances = [(error**2, count - 1) for error, count in errors if count > 1]
-    total = sum(variance for variance, _ in variances)
+    seeds, cases = values.shape
+    of_seed, of_case, mean = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True), values.mean()
+    # mean squares with their degrees of freedom
+    between_seeds = _mean_square(cases * (of_seed - mean) ** 2, seeds - 1)
+    between_cases = _mean_square(seeds * (of_case - mean) ** 2, cases - 1)
+    rest = _mean_square((values - of_seed - of_case + mean) ** 2, (seeds - 1) * (cases - 1))
+    terms = [between_cases]
+    if between_seeds[0] > rest[0]:  # otherwise seeds differ no more than what they do to single cases explains
+        terms += [between_seeds, (-rest[0], rest[1])]
+    total = sum(square for square, _ in terms)
     if not total:
         return 0.0
-    freedom = total**2 / sum(variance**2 / free for variance, free in variances)
-    return float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(total)
+    freedom = total**2 / sum(square**2 / free for square, free in terms if free)
+    return float(stdtrit(max(freedom, seeds - 1), ENDS[1])) * math.sqrt(total / values.size)
 
 
-def _resampled(values: np.ndarray, statistic: Callable, samples: int, random: np.random.Generator) -> np.ndarray:
-    """``statistic`` over the cases of each of ``samples`` resamples with replacement, (samples, ...)."""
+def _mean_square(squares: np.ndarray, freedom: int) -> tuple[float, int]:
+    """Their sum by its degrees of freedom, and these; 0 where there are none."""
+    return (float(squares.sum()) / freedom if freedom else 0.0), freedom
+
+
+def _resampled(values: np.ndarray, statistic: Callable, random: np.random.Generator) -> np.ndarray:
+    """``statistic`` over the cases of each of SAMPLES resamples with replacement, (SAMPLES, ...)."""
     cases = len(values)
     return np.concatenate(
-        [statistic(values[random.integers(cases, size=(count, cases))], axis=1) for count in _chunks(samples, 100)]
+        [statistic(values[random.integers(cases, size=(count, cases))], axis=1) for count in _chunks(SAMPLES, 100)]
     )
 
 
-def _ends(draws: np.ndarray, low: float, high: float) -> tuple[float, float]:
-    """Two quantiles of the bootstrap's draws."""
-    low, high = np.quantile(draws, [low, high])
+def _ends(draws: np.ndarray) -> tuple[float, float]:
+    """The ends of the interval that holds 95 % of the bootstrap's draws."""
+    low, high = np.quantile(draws, ENDS)
     return float(low), float(high)
 
 
 # --- permutation tests ------------------------------------------------------------------------------------------------
 
 
-def permutation_p(differences: np.ndarray, samples: int = 9999, seed: int = 0) -> float:
+def permutation_p(differences: np.ndarray, samples: int = 9999) -> float:
     """Two-sided p-value of a paired permutation test of the mean difference 0.
 
     If two models are exchangeable, each case's difference is as likely with the other sign. The p-value is the share
@@ -105,7 +115,7 @@ def permutation_p(differences: np.ndarray, samples: int = 9999, seed: int = 0) -
     values = np.asarray(differences, dtype=np.float64)
     if not len(values) or not np.isfinite(values).all():
         return math.nan
-    values, random = values[values != 0], np.random.default_rng(seed)  # a 0 is the same with either sign
+    values, random = values[values != 0], np.random.default_rng(0)  # a 0 is the same with either sign
     if not len(values):
         return 1.0
     total = values.sum()  # comparing sums is comparing means
@@ -118,9 +128,7 @@ def permutation_p(differences: np.ndarray, samples: int = 9999, seed: int = 0) -
     return _share_as_extreme(flipped, least, samples, len(values))
 
 
-def trend(
-    gain: np.ndarray, values: np.ndarray, strata: np.ndarray, samples: int = 9999, seed: int = 0
-) -> tuple[float, float]:
+def trend(gain: np.ndarray, values: np.ndarray, strata: np.ndarray, samples: int = 9999) -> tuple[float, float]:
     """Rank correlation of a gain with a property within strata, and the two-sided p-value of a permutation test.
 
     Ranks are taken within each stratum (the target's domain), so that a difference between strata is no trend. If gain
@@ -141,7 +149,7 @@ def trend(
     scale = math.sqrt((x @ x) * (y @ y))
     if scale == 0:
         return math.nan, math.nan
-    observed, random = float(x @ y), np.random.default_rng(seed)
+    observed, random = float(x @ y), np.random.default_rng(0)
     members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
 
     def reordered(count: int) -> np.ndarray:  # (count,) sums

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.analysis.paired import LEVEL, Difference, PValue, case_means
+from ifcdsr_core.analysis.paired import LEVEL, Difference, PValue, case_means, check_same_seeds
 from ifcdsr_core.analysis.significance import bootstrap_interval, centred_ranks, difference_interval, holm, trend
 from ifcdsr_core.errors import InputError, choose
 from ifcdsr_core.files import new_file
@@ -421,7 +421,7 @@ class Prediction:
     """A prediction that follows from a reason why a part should help.
 
     Attributes:
-        part: whose gain it is, in words; after, before: the labels of ``arms`` that it is the difference of.
+        part: whose gain it is, in words; after, before: the labels of ``lists.parts`` that it is the difference of.
         along: a property of test cases.
         expected: 1 if the gain should rise with it, -1 if it should fall, 0 if nothing is claimed.
     """
@@ -444,7 +444,7 @@ PREDICTIONS = (
 )
 
 
-def ends_apart(gain: np.ndarray, values: np.ndarray, strata: np.ndarray, seed: int = 0) -> Difference:
+def ends_apart(gain: np.ndarray, values: np.ndarray, strata: np.ndarray) -> Difference:
     """Mean gain of the highest third of a property less that of the lowest, thirds taken within each stratum.
 
     Equal values stay together, so a third may be smaller or larger, and the strata may have unequal shares in them: the
@@ -457,7 +457,7 @@ def ends_apart(gain: np.ndarray, values: np.ndarray, strata: np.ndarray, seed: i
     low, high = gain[place < -1 / 6], gain[place > 1 / 6]
     if not len(low) or not len(high):
         return Difference(math.nan, math.nan, math.nan)
-    return Difference(float(high.mean() - low.mean()), *difference_interval(high, low, seed=seed))
+    return Difference(float(high.mean() - low.mean()), *difference_interval(high, low))
 
 
 WORDS = {-1: "falls", 0: "–", 1: "rises"}
@@ -473,7 +473,7 @@ def trends(
 
     Args:
         table: ``case_properties``.
-        experiment: the runs of ``arms``, their seeds in the same order.
+        experiment: the runs of ``lists.parts``, their seeds in the same order.
 
     Returns:
         ``Gain of``, ``Along``, ``Claimed``, ``ρ`` (rank correlation within target domains), ``p (Holm)`` (permutation
@@ -488,8 +488,7 @@ def trends(
     strata = table["target_domain"].to_numpy()
     for claim in claims:
         after, before = experiment[claim.after], experiment[claim.before]
-        if [run.config["seed"] for run in after] != [run.config["seed"] for run in before]:
-            raise InputError("a gain is paired by seed: run both configurations with the same seeds")
+        check_same_seeds(after, before)
         check_cases(table, [*after, *before])
         values = table[claim.along].to_numpy(dtype=np.float64)
         gain = case_means(after, protocol, "MRR") - case_means(before, protocol, "MRR")

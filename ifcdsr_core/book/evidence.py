@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ifcdsr_core.analysis.paired import Runs, over_seeds, signed, with_intervals
+from ifcdsr_core.analysis.paired import Runs, over_seeds, rise, signed, with_intervals
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.book.markup import data_title, escape, show
 from ifcdsr_core.models import COUNTING, MODELS
@@ -202,10 +201,9 @@ def share_of_ceiling(gains: pd.DataFrame, compared: str, ceiling: str) -> str:
     start, end = (ours[ours["signal"] == signal].set_index("domain") for signal in (first, last))
     rises = []
     for domain, points in most[most["signal"] == last].set_index("domain")["gain"].items():
-        rise = end["gain"][domain] - start["gain"][domain]
-        noise = math.hypot(end["noise"][domain], start["noise"][domain])
-        share = f"{signed(points)}: {rise / points:.0%} of it".replace("-", "\N{MINUS SIGN}")
-        rises.append(f"{signed(rise)} ± {noise:.2f} points for {escape(domain)}, where Bayes gains {share}")
+        value, noise = rise(start.loc[domain], end.loc[domain])
+        share = f"{signed(points)}: {value / points:.0%} of it".replace("-", "\N{MINUS SIGN}")
+        rises.append(f"{signed(value)} ± {noise:.2f} points for {escape(domain)}, where Bayes gains {share}")
     return f"From the dial at {first:g} to {last:g} the model's gain changes by {'; by '.join(rises)}." if rises else ""
 
 
@@ -219,8 +217,8 @@ def course(part: pd.DataFrame) -> list[str]:
     sentences = []
     for domain, rows in part.groupby("domain", sort=False):
         first, last = rows.iloc[0], rows.iloc[-1]
-        rise, noise = last["gain"] - first["gain"], math.hypot(first["noise"], last["noise"])
-        word = "rises" if rise > noise else "falls" if rise < -noise else "changes within noise"
+        value, noise = rise(first, last)
+        word = "rises" if value > noise else "falls" if value < -noise else "changes within noise"
         sentences.append(
             f"{escape(domain)}: from the dial at {first['signal']:g} to {last['signal']:g} the gain {word}, from "
             f"{signed(first['gain'])} ± {first['noise']:.2f} to {signed(last['gain'])} ± {last['noise']:.2f} "

@@ -27,8 +27,8 @@ def domain_verdict(table: pd.DataFrame) -> str:
     return " ".join(sentences)
 
 
-def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
-    """A metric of every run of an ablation: the runs of one seed joined by lines, the mean as a bar.
+def steps(values: Mapping[str, pd.DataFrame]) -> Figure:
+    """The MRR of every run of an ablation: the runs of one seed joined by lines, the mean as a bar.
 
     Args:
         values: ``paired.per_seed`` under the title of each data set.
@@ -38,17 +38,17 @@ def steps(values: Mapping[str, pd.DataFrame], metric: str = "MRR") -> Figure:
     for ax, (title, domain, part) in zip(axes, panels, strict=True):
         labels = list(part["label"].unique())
         for position, label in enumerate(labels):
-            scores = part.loc[part["label"] == label, metric].to_numpy()
+            scores = part.loc[part["label"] == label, "MRR"].to_numpy()
             ax.hlines(scores.mean(), position - 0.28, position + 0.28, color=BLUE, linewidth=2.4, zorder=3)
             ax.scatter([position] * len(scores), scores, s=26, color=SKY, edgecolor=BLUE, linewidth=0.8, zorder=4)
         for _, run in part.groupby("seed"):
-            ax.plot(range(len(labels)), run[metric], color=SKY, linewidth=1, zorder=2)
+            ax.plot(range(len(labels)), run["MRR"], color=SKY, linewidth=1, zorder=2)
         ax.set(
             title=drawn(f"{domain} {title.partition(' ')[2]}"),
             xticks=range(len(labels)),
             xlim=(-0.6, len(labels) - 0.4),
             xticklabels=[drawn(label, 12, 5) for label in labels],
-            ylabel=metric,
+            ylabel="MRR",
         )
         ax.margins(y=0.18)
         ax.grid(False, axis="x")

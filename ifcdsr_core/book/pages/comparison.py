@@ -70,10 +70,8 @@ def _listed(words: Sequence[str]) -> str:
     return f"{', '.join(front)} and {end}" if front else end
 
 
-def models(
-    values: Mapping[str, pd.DataFrame], paper: Mapping[str, pd.DataFrame] | None = None, metric: str = "MRR"
-) -> Figure:
-    """A metric of every run, one line per model, one point per seed; one panel per data set and domain.
+def models(values: Mapping[str, pd.DataFrame], paper: Mapping[str, pd.DataFrame] | None = None) -> Figure:
+    """The MRR of every run, one line per model, one point per seed; one panel per data set and domain.
 
     Args:
         values: ``paired.per_seed`` under the title of each data set.
@@ -87,14 +85,14 @@ def models(
     for number, (ax, (title, domain, part)) in enumerate(zip(axes, panels, strict=False)):
         labels = list(part["label"].unique())
         for position, label in enumerate(labels):
-            scores = part.loc[part["label"] == label, metric].to_numpy()
+            scores = part.loc[part["label"] == label, "MRR"].to_numpy()
             colour = ORANGE if is_ours(label) else BLUE
             ax.vlines(scores.mean(), position - 0.3, position + 0.3, color=colour, linewidth=2.4, zorder=3)
             spread = 0.12 * (np.arange(len(scores)) - (len(scores) - 1) / 2)
             ax.scatter(scores, position + spread, s=22, color="white", edgecolor=colour, linewidth=1.2, zorder=4)
             if paper:
                 row = (paper[title]["Target"] == domain) & (paper[title]["Model"] == label.partition(" (")[0])
-                printed = paper[title].loc[row, metric]
+                printed = paper[title].loc[row, "MRR"]
                 ax.scatter(
                     printed,
                     [position] * len(printed),
@@ -110,7 +108,7 @@ def models(
             yticks=range(len(labels)),
             ylim=(len(labels) - 0.4, -0.6),
             yticklabels=[drawn(label) for label in labels] if number % 2 == 0 else [],
-            xlabel=metric,
+            xlabel="MRR",
         )
         ax.margins(x=0.08)
         ax.set_xlim(left=0)

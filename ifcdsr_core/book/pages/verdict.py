@@ -22,6 +22,7 @@ from ifcdsr_core.analysis.paired import (
     gains,
     of_both_seeds,
     reference,
+    rise,
     signed,
     step_gains,
 )
@@ -103,13 +104,12 @@ def crossing(gains: pd.DataFrame) -> Judgement:
     """Does the model profit from the other domain? By how the gain over each domain alone grows with what is shared."""
     alone = gains[gains["compared"] == DOMAIN_STEPS[1][0]]
     none, full = alone[alone["signal"] == 0].set_index("domain"), alone[alone["signal"] == 1].set_index("domain")
-    rise = full["gain"] - none["gain"]
-    beyond = rise > (full["noise"] ** 2 + none["noise"] ** 2) ** 0.5
-    rises = " and ".join(f"{signed(value)} for {escape(name)}" for name, value in rise.items())
+    values, noise = rise(none, full)
+    rises = " and ".join(f"{signed(value)} for {escape(name)}" for name, value in values.items())
     return Judgement(
         "The model captures interests that cross from one domain to the other.",
         "abstract",
-        _graded(beyond),
+        _graded(values > noise),
         "on the demo",
         f"Beside an encoder for each domain alone, the other domain and the merged sequence bring "
         f"{with_noise(full.reset_index())} points where all tastes carry over and {with_noise(none.reset_index())} "
@@ -131,7 +131,8 @@ def balance(gains: pd.DataFrame, larger: str) -> Judgement:
     for signal, where in ((0, "where tastes have nothing in common"), (1, "where all tastes carry over")):
         rows = merged[merged["signal"] == signal].set_index("domain")
         more, less = rows.loc[larger], rows.drop(index=larger).iloc[0]
-        held.append(less["gain"] - more["gain"] > (less["noise"] ** 2 + more["noise"] ** 2) ** 0.5)
+        value, noise = rise(more, less)
+        held.append(value > noise)
         parts.append(
             f"{where}, {escape(less.name)}, with less behaviour, gains {signed(less['gain'])} ± {less['noise']:.2f} "
             f"points by it, and {escape(larger)} {signed(more['gain'])} ± {more['noise']:.2f}"

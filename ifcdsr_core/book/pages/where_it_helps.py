@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ifcdsr_core.analysis.paired import PValue, case_means, signed
+from ifcdsr_core.analysis.paired import PValue, case_means, reference, signed
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, WORDS, contributions, gain_by_group, mrr_by_group, random_mrr
 from ifcdsr_core.book.figures import (
     BLACK,
@@ -143,7 +143,7 @@ def gain_panels(cases: Mapping[str, pd.DataFrame], results: Results, before: str
 
     Args:
         cases: ``case_properties`` by scenario.
-        results: the runs of ``arms`` by scenario.
+        results: the runs of ``lists.parts`` by scenario.
         along: properties.
     """
     return {
@@ -181,50 +181,40 @@ def _data_set(table: pd.DataFrame) -> str:
     return data_title(table.attrs["source"], table.attrs["scenario"])
 
 
-def against_best(
-    table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], name: str = "popularity", reference: str = "IFCDSR"
-) -> pd.DataFrame:
-    """``contributions`` to the lead of a model over the best other one, for both target domains.
-
-    Args:
-        reference: the model's label, without remarks in brackets.
+def against_best(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """``contributions`` by popularity to the lead of IFCDSR over the best other model, for both target domains.
 
     Returns:
-        ``Target``, ``Group``, ``Cases``, ``Share`` (percent of the domain's cases), the ``MRR`` of the reference, the
-        best other model as ``Rival`` with ``Its MRR``, and ``Part`` of the difference in points.
+        ``Target``, ``Group``, ``Cases``, ``Share`` (percent of the domain's cases), the ``MRR`` of IFCDSR, the best
+        other model as ``Rival`` with ``Its MRR``, and ``Part`` of the difference in points.
 
     Raises:
-        InputError: no such model, or no other.
+        InputError: no runs of IFCDSR, or of no other model.
     """
-    ours, parts = _label_of(reference, experiment), []
+    ours, parts = reference(experiment), []
+    if len(experiment) < 2:
+        raise InputError(f"{ours} is compared with another model: there is none")
     for domain, code in zip(DOMAIN_NAMES[table.attrs["scenario"]], "xy", strict=True):
         inside = (table["target_domain"] == code).to_numpy()
         rival = max(
             (label for label in experiment if label != ours),
             key=lambda label: case_means(experiment[label], "sampled_999", "MRR")[inside].mean(),
         )
-        part = contributions(table, experiment[ours], experiment[rival], name, code)
+        part = contributions(table, experiment[ours], experiment[rival], "popularity", code)
         parts.append(part.assign(Target=domain, Rival=rival))
     result = pd.concat(parts, ignore_index=True).astype({"group": str}).rename(columns=str.capitalize)
     result = result.rename(columns={"Ours": "MRR", "Other": "Its MRR"})
     return result[["Target", "Group", "Cases", "Share", "MRR", "Rival", "Its MRR", "Part"]]
 
 
-def _label_of(reference: str, experiment: Mapping[str, Sequence[Run]]) -> str:
-    ours = next((label for label in experiment if is_ours(label, reference)), None)
-    if ours is None or len(experiment) < 2:
-        raise InputError(f"{reference!r} is compared with another model: there are {', '.join(experiment) or 'none'}")
-    return ours
-
-
-def popularity_verdict(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], reference: str = "IFCDSR") -> str:
+def popularity_verdict(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]]) -> str:
     """What popularity explains of the results on a data set, in a few sentences per target domain.
 
     Args:
         table: ``case_properties``; experiment: runs by model, as ``lists.shipped_comparison`` gives them.
     """
-    lead, chance, lines = against_best(table, experiment, "popularity", reference), random_mrr(), []
-    ours = escape(_label_of(reference, experiment))
+    lead, chance, lines = against_best(table, experiment), random_mrr(), []
+    ours = escape(reference(experiment))
     for (domain, part), code in zip(lead.groupby("Target", sort=False), "xy", strict=True):
         inside = (table["target_domain"] == code).to_numpy()
         unseen = inside & (table["popularity"] == 0).to_numpy()
