@@ -124,10 +124,10 @@ figures.save_figure(ablation.steps(values), "05_ablation")
 # %% [markdown]
 # Each step is compared with the one before it, seed by seed and case by case. Two things make such a difference
 # uncertain: another seed would train another model, and other test cases would be easier or harder. *Noise* is half the
-# width of a 95 % interval that holds both, by an analysis of variance over seeds and cases (what a seed does to single
-# cases is in the spread of both, and counted once), times a quantile of Student's t, which is large where the few seeds
-# are the larger uncertainty. A smaller difference is called within noise. Where there is no difference at all, about one
-# comparison in twenty still looks like one.
+# width of a 95 % interval that holds both: the error by an analysis of variance over seeds and cases (what a seed does
+# to single cases is in the spread of both, and counted once), times a quantile of Student's t, which is large where the
+# few seeds are the larger uncertainty. A smaller difference is called within noise. Where there is no difference at
+# all, about one comparison in twenty still looks like one.
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():

@@ -6,10 +6,14 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers share the processors; read when torch is imported
 
-import shutil
-import subprocess
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).with_name("stubs")))  # of modules that cost every process seconds
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
+
+import shutil
+import subprocess
 
 import nbformat
 import pytest
@@ -19,13 +23,29 @@ from ifcdsr_core.book.build import PAGES
 from ifcdsr_core.book.papermill_engine import prefer_own_kernel
 from ifcdsr_core.paths import ROOT
 
+STUBS = str(Path(__file__).with_name("stubs"))
+# Files whose tests share something that takes seconds to build, the dearest first; and the longest of the notebooks.
+SHARING = """
+explorer build interrupts raw_files_page faults demo ceiling counts abxi partition texts tables_script negatives_page
+""".split()
+LONGEST = "05e_attention"
 
+
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file is one unit of work, as its tests share what they build; so is each notebook. The notebooks go first."""
+    """The notebooks go first, the longest in front; then the files of SHARING, each as a whole, then all others."""
     for item in items:
-        notebook = item.callspec.id if item.name.startswith("test_same_output_twice") else ""
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {notebook}"))
-    items.sort(key=lambda item: not item.name.startswith("test_same_output_twice"))
+        if (place := _place(item)) <= len(SHARING):
+            notebook = item.callspec.id if place == 0 else ""
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {notebook}"))
+    items.sort(key=lambda item: (_place(item), _place(item) == 0 and item.callspec.id != LONGEST))
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.path.stem.removeprefix("test_")
+    if item.name.startswith("test_same_output_twice"):
+        return 0
+    return 1 + SHARING.index(name) if name in SHARING else 1 + len(SHARING)
 
 
 TOY_CODE = """\
@@ -61,8 +81,6 @@ def make_toy_checkout(root: Path) -> Path:
     for name in ("introduction", "reproduce", "add_your_own_model", "references"):
         (root / "jupyter_book" / f"{name}.md").write_text(f"# {name.title()}\n\n$$P = \\alpha P_1$$\n")
     (root / "jupyter_book" / "references.bib").write_text("")
-    # an optional part of jsonschema that takes seconds to start; nothing here needs it
-    (root / "rfc3987_syntax.py").write_text("raise ImportError\n")
     (root / "notebooks").mkdir()
     for stem in {page.notebook for page in PAGES}:
         nbformat.write(toy_notebook(stem), root / "notebooks" / f"{stem}.ipynb")
@@ -79,7 +97,7 @@ def run_in(root: Path, command: list[str], cwd: str = ".", **options) -> subproc
         text=True,
         timeout=300,
         **{**defaults, **options},
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(root)},
+        env={**os.environ, "PATH": path, "PYTHONPATH": f"{root}{os.pathsep}{STUBS}"},
     )
 
 

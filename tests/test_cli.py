@@ -65,16 +65,10 @@ def test_prepare_says_what_is_there(capsys):
             ["train", "--scenario", "food_kitchn"],
             "unknown scenario 'food_kitchn': choose one of food_kitchen, movie_book",
         ),
-        (["train", "--source", "amazn"], "unknown source 'amazn': choose one of demo, c2dsr, llmcdsr"),
-        (["train", "--model", "sasrek"], "unknown model 'sasrek': choose one of popularity, cooccurrence"),
-        (["train", "--epoch", "many"], "invalid int value: 'many'"),
-        (["train", "--epochs", "0"], "epochs is 0: it must be at least 1"),
-        (["train", "--rate", "1"], "unrecognized arguments: --rate 1"),
         (["train", "--set", "alpa=0.5"], "unknown option 'alpa' of model 'ifcdsr': it has hidden_size"),
         (["train", "--set", "alpha=high"], "alpha is 'high': it must be of type float"),
         (["train", "--set", "alpha=1.5"], "alpha is 1.5: it must be at least 0 and at most 1"),
         (["train", "--set", "target=z"], "unknown target 'z': choose one of both, x, y"),
-        (["train", "--set", "alpha"], "'alpha' is not NAME=VALUE"),
         (["train", "--source-option", "visual=1"], "unknown option 'visual' of source 'demo'"),
         (["train", "--device", "tpu"], "unknown device 'tpu'"),
         (["train"], "no pictures"),
@@ -102,13 +96,6 @@ def test_a_damaged_scenario_is_named_and_left_alone(capsys, data, name):
     error = capsys.readouterr().err.strip()
     assert name in error and "prepare the scenario again" in error and "\n" not in error
     assert path.stat().st_size == 40
-
-
-def test_tables_of_another_scenario_are_noticed(capsys, data):
-    folder = data / "scenarios" / "demo" / "food_kitchen"
-    tiny(80, seed=3).sequences.to_parquet(folder / "sequences.parquet")
-    assert main(TRAIN) == 1
-    assert "its tables are not those scenario.json describes" in capsys.readouterr().err
 
 
 def test_help_names_every_command(capsys):

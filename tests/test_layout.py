@@ -39,14 +39,8 @@ def test_imports_go_one_way():
     assert wrong == []
 
 
-def test_every_wing_is_one():
-    wings = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert wings == {*FLOORS[1:], "models"}
-
-
 def test_the_readme_names_every_wing_and_every_module_of_the_core():
     layout = re.search(r"## Layout\n(.*?)\n## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
-    assert len(layout.strip().splitlines()) <= 15
     for path in [*PACKAGE.glob("*.py"), *(PACKAGE / wing for wing in FLOORS[1:])]:
         if not path.name.startswith("__"):
             assert path.stem in layout, f"the README's layout does not name {path.name}"

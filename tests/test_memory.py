@@ -21,11 +21,13 @@ sequences = pd.DataFrame({"items": [random.integers(1, X + Y + 1, size=15) for _
 features = F.normalize(torch.randn(X + Y, 512), dim=1)
 model = MODELS["ifcdsr"](MODELS["ifcdsr"].Config(), ModelInputs(X, Y, 15, {"image": features}))
 optimiser = torch.optim.Adam(model.parameters(), weight_decay=1e-5, fused=True)
-for _ in range(2):  # the second step has the optimiser's state, too
-    loss = model.loss(encode(sequences, X, 15))
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
+for parameter in model.parameters():
+    parameter.grad = torch.zeros_like(parameter)
+optimiser.step()  # from now on the optimiser has its state
+optimiser.zero_grad(set_to_none=True)
+loss = model.loss(encode(sequences, X, 15))
+loss.backward()
+optimiser.step()
 print(loss.item(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 

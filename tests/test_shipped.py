@@ -124,7 +124,7 @@ def test_a_shipped_run_picked_anew_each_time_can_be_made_again(tmp_path, monkeyp
     quick = [
         name
         for name, run in RUNS.items()
-        if run.config["source"] == "demo" and run.config["model"] not in COUNTING and run.provenance["seconds"] < 90
+        if run.config["source"] == "demo" and run.config["model"] not in COUNTING and run.provenance["seconds"] < 45
     ]
     name = random.SystemRandom().choice(sorted(quick))
     print("picked:", name)
@@ -136,4 +136,4 @@ def test_a_shipped_run_picked_anew_each_time_can_be_made_again(tmp_path, monkeyp
         pd.testing.assert_frame_equal(again.ranks[shipped.ranks.columns.tolist()], shipped.ranks)
     else:
         for domain, mrr in again.mrr().items():
-            assert abs(mrr - shipped.mrr()[domain]) < 0.06, (name, domain)
+            assert abs(mrr - shipped.mrr()[domain]) < 0.005 + 0.25 * shipped.mrr()[domain], (name, domain)
