@@ -360,7 +360,7 @@ def _pictures(options) -> None:
     )
     with_pictures = int(with_images(scenario, store).items["image"].notna().sum())
     print(
-        f"all of {store}:\n{table.drop(columns=['asked_again']).to_string(index=False)}\n"
+        f"all of {store}:\n{table.to_string(index=False)}\n"
         f"{with_pictures} of {scenario.num_items} items have a picture in {scenario.folder / 'images'}"
     )
 
