@@ -360,13 +360,25 @@ def test_a_table_of_files(web, tmp_path, monkeypatch):
 def test_the_command(tmp_path, monkeypatch, capsys, web):
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
     monkeypatch.delenv("IFCDSR_MIRROR", raising=False)
-    assert main(["download", "--source", "amazon", "--scenario", "movie_book", "--release", "2023", "--dry-run"]) == 0
+    amazon = ["download", "--source", "amazon"]
+    assert main([*amazon, "--scenario", "movie_book", "--source-option", "release=2023", "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert said.count("missing") == 4 and "meta_Books.jsonl.gz" in said and not list(tmp_path.iterdir())
-    assert main(["download", "--source", "demo"]) == 1 and main(["download", "--release", "2020"]) == 1
-    assert "needs no download" in (errors := capsys.readouterr().err) and "unknown release '2020'" in errors
+    assert main(["download"]) == 1 and main(["download", "--source", "c2dsr"]) == 1
+    assert main([*amazon, "--source-option", "release=2020"]) == 1
+    assert main([*amazon, "--source-option", "releases=2023"]) == 1
+    assert main([*amazon, "--scenario", "beauty_electronics"]) == 1
+    says = [
+        "source 'demo' needs no download of its own, prepare makes or fetches what it reads: choose amazon",
+        "source 'c2dsr' needs no download of its own, prepare makes or fetches what it reads: choose amazon",
+        "unknown release '2020': choose one of 2014, 2023, sample",
+        "unknown option 'releases' of source 'amazon': it has release, reviews, ",
+        "unknown scenario 'beauty_electronics': choose one of food_kitchen, movie_book",
+    ]
+    for error, expected in zip(capsys.readouterr().err.splitlines(), says, strict=True):
+        assert error.startswith(f"error: {expected}")
     monkeypatch.setattr(source, "raw_files", lambda *_: [("a.bin", web.put("/a", CONTENT), None, FACTS["sha256"])])
-    assert main(["download"]) == 0
+    assert main(amazon) == 0
     assert (tmp_path / "amazon" / "2014" / "a.bin").read_bytes() == CONTENT
 
 
