@@ -6,8 +6,10 @@ import os
 import pickle
 import re
 import socket
+import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -148,13 +150,32 @@ def test_two_processes_that_need_the_same_file(known_file, own_data):
     """The second waits, and finds what the first has brought."""
     path = own_data / "downloads" / NAME
     with ThreadPoolExecutor() as threads:
-        with locked(own_data / "downloads" / ".lock"):
+        with locked(path.with_name(f".{path.name}.lock")):
             second = threads.submit(published.fetch, NAME, base_url="http://127.0.0.1:1/")
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.3)
             path.parent.mkdir(parents=True)
             path.write_bytes(CONTENT)
         assert second.result(timeout=10) == path
+
+
+def test_two_files_load_side_by_side(web, monkeypatch, tmp_path, own_data):
+    """Neither is sent before the other has been asked for."""
+    names = [NAME, f"{NAME}.too"]
+    register(monkeypatch, dict.fromkeys(names, CONTENT), tmp_path / "original")
+    monkeypatch.delenv("IFCDSR_MIRROR")
+    both = threading.Barrier(2, timeout=5)
+
+    def behave(nth: int) -> str:
+        both.wait()
+        return "ok"
+
+    for name in names:
+        web.put(f"/{name}", CONTENT, behave)
+    with ThreadPoolExecutor() as threads:
+        paths = list(threads.map(lambda name: published.fetch(name, base_url=web.url("/"), retries=0), names))
+    assert paths == [own_data / "downloads" / name for name in names]
+    assert sorted(left_behind(own_data)) == paths
 
 
 def test_connection_refused(known_file, own_data):

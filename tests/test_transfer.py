@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -311,12 +312,21 @@ def test_a_damaged_file_is_named_and_left_alone(web, path):
     assert path.read_bytes() == OTHER and web.log == []
 
 
-def test_two_processes_do_not_write_the_same_part(web, path):
-    with locked(path.parent / ".raw.bin.lock"):
-        with pytest.raises(InputError, match="being downloaded by another process"):
-            get(web.put("/f", CONTENT), path)
-    assert not web.log and left(path) == []
-    assert get(web.url("/f"), path).read_bytes() == CONTENT
+def test_two_processes_do_not_write_the_same_part(web, path, capsys):
+    """The second waits and says so; where the first has given up, it goes on from there."""
+    url = web.put("/f", CONTENT, by_number("cut:1000000", "ok"), ETag='"one"')
+    with pytest.raises(InputError, match="broken off"):
+        get(url, path, attempts=1)
+    assert not capsys.readouterr().err
+    with ThreadPoolExecutor() as threads:
+        with locked(path.parent / ".raw.bin.lock"):
+            second = threads.submit(get, url, path)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.3)
+            assert len(web.log) == 1 and left(path) == ["raw.bin.part", "raw.bin.part.json"]
+        assert second.result(timeout=10).read_bytes() == CONTENT
+    assert len(web.log) == 2 and "Range" in web.log[1]["headers"] and left(path) == ["raw.bin"]
+    assert capsys.readouterr().err == f"{path} is being downloaded by another process: waiting for it\n"
 
 
 @pytest.mark.slow

@@ -14,10 +14,12 @@ import os
 import random
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -86,13 +88,14 @@ def fetch(url: str, path: Path, facts: Facts = Facts(), patience: Patience = Pat
     A file that is there is verified and not asked for. A part is continued if the server vouches that it is of the same
     file (strong ETag, or Last-Modified) or, where it names neither, if a checksum will tell; else it is begun anew.
     Where no size and no checksum is known, the server's own Content-Length is all that tells a whole file.
+    While another process downloads the same file, this one waits, and says so on stderr.
 
     Args:
         url: an http or https address.
 
     Raises:
-        InputError: the file is not available, is not the published one, does not fit on the disk, or is being
-            downloaded by another process. A part is kept wherever the same call could continue it.
+        InputError: the file is not available, is not the published one, or does not fit on the disk. A part is kept
+            wherever the same call could continue it.
     """
     import requests
 
@@ -101,8 +104,9 @@ def fetch(url: str, path: Path, facts: Facts = Facts(), patience: Patience = Pat
         verified(path, facts)
         tidy(path)
         return path
-    busy = f"{path} is being downloaded by another process: wait for its end"
-    with locked(_lock(path), busy), requests.Session() as session:
+    busy = f"{path} is being downloaded by another process: waiting for it"
+    say = partial(print, busy, file=sys.stderr, flush=True)
+    with locked(_lock(path), waiting=say), requests.Session() as session:
         if path.is_file():  # another process has been faster
             return verified(path, facts)
         session.max_redirects = MAX_REDIRECTS
