@@ -117,6 +117,11 @@ def get(addresses: list, folder, allow_private: bool = True, limits: dict | None
     return manifest.set_index(manifest["source_id"].str[1:].astype(int))
 
 
+def asking_web(total_timeout: float = 60.0) -> public_web.PublicWeb:
+    """Requests to any address, loopback as well."""
+    return public_web.PublicWeb(8, 10.0, 20.0, total_timeout, allow_private=True)
+
+
 def outcome(folder) -> tuple[dict, list]:
     """Everything in the folder, the manifest up to order and time."""
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.stem != "manifest"}
@@ -631,10 +636,10 @@ def test_the_total_time_of_a_request(web, tmp_path):
 def test_an_answer_after_which_the_server_closes_is_broken_off_too(web):
     """http.client gives such a connection away before the content is read."""
     address = web.put("/a", bytes(1000), "trickle:100", Connection="close")
-    asking, begin = public_web.PublicWeb(total_timeout=0.5, allow_private=True), time.monotonic()
+    asking, begin = asking_web(total_timeout=0.5), time.monotonic()
     assert asking.get(address, 10_000).failure == "timeout" and time.monotonic() - begin < 4
     asking.close()
-    asking, begin = public_web.PublicWeb(allow_private=True), time.monotonic()
+    asking, begin = asking_web(), time.monotonic()
     threading.Timer(0.3, asking.close).start()
     assert asking.get(address, 10_000).failure == "cut_off" and time.monotonic() - begin < 4
 
@@ -644,7 +649,7 @@ def test_three_addresses_of_a_host_are_tried(web, monkeypatch):
     dead = ["127.0.0.7", "127.0.0.8", "127.0.0.9"]
     resolve(monkeypatch, {"three.example": [[*dead[:2], "127.0.0.1"]], "four.example": [[*dead, "127.0.0.1"]]})
     web.put("/a", JPEG)
-    asking = public_web.PublicWeb(allow_private=True)
+    asking = asking_web()
     assert asking.get(web.url("/a", "three.example"), 1 << 20).content == JPEG
     assert asking.get(web.url("/a", "four.example"), 1 << 20).failure == "unreachable" and len(web.log) == 1
     asking.close()
@@ -652,7 +657,7 @@ def test_three_addresses_of_a_host_are_tried(web, monkeypatch):
 
 def test_only_a_picture_is_unpacked(web):
     """A bomb may come with any status; content that is not gzip tells whether somebody tried."""
-    asking = public_web.PublicWeb(allow_private=True)
+    asking = asking_web()
     reply = asking.get(web.put("/a", b"no gzip", "as:404", Content_Encoding="gzip"), 1 << 20)
     assert (reply.status, reply.failure, reply.content) == (404, "", b"")
     asking.close()

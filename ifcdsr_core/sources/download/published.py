@@ -48,12 +48,7 @@ def fetch(name: str, *, base_url: str = BASE_URL, retries: int = 2) -> Path:
 
 def describe(name: str, path: Path) -> dict:
     """Where the file ``name`` was published and what is in it: ``url``, ``bytes``, ``sha256``, ``git_blob_sha1``."""
-    return {"url": BASE_URL + name, **checksums(path)}
-
-
-def checksums(path: Path) -> dict:
-    """Size and checksums of a file: ``bytes`` (int), ``sha256`` and ``git_blob_sha1`` (hex)."""
-    return asdict(Facts.of(Path(path)))
+    return {"url": BASE_URL + name, **asdict(Facts.of(path))}
 
 
 def lines(path: Path) -> list[tuple[int, str]]:

@@ -205,12 +205,21 @@ def back_off(failures: int, wait: float, max_wait: float) -> float:
     return min(wait * 2 ** (failures - 1), max_wait) * random.uniform(0.75, 1.0)
 
 
+def causes(error: BaseException) -> list[BaseException]:
+    """A network error, the one it wraps, and so on, the innermost last: requests and urllib3 wrap several times."""
+    chain = [error]
+    while len(chain) < 12:
+        inner = [part for part in (getattr(chain[-1], "reason", None), *chain[-1].args) if isinstance(part, Exception)]
+        if not inner:
+            break
+        chain.append(inner[0])
+    return chain
+
+
 def cause(error: BaseException) -> str:
-    """The innermost cause of a network error in one line: requests and urllib3 wrap it in errors that repeat the
-    address."""
-    while inner := [part for part in (getattr(error, "reason", None), *error.args) if isinstance(part, Exception)]:
-        error = inner[0]
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """The innermost cause of a network error in one line: those around it repeat the address."""
+    innermost = causes(error)[-1]
+    return " ".join(str(innermost).split())[:200] or type(innermost).__name__
 
 
 class _Broken(Exception):
