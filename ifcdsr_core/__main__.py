@@ -159,14 +159,10 @@ def _parser() -> argparse.ArgumentParser:
     embed.set_defaults(command=_embed)
 
     download = commands.add_parser(
-        "download", help="download the raw files of a scenario; what is there of a file is continued"
+        "download",
+        parents=[data],
+        help="download the raw files of a scenario of amazon; what is there of a file is continued",
     )
-    download.add_argument("--source", default="amazon", help="amazon (default: %(default)s)")
-    download.add_argument(
-        "--scenario", default="food_kitchen", help="food_kitchen or movie_book (default: %(default)s)"
-    )
-    download.add_argument("--release", default="2014", help="2014 or 2023 (default: %(default)s)")
-    download.add_argument("--reviews", default="ratings", help="ratings, or 5core (2014 only; default: %(default)s)")
     download.add_argument("--dry-run", action="store_true", help="print files, sizes and free space only")
     download.set_defaults(command=_download)
 
@@ -320,18 +316,23 @@ def _prepare(options) -> None:
 
 def _download(options) -> None:
     from ifcdsr_core.paths import data_dir
-    from ifcdsr_core.sources import source_module
+    from ifcdsr_core.sources import complete_options, source_module
     from ifcdsr_core.sources.download import published
     from ifcdsr_core.sources.download.resumable import fetch_all
 
     module = source_module(options.source)
     if not hasattr(module, "raw_files"):
-        raise InputError(f"source {options.source!r} needs no download of its own: prepare fetches what it reads")
-    table = module.raw_files(options.release, options.scenario, options.reviews)
+        raise InputError(
+            f"source {options.source!r} needs no download of its own, prepare makes or fetches what it reads: "
+            "choose amazon"
+        )
+    chosen = complete_options(options.source, _assignments(options.source_option))
+    release = chosen["release"]
+    table = module.raw_files(release, options.scenario, chosen["reviews"])
     if any(address is None for _, address, *_ in table):
-        raise InputError(f"release {options.release!r} needs no download: prepare makes it")
+        raise InputError(f"release {release!r} needs no download: prepare makes it")
     mirror = published.mirror_folder()
-    place = Path(options.source) / options.release
+    place = Path(options.source) / release
     fetch_all(
         table,
         data_dir() / place,
@@ -360,7 +361,7 @@ def _pictures(options) -> None:
     )
     with_pictures = int(with_images(scenario, store).items["image"].notna().sum())
     print(
-        f"all of {store}:\n{table.drop(columns=['asked_again']).to_string(index=False)}\n"
+        f"all of {store}:\n{table.to_string(index=False)}\n"
         f"{with_pictures} of {scenario.num_items} items have a picture in {scenario.folder / 'images'}"
     )
 

@@ -284,7 +284,8 @@ def test_a_scenario_that_a_source_does_not_have_is_refused(source, refuses):
 
 
 @pytest.mark.parametrize(
-    "command", ["prepare", "embed", "train", "sweep comparison", "enhance --dry-run", "pictures", "download"]
+    "command",
+    ["prepare", "embed", "train", "sweep comparison", "enhance --dry-run", "pictures", "download --source amazon"],
 )
 def test_the_command_line_refuses_it_in_one_line(capsys, command):
     assert main([*command.split(), "--scenario", "beauty_electronics"]) == 1

@@ -176,7 +176,8 @@ def test_pictures_outlive_a_new_build_and_serve_other_rules(own_data):
 
 
 @pytest.mark.parametrize("release, kind", FORMATS)
-def test_a_missing_file_says_where_it_is_from(release, kind, own_data):
+def test_a_missing_file_says_where_it_is_from(release, kind, own_data, capsys):
+    """The command it names would fetch this file, and none but this."""
     paths = write_raw(own_data / "amazon" / release, "movie_book", (WORLD.x, WORLD.y), (release, kind))
     paths[3].unlink()
     with pytest.raises(InputError) as caught:
@@ -184,7 +185,12 @@ def test_a_missing_file_says_where_it_is_from(release, kind, own_data):
     name, url, *_ = source.raw_files(release, "movie_book", kind)[3]
     message = str(caught.value)
     assert str(paths[3]) in message and url in message and "\n" not in message and name == paths[3].name
-    assert "python -m ifcdsr_core download --source amazon --scenario movie_book" in message
+    command = re.search("'python -m ifcdsr_core (download --source amazon --scenario movie_book .*?)'", message)[1]
+    assert main([*command.split(), "--dry-run"]) == 0
+    *listed, _ = capsys.readouterr().out.splitlines()
+    assert [line.partition(";")[0] for line in listed] == [
+        f"{path}: {'missing' if path == paths[3] else 'there'}" for path in paths
+    ]
 
 
 RELEASES = [("2014", "ratings", 1), ("2014", "5core", 1), ("2023", "ratings", 1_000)]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import struct
@@ -40,7 +41,6 @@ from ifcdsr_core.sources.download.pictures import (
     examine,
     gif_frames,
     read_manifest,
-    repeated,
     summary,
     with_images,
 )
@@ -115,6 +115,11 @@ def get(addresses: list, folder, allow_private: bool = True, limits: dict | None
     download_images(items_of(addresses), folder, limits, allow_private=allow_private, **options)
     manifest = read_manifest(folder)
     return manifest.set_index(manifest["source_id"].str[1:].astype(int))
+
+
+def asking_web(total_timeout: float = 60.0) -> public_web.PublicWeb:
+    """Requests to any address, loopback as well."""
+    return public_web.PublicWeb(8, 10.0, 20.0, total_timeout, allow_private=True)
 
 
 def outcome(folder) -> tuple[dict, list]:
@@ -238,7 +243,6 @@ def test_every_bad_picture_is_counted_and_named(web, tmp_path):
     assert table["items"].sum() == len(expected) and table["share"].sum() == pytest.approx(1)
     assert table.set_index("outcome")["items"].to_dict() == pd.Series(expected).value_counts().to_dict()
     assert table["meaning"].notna().all()
-    assert table["asked_again"].tolist() == [kind in TEMPORARY for kind in table["outcome"]]
     assert set(found["kind"]) | {"host_down", "private_address", "unexpected"} == set(KINDS)  # every kind has been seen
     for place, (content, form) in enumerate(GOOD.values(), start=len(expected) - len(GOOD) + 1):
         line = found.loc[place]
@@ -552,6 +556,10 @@ def test_limit(web, tmp_path):
     urls = [[web.put(f"/{n}", JPEG)] for n in range(5)]
     assert len(get(urls, tmp_path, limit=2)) == 2 and len(get(urls, tmp_path, limit=2)) == 4
     assert len(web.log) == 4
+    for wrong, right in ((-1, "at least 0"), (10**30, "a number of at most 64 bits"), (1.5, "of type int")):
+        with pytest.raises(InputError, match=f"limit is {re.escape(str(wrong))}: it must be {right}"):
+            get(urls, tmp_path / "other", limit=wrong)
+    assert len(web.log) == 4 and not (tmp_path / "other").exists()
 
 
 @pytest.mark.slow
@@ -628,10 +636,10 @@ def test_the_total_time_of_a_request(web, tmp_path):
 def test_an_answer_after_which_the_server_closes_is_broken_off_too(web):
     """http.client gives such a connection away before the content is read."""
     address = web.put("/a", bytes(1000), "trickle:100", Connection="close")
-    asking, begin = public_web.PublicWeb(total_timeout=0.5, allow_private=True), time.monotonic()
+    asking, begin = asking_web(total_timeout=0.5), time.monotonic()
     assert asking.get(address, 10_000).failure == "timeout" and time.monotonic() - begin < 4
     asking.close()
-    asking, begin = public_web.PublicWeb(allow_private=True), time.monotonic()
+    asking, begin = asking_web(), time.monotonic()
     threading.Timer(0.3, asking.close).start()
     assert asking.get(address, 10_000).failure == "cut_off" and time.monotonic() - begin < 4
 
@@ -641,7 +649,7 @@ def test_three_addresses_of_a_host_are_tried(web, monkeypatch):
     dead = ["127.0.0.7", "127.0.0.8", "127.0.0.9"]
     resolve(monkeypatch, {"three.example": [[*dead[:2], "127.0.0.1"]], "four.example": [[*dead, "127.0.0.1"]]})
     web.put("/a", JPEG)
-    asking = public_web.PublicWeb(allow_private=True)
+    asking = asking_web()
     assert asking.get(web.url("/a", "three.example"), 1 << 20).content == JPEG
     assert asking.get(web.url("/a", "four.example"), 1 << 20).failure == "unreachable" and len(web.log) == 1
     asking.close()
@@ -649,7 +657,7 @@ def test_three_addresses_of_a_host_are_tried(web, monkeypatch):
 
 def test_only_a_picture_is_unpacked(web):
     """A bomb may come with any status; content that is not gzip tells whether somebody tried."""
-    asking = public_web.PublicWeb(allow_private=True)
+    asking = asking_web()
     reply = asking.get(web.put("/a", b"no gzip", "as:404", Content_Encoding="gzip"), 1 << 20)
     assert (reply.status, reply.failure, reply.content) == (404, "", b"")
     asking.close()
@@ -760,9 +768,11 @@ def test_the_command(web, tmp_path, monkeypatch, capsys):
     assert "29 of 30 items have a picture" in capsys.readouterr().out
     assert Scenario.load(folder).items["image"].notna().sum() == 29
     assert len(read_manifest(tmp_path / "pictures" / "demo-food_kitchen")) == 30
-    assert main(["pictures", "--retry", "sometimes"]) == 1 and main(["pictures", "--workers", "0"]) == 1
+    wrong = (("--retry", "sometimes"), ("--workers", "0"), ("--limit", "-1"))
+    assert [main(["pictures", *arguments]) for arguments in wrong] == [1, 1, 1]
     errors = capsys.readouterr().err.splitlines()
-    assert "unknown kind of failure 'sometimes'" in errors[0] and "workers is 0" in errors[1] and len(errors) == 2
+    assert "unknown kind of failure 'sometimes'" in errors[0] and "workers is 0" in errors[1] and len(errors) == 3
+    assert errors[2] == "error: limit is -1: it must be at least 0"
 
 
 # -- the store, and the scenarios that have its pictures ---------------------------------------------------------------
@@ -811,10 +821,6 @@ def test_pictures_of_a_scenario(web, tmp_path):
     }
     fetch(loaded, store)
     assert len(web.log) == 30  # also with the addresses as Parquet gives them back
-    many = repeated(store, 5)
-    assert many["items"].tolist() == [19, 10]
-    without = with_images(loaded, store, placeholders=many["sha256"][:1])
-    assert without.items["image"].isna().sum() == 1 + 19
     with pytest.raises(InputError, match="is in no folder"):
         with_images(tiny(80), store)
     with pytest.raises(InputError, match="manifest.jsonl is not there: download the pictures first"):

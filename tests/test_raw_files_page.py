@@ -185,7 +185,7 @@ def test_funnel_draws_what_every_step_leaves():
 
 @pytest.mark.slow
 def test_what_the_sample_has_not(data, capsys):
-    assert main(["download", "--source", "amazon", "--release", "sample"]) == 1
+    assert main(["download", "--source", "amazon", "--source-option", "release=sample"]) == 1
     assert "release 'sample' needs no download: prepare makes it" in capsys.readouterr().err
     with pytest.raises(InputError, match="of release sample only its full review files are read"):
         prepare("amazon", "food_kitchen", release="sample", reviews="5core")

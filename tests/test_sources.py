@@ -6,8 +6,10 @@ import os
 import pickle
 import re
 import socket
+import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from ifcdsr_core.files import locked
 from ifcdsr_core.paths import ROOT
 from ifcdsr_core.sources import c2dsr, llmcdsr, prepare
 from ifcdsr_core.sources.download import published
+from ifcdsr_core.sources.download.resumable import Facts
 
 MIRROR = Path(os.environ.get("IFCDSR_MIRROR") or ROOT.parent / "shared" / "mirror")
 needs_mirror = pytest.mark.skipif(not MIRROR.is_dir(), reason="no real data: IFCDSR_MIRROR names no mirror of it")
@@ -36,6 +39,10 @@ def own_data(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
+def facts_of(path: Path) -> dict:
+    return asdict(Facts.of(path))
+
+
 def register(monkeypatch, contents: dict[str, bytes], root: Path) -> None:
     """Make ``contents`` (name -> bytes) the published files, and put them into a mirror at ``root``."""
     facts = {}
@@ -43,7 +50,7 @@ def register(monkeypatch, contents: dict[str, bytes], root: Path) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        facts[name] = published.checksums(path)
+        facts[name] = facts_of(path)
     monkeypatch.setattr(published, "registry", lambda: facts)
     monkeypatch.setenv("IFCDSR_MIRROR", str(root))
 
@@ -77,7 +84,7 @@ def known_file(request, tmp_path, monkeypatch):
     """NAME is published: once with all its facts known, once with no more than git's hash."""
     path = tmp_path / "original"
     path.write_bytes(CONTENT)
-    facts = published.checksums(path)
+    facts = facts_of(path)
     known = facts if request.param == "sha256" else {"git_blob_sha1": facts["git_blob_sha1"]}
     monkeypatch.setattr(published, "registry", lambda: {NAME: known})
     return facts
@@ -86,7 +93,7 @@ def known_file(request, tmp_path, monkeypatch):
 def test_git_blob_sha1_is_gits(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"what is up, doc?")  # the example of git's own book
-    assert published.checksums(path)["git_blob_sha1"] == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
+    assert facts_of(path)["git_blob_sha1"] == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
 
 
 def test_registry_names_every_file_the_sources_read():
@@ -148,13 +155,31 @@ def test_two_processes_that_need_the_same_file(known_file, own_data):
     """The second waits, and finds what the first has brought."""
     path = own_data / "downloads" / NAME
     with ThreadPoolExecutor() as threads:
-        with locked(own_data / "downloads" / ".lock"):
+        with locked(path.with_name(f".{path.name}.lock")):
             second = threads.submit(published.fetch, NAME, base_url="http://127.0.0.1:1/")
             with pytest.raises(TimeoutError):
                 second.result(timeout=0.3)
-            path.parent.mkdir(parents=True)
             path.write_bytes(CONTENT)
         assert second.result(timeout=10) == path
+
+
+def test_two_files_load_side_by_side(web, monkeypatch, tmp_path, own_data):
+    """Neither is sent before the other has been asked for."""
+    names = [NAME, f"{NAME}.too"]
+    register(monkeypatch, dict.fromkeys(names, CONTENT), tmp_path / "original")
+    monkeypatch.delenv("IFCDSR_MIRROR")
+    both = threading.Barrier(2, timeout=5)
+
+    def behave(nth: int) -> str:
+        both.wait()
+        return "ok"
+
+    for name in names:
+        web.put(f"/{name}", CONTENT, behave)
+    with ThreadPoolExecutor() as threads:
+        paths = list(threads.map(lambda name: published.fetch(name, base_url=web.url("/"), retries=0), names))
+    assert paths == [own_data / "downloads" / name for name in names]
+    assert sorted(left_behind(own_data)) == paths
 
 
 def test_connection_refused(known_file, own_data):
@@ -186,7 +211,7 @@ def test_damaged_mirror_file(known_file, tmp_path, monkeypatch):
     path.write_bytes(damaged)
     monkeypatch.setenv("IFCDSR_MIRROR", str(tmp_path / "mirror"))
     key = "sha256" if "sha256" in published.registry()[NAME] else "git_blob_sha1"
-    with pytest.raises(InputError, match=f"{key} should be {known_file[key]}, is {published.checksums(path)[key]}"):
+    with pytest.raises(InputError, match=f"{key} should be {known_file[key]}, is {facts_of(path)[key]}"):
         published.fetch(NAME)
     assert path.read_bytes() == damaged
 

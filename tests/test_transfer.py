@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -311,12 +312,21 @@ def test_a_damaged_file_is_named_and_left_alone(web, path):
     assert path.read_bytes() == OTHER and web.log == []
 
 
-def test_two_processes_do_not_write_the_same_part(web, path):
-    with locked(path.parent / ".raw.bin.lock"):
-        with pytest.raises(InputError, match="being downloaded by another process"):
-            get(web.put("/f", CONTENT), path)
-    assert not web.log and left(path) == []
-    assert get(web.url("/f"), path).read_bytes() == CONTENT
+def test_two_processes_do_not_write_the_same_part(web, path, capsys):
+    """The second waits and says so; where the first has given up, it goes on from there."""
+    url = web.put("/f", CONTENT, by_number("cut:1000000", "ok"), ETag='"one"')
+    with pytest.raises(InputError, match="broken off"):
+        get(url, path, attempts=1)
+    assert not capsys.readouterr().err
+    with ThreadPoolExecutor() as threads:
+        with locked(path.parent / ".raw.bin.lock"):
+            second = threads.submit(get, url, path)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=0.3)
+            assert len(web.log) == 1 and left(path) == ["raw.bin.part", "raw.bin.part.json"]
+        assert second.result(timeout=10).read_bytes() == CONTENT
+    assert len(web.log) == 2 and "Range" in web.log[1]["headers"] and left(path) == ["raw.bin"]
+    assert capsys.readouterr().err == f"{path} is being downloaded by another process: waiting for it\n"
 
 
 @pytest.mark.slow
@@ -360,13 +370,25 @@ def test_a_table_of_files(web, tmp_path, monkeypatch):
 def test_the_command(tmp_path, monkeypatch, capsys, web):
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
     monkeypatch.delenv("IFCDSR_MIRROR", raising=False)
-    assert main(["download", "--source", "amazon", "--scenario", "movie_book", "--release", "2023", "--dry-run"]) == 0
+    amazon = ["download", "--source", "amazon"]
+    assert main([*amazon, "--scenario", "movie_book", "--source-option", "release=2023", "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert said.count("missing") == 4 and "meta_Books.jsonl.gz" in said and not list(tmp_path.iterdir())
-    assert main(["download", "--source", "demo"]) == 1 and main(["download", "--release", "2020"]) == 1
-    assert "needs no download" in (errors := capsys.readouterr().err) and "unknown release '2020'" in errors
+    assert main(["download"]) == 1 and main(["download", "--source", "c2dsr"]) == 1
+    assert main([*amazon, "--source-option", "release=2020"]) == 1
+    assert main([*amazon, "--source-option", "releases=2023"]) == 1
+    assert main([*amazon, "--scenario", "beauty_electronics"]) == 1
+    says = [
+        "source 'demo' needs no download of its own, prepare makes or fetches what it reads: choose amazon",
+        "source 'c2dsr' needs no download of its own, prepare makes or fetches what it reads: choose amazon",
+        "unknown release '2020': choose one of 2014, 2023, sample",
+        "unknown option 'releases' of source 'amazon': it has release, reviews, ",
+        "unknown scenario 'beauty_electronics': choose one of food_kitchen, movie_book",
+    ]
+    for error, expected in zip(capsys.readouterr().err.splitlines(), says, strict=True):
+        assert error.startswith(f"error: {expected}")
     monkeypatch.setattr(source, "raw_files", lambda *_: [("a.bin", web.put("/a", CONTENT), None, FACTS["sha256"])])
-    assert main(["download"]) == 0
+    assert main(amazon) == 0
     assert (tmp_path / "amazon" / "2014" / "a.bin").read_bytes() == CONTENT
 
 

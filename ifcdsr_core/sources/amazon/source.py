@@ -143,7 +143,7 @@ def converted(scenario: str, release: str, reviews: str) -> tuple[list[Path], di
         raw = [data_dir() / "amazon" / release / name for name, *_ in published]
         sample.write(raw, scenario)
     else:
-        raw = [_find(release, scenario, name, url) for name, url, *_ in published]
+        raw = [_find(name, url, scenario, release, reviews) for name, url, *_ in published]
     parquet, files = [], {}
     for (name, url, _, sha256), path, convert in zip(
         published, raw, [raw_reviews.interactions] * 2 + [raw_reviews.items] * 2, strict=True
@@ -155,7 +155,7 @@ def converted(scenario: str, release: str, reviews: str) -> tuple[list[Path], di
     return parquet, files
 
 
-def _find(release: str, scenario: str, name: str, url: str) -> Path:
+def _find(name: str, url: str, scenario: str, release: str, reviews: str) -> Path:
     """The raw file, in the mirror or in the data folder, compressed or not."""
     folders = [root / "amazon" / release for root in (mirror_folder(), data_dir()) if root]
     for folder in folders:
@@ -164,7 +164,8 @@ def _find(release: str, scenario: str, name: str, url: str) -> Path:
                 return path
     raise InputError(
         f"{folders[-1] / name} is not there: fetch it with 'python -m ifcdsr_core download "
-        f"--source amazon --scenario {scenario} --release {release}', or from {url}"
+        f"--source amazon --scenario {scenario} --source-option release={release} --source-option reviews={reviews}', "
+        f"or from {url}"
     )
 
 

@@ -31,9 +31,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from ifcdsr_core.errors import InputError, choose
+from ifcdsr_core.errors import InputError, choose, require
 from ifcdsr_core.files import Journal, link_file, new_file, tidy
-from ifcdsr_core.settings import check_ranges, setting
+from ifcdsr_core.settings import check_ranges, setting, typed
 from ifcdsr_core.sources.download.decoding import as_shown
 from ifcdsr_core.sources.download.resumable import back_off, cause, retry_after
 
@@ -140,10 +140,12 @@ def download_images(
         The table of ``summary``: of all items that the folder knows.
 
     Raises:
-        InputError: a column is missing, an unknown kind, another process at work in the folder, a full disk.
+        InputError: a column is missing, an unknown kind, a limit below 0, another process at work in the folder, a
+            full disk.
     """
     from tqdm import tqdm
 
+    require(typed("limit", limit, int) >= 0, "limit", limit, "at least 0")
     again = {choose("kind of failure", kind, [*TEMPORARY, *PERMANENT]) for kind in retry_failures}
     for column in ("source_id", "image_urls"):
         if column not in items.columns:
@@ -190,7 +192,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
 
 def summary(folder: Path) -> pd.DataFrame:
     """Outcomes of a folder's manifest, the most frequent first: ``outcome``, ``meaning``, ``items``, ``share``,
-    ``megabytes``, ``asked_again`` (whether the next call tries again)."""
+    ``megabytes``."""
     import pandas as pd
 
     manifest = read_manifest(folder)
@@ -203,50 +205,39 @@ def summary(folder: Path) -> pd.DataFrame:
             "items": table["items"],
             "share": table["items"] / max(len(manifest), 1),
             "megabytes": table["megabytes"].astype(float) / 1e6,
-            "asked_again": table["kind"].isin(TEMPORARY),
         }
     )
 
 
-def repeated(folder: Path, at_least: int = 10) -> pd.DataFrame:
-    """Pictures that many items share, such as "no image available": ``sha256``, ``items``, ``file`` of one of them."""
-    manifest = read_manifest(folder)
-    table = manifest[manifest["kind"] == "ok"].groupby("sha256").agg(items=("file", "size"), file=("file", "first"))
-    table = table[table["items"] >= at_least].sort_values("items", ascending=False)
-    return table.reset_index()
-
-
-def with_images(scenario: Scenario, store: Path, placeholders: Iterable[str] = ()) -> Scenario:
+def with_images(scenario: Scenario, store: Path) -> Scenario:
     """Put the downloaded pictures into a saved scenario, as ``link_images`` does; its fingerprint does not change.
 
     Args:
         store: the folder of ``download_images``.
-        placeholders: SHA-256 of pictures that show nothing (see ``repeated``); their items get none, until the
-            scenario is built again.
 
     Raises:
         InputError: the scenario is in no folder, or the store has no manifest.
     """
     if scenario.folder is None:
         raise InputError(f"scenario {scenario.source}/{scenario.name} is in no folder: save it first")
-    items = link_images(scenario.items, store, scenario.folder, placeholders)
+    items = link_images(scenario.items, store, scenario.folder)
     with new_file(scenario.folder / "items.parquet") as path:
         items.to_parquet(path, index=False)
     return replace(scenario, items=items)
 
 
-def link_images(items: pd.DataFrame, store: Path, folder: Path, placeholders: Iterable[str] = ()) -> pd.DataFrame:
+def link_images(items: pd.DataFrame, store: Path, folder: Path) -> pd.DataFrame:
     """Put the pictures that ``store`` has of ``items`` into ``folder/images``, and their paths into column ``image``:
     None where it has none; where it does not know the item, what was there. InputError if it has no manifest."""
     import pandas as pd
 
     known = {line.source_id: line for line in read_manifest(store).itertuples()}
-    left_out, images = set(placeholders), []
+    images = []
     (folder / "images").mkdir(exist_ok=True)
     for source_id, image in zip(items["source_id"].map(str), items["image"], strict=True):
         if line := known.get(source_id):
             image = None
-            if line.kind == "ok" and line.sha256 not in left_out and _is_there(store, line.file, line.bytes):
+            if line.kind == "ok" and _is_there(store, line.file, line.bytes):
                 image = f"images/{line.file}"
                 link_file(store / line.file, folder / image)
         images.append(image if isinstance(image, str) else None)
@@ -532,14 +523,8 @@ class _Crew:
                 "sha256": hashlib.sha256(reply.content).hexdigest(),
                 "file": f"{_file_name(picture.source_id)}.{_SUFFIX[facts['format']]}",
             }
-            try:
-                with new_file(self.folder / facts["file"]) as path:
-                    path.write_bytes(reply.content)
-            except OSError as error:
-                raise InputError(
-                    f"{self.folder / facts['file']} can't be written ({error.strerror}): make room on the "
-                    "disk; the same call continues"
-                ) from error
+            with new_file(self.folder / facts["file"]) as path:
+                path.write_bytes(reply.content)
         return _Answer(kind, detail, reply.status, facts=facts)
 
 

@@ -31,7 +31,7 @@ import urllib3
 from urllib3.util import Timeout, Url, parse_url
 from urllib3.util.connection import create_connection
 
-from ifcdsr_core.sources.download.resumable import USER_AGENT, cause
+from ifcdsr_core.sources.download.resumable import USER_AGENT, cause, causes
 
 _CHUNK = 1 << 16  # bytes
 _ADDRESSES = 3  # of a host; each may take the whole time to connect, which nobody can break off
@@ -63,12 +63,7 @@ class PublicWeb:
     """
 
     def __init__(
-        self,
-        per_host: int = 8,
-        connect_timeout: float = 10.0,
-        read_timeout: float = 20.0,
-        total_timeout: float = 60.0,
-        allow_private: bool = False,
+        self, per_host: int, connect_timeout: float, read_timeout: float, total_timeout: float, allow_private: bool
     ) -> None:
         self.timeout, self.total_timeout = Timeout(connect=connect_timeout, read=read_timeout), total_timeout
         self._watch = _Watch()
@@ -131,12 +126,8 @@ class PublicWeb:
 
 
 def _failed(error: Exception) -> Reply:
-    """The kind of an exception: the innermost cause that says something."""
-    chain, causes = error, []
-    while chain is not None and len(causes) < 12:
-        causes.append(chain)
-        inner = [part for part in (getattr(chain, "reason", None), *chain.args) if isinstance(part, Exception)]
-        chain = inner[0] if inner else None
+    """The kind of an exception: the first in the list below that it or one of its causes belongs to."""
+    chain = causes(error)
     errors = urllib3.exceptions
     named = (
         ("private_address", PrivateAddress),
@@ -153,7 +144,7 @@ def _failed(error: Exception) -> Reply:
         ("unreachable", OSError),
     )
     for kind, types in named:
-        if any(isinstance(found, types) for found in causes):
+        if any(isinstance(found, types) for found in chain):
             return Reply(failure=kind, detail=cause(error))
     return Reply(failure="unexpected", detail=f"{type(error).__name__}: {cause(error)}")
 

@@ -14,7 +14,6 @@ from importlib import resources
 from pathlib import Path
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.files import locked
 from ifcdsr_core.paths import data_dir, named_folder
 from ifcdsr_core.sources.download import resumable
 from ifcdsr_core.sources.download.resumable import Facts, Patience
@@ -27,7 +26,7 @@ def fetch(name: str, *, base_url: str = BASE_URL, retries: int = 2) -> Path:
     """Return the path of one verified published file, downloading it on first use.
 
     Looked for in the mirror, then among earlier downloads, then at its address. A download appears under its name
-    only once it has been verified.
+    only once it has been verified. Of several processes that need it one downloads, the others wait.
 
     Args:
         name: ``<owner>/<repository>/<commit>/<path>``, one of ``published_files.tsv``.
@@ -49,12 +48,7 @@ def fetch(name: str, *, base_url: str = BASE_URL, retries: int = 2) -> Path:
 
 def describe(name: str, path: Path) -> dict:
     """Where the file ``name`` was published and what is in it: ``url``, ``bytes``, ``sha256``, ``git_blob_sha1``."""
-    return {"url": BASE_URL + name, **checksums(path)}
-
-
-def checksums(path: Path) -> dict:
-    """Size and checksums of a file: ``bytes`` (int), ``sha256`` and ``git_blob_sha1`` (hex)."""
-    return asdict(Facts.of(Path(path)))
+    return {"url": BASE_URL + name, **asdict(Facts.of(path))}
 
 
 def lines(path: Path) -> list[tuple[int, str]]:
@@ -100,10 +94,9 @@ def mirror_folder() -> Path | None:
 
 
 def _download(name: str, stored: Path, base_url: str, retries: int) -> Path:
-    """Download ``name`` to ``stored``; a process that finds another one downloading waits for it."""
+    """Download ``name`` to ``stored``. InputError, with the other ways to have it, if it is not available."""
     try:
-        with locked(data_dir() / "downloads" / ".lock"):
-            return resumable.fetch(base_url + name, stored, Facts(**registry()[name]), Patience(attempts=retries + 1))
+        return resumable.fetch(base_url + name, stored, Facts(**registry()[name]), Patience(attempts=retries + 1))
     except (InputError, OSError) as error:
         mirror = mirror_folder()
         raise InputError(

@@ -14,10 +14,12 @@ import os
 import random
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -86,13 +88,14 @@ def fetch(url: str, path: Path, facts: Facts = Facts(), patience: Patience = Pat
     A file that is there is verified and not asked for. A part is continued if the server vouches that it is of the same
     file (strong ETag, or Last-Modified) or, where it names neither, if a checksum will tell; else it is begun anew.
     Where no size and no checksum is known, the server's own Content-Length is all that tells a whole file.
+    While another process downloads the same file, this one waits, and says so on stderr.
 
     Args:
         url: an http or https address.
 
     Raises:
-        InputError: the file is not available, is not the published one, does not fit on the disk, or is being
-            downloaded by another process. A part is kept wherever the same call could continue it.
+        InputError: the file is not available, is not the published one, or does not fit on the disk. A part is kept
+            wherever the same call could continue it.
     """
     import requests
 
@@ -101,8 +104,9 @@ def fetch(url: str, path: Path, facts: Facts = Facts(), patience: Patience = Pat
         verified(path, facts)
         tidy(path)
         return path
-    busy = f"{path} is being downloaded by another process: wait for its end"
-    with locked(_lock(path), busy), requests.Session() as session:
+    busy = f"{path} is being downloaded by another process: waiting for it"
+    say = partial(print, busy, file=sys.stderr, flush=True)
+    with locked(_lock(path), waiting=say), requests.Session() as session:
         if path.is_file():  # another process has been faster
             return verified(path, facts)
         session.max_redirects = MAX_REDIRECTS
@@ -201,12 +205,21 @@ def back_off(failures: int, wait: float, max_wait: float) -> float:
     return min(wait * 2 ** (failures - 1), max_wait) * random.uniform(0.75, 1.0)
 
 
+def causes(error: BaseException) -> list[BaseException]:
+    """A network error, the one it wraps, and so on, the innermost last: requests and urllib3 wrap several times."""
+    chain = [error]
+    while len(chain) < 12:
+        inner = [part for part in (getattr(chain[-1], "reason", None), *chain[-1].args) if isinstance(part, Exception)]
+        if not inner:
+            break
+        chain.append(inner[0])
+    return chain
+
+
 def cause(error: BaseException) -> str:
-    """The innermost cause of a network error in one line: requests and urllib3 wrap it in errors that repeat the
-    address."""
-    while inner := [part for part in (getattr(error, "reason", None), *error.args) if isinstance(part, Exception)]:
-        error = inner[0]
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """The innermost cause of a network error in one line: those around it repeat the address."""
+    innermost = causes(error)[-1]
+    return " ".join(str(innermost).split())[:200] or type(innermost).__name__
 
 
 class _Broken(Exception):
