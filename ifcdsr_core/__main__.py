@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         "what",
         help="comparison, ablation, control, readings, sensitivity, modalities, text_encoders, text, search, or a JSON "
         "file with a list of configurations as in the "
-        "config.json of a run (source, scenario, seeds and models are then the file's)",
+        "config.json of a run (source and its options, scenario, seeds and models are then the file's)",
     )
     sweep.add_argument(
         "--seeds", default="0,1,2", help="separated by commas (default: %(default)s); a search takes the first"

@@ -147,7 +147,11 @@ def test_key_follows_everything_a_page_is_made_of(checkout, monkeypatch):
     monkeypatch.setattr(build, "results_dir", lambda: checkout / "data" / "results")
     (checkout / "data" / "results").mkdir(parents=True)
     food, movie = (page for page in build.PAGES if page.notebook == "03_train")
-    seen = {build.page_key(food), build.page_key(movie)}
+
+    def key(page) -> str:
+        return build.page_key(page, build.common_inputs())
+
+    seen = {key(food), key(movie)}
     for change in (
         lambda: edit_last_cell(checkout, "03_train", "print('other')"),
         lambda: (checkout / "requirements.lock").write_text("other"),
@@ -155,11 +159,11 @@ def test_key_follows_everything_a_page_is_made_of(checkout, monkeypatch):
         lambda: (checkout / "data" / "results" / "table.csv").write_text("other"),
     ):
         change()
-        assert build.page_key(food) not in seen
-        seen.add(build.page_key(food))
+        assert key(food) not in seen
+        seen.add(key(food))
     (checkout / "notebooks" / "03_train.ipynb").write_text("{")
     with pytest.raises(InputError, match="03_train.ipynb can't be read"):
-        build.page_key(food)
+        key(food)
 
 
 @slow

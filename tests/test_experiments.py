@@ -284,7 +284,10 @@ def test_a_list_of_runs_can_come_from_a_file(tmp_path):
     wanted = lists.configurations("sasrec", "food_kitchen", [0, 5])
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([dataclasses.asdict(config) for config in wanted]))
-    assert lists.named_list(str(path), "movie_book", "demo", [0], []) == wanted
+    assert lists.named_list(str(path), "movie_book", "demo", [0], [], source_options={}) == wanted
+    changed = lists.named_list(str(path), "movie_book", "demo", [0], [], epochs=3, device="cuda")
+    assert changed == [dataclasses.replace(config, epochs=3, device="cuda") for config in wanted]
+    assert {config.device for config in changed} == {"cuda"}
 
 
 @pytest.mark.parametrize(

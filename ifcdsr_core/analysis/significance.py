@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -26,23 +27,23 @@ def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
     Args:
         values: (cases,) what is resampled, for paired comparisons the difference of each case.
     """
-    return _ends(_resampled(np.asarray(values, dtype=np.float64), np.mean, np.random.default_rng(0)))
+    values = np.asarray(values, dtype=np.float64)
+    return _ends(_resamples(len(values)) @ values / len(values))
 
 
 def ratio_interval(top: np.ndarray, bottom: np.ndarray) -> tuple[float, float]:
     """95 % bootstrap interval of sum(top) / sum(bottom), (cases,) each, resampled together; NaN where all are 0 / 0."""
     if not np.any(bottom):
         return math.nan, math.nan
-    sums = _resampled(np.column_stack([top, bottom]), np.sum, np.random.default_rng(0))  # (SAMPLES, 2)
+    sums = _resamples(len(top)) @ np.column_stack([top, bottom])  # (SAMPLES, 2)
     sums = sums[sums[:, 1] > 0]  # a resample may hold nothing but 0 / 0
     return _ends(sums[:, 0] / sums[:, 1])
 
 
 def difference_interval(upper: np.ndarray, lower: np.ndarray) -> tuple[float, float]:
     """95 % bootstrap interval of mean(upper) - mean(lower) of two groups of different cases, resampled one by one."""
-    random = np.random.default_rng(0)
-    of_upper, of_lower = (_resampled(values, np.mean, random) for values in (upper, lower))
-    return _ends(of_upper - of_lower)
+    means = [_resamples(len(values), seed) @ values / len(values) for seed, values in enumerate((upper, lower))]
+    return _ends(means[0] - means[1])
 
 
 def half_width(values: np.ndarray) -> float:
@@ -80,12 +81,17 @@ def _mean_square(squares: np.ndarray, freedom: int) -> tuple[float, int]:
     return (float(squares.sum()) / freedom if freedom else 0.0), freedom
 
 
-def _resampled(values: np.ndarray, statistic: Callable, random: np.random.Generator) -> np.ndarray:
-    """``statistic`` over the cases of each of SAMPLES resamples with replacement, (SAMPLES, ...)."""
-    cases = len(values)
-    return np.concatenate(
-        [statistic(values[random.integers(cases, size=(count, cases))], axis=1) for count in _chunks(SAMPLES, 100)]
-    )
+@lru_cache(maxsize=8)
+def _resamples(cases: int, seed: int = 0) -> np.ndarray:
+    """How often each case is in each of SAMPLES resamples with replacement, (SAMPLES, cases); sums are products of it.
+
+    Kept, as the same test cases are resampled for every number of a page.
+    """
+    random, parts = np.random.default_rng(seed), []
+    for count in _chunks(SAMPLES, 100):
+        place = random.integers(cases, size=(count, cases)) + cases * np.arange(count)[:, None]
+        parts.append(np.bincount(place.ravel(), minlength=count * cases).astype(np.uint8).reshape(count, cases))
+    return np.concatenate(parts)
 
 
 def _ends(draws: np.ndarray) -> tuple[float, float]:

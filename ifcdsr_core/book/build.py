@@ -138,12 +138,14 @@ def execute_pages(jobs: int) -> None:
     Raises:
         InputError: a notebook is missing or failed; pages executed before it are kept.
     """
-    keys = {page: page_key(page) for page in PAGES}
+    common = common_inputs()
+    keys = {page: page_key(page, common) for page in PAGES}
     changed = [page for page in PAGES if not (_executed(page).is_file() and _read(_key_file(page)) == keys[page])]
     for page in PAGES:
         if page not in changed:
             _say(f"{page.output}: unchanged")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors() // jobs)))  # threads of two pages would wait
+    if jobs > 1:  # threads of two pages would wait for each other
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors() // jobs)))
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork"), _start, (os.getpid(),)) as pool:
         running = {pool.submit(execute, page, keys[page]): page for page in changed}
         for future in as_completed(running):
@@ -195,8 +197,16 @@ def _literal(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def page_key(page: Page) -> str:
+def common_inputs() -> list:
+    """What all pages are made from: the package, the pinned versions, the shipped results."""
+    return [digest(ROOT / "ifcdsr_core"), _read(ROOT / "requirements.lock"), digest(results_dir())]
+
+
+def page_key(page: Page, common: list) -> str:
     """SHA-256 of everything that a page is made from.
+
+    Args:
+        common: of ``common_inputs``.
 
     Raises:
         InputError: the notebook is missing or cannot be read.
@@ -209,8 +219,7 @@ def page_key(page: Page) -> str:
         ]
     except (OSError, ValueError, LookupError) as error:
         raise InputError(f"{path} can't be read as a notebook ({type(error).__name__})") from error
-    package, lock = digest(ROOT / "ifcdsr_core"), _read(ROOT / "requirements.lock")
-    inputs = [cells, page.parameters, package, lock, digest(results_dir())]
+    inputs = [cells, page.parameters, *common]
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 

@@ -509,11 +509,16 @@ def named_list(
 ) -> list[RunConfig]:
     """The configurations of an experiment of the book by its name, or of a JSON file that lists them.
 
+    Args:
+        scenario, source, seeds, models: of an experiment; a file says these itself.
+        changes: to all configurations; ``source_options`` to those of an experiment alone.
+
     Raises:
         InputError: no such experiment or file, or a configuration in it is wrong.
     """
     if what.endswith(".json"):
-        return _listed(Path(what))
+        kept = {name: value for name, value in changes.items() if name != "source_options"}
+        return [replace(config, **kept) for config in _listed(Path(what))]
     named, given = _NAMED[choose("experiment", what, _NAMED)], {"source": source, "models": models, **changes}
     for name, refusal in (
         ("models", f"{what} is about IFCDSR alone: it accepts no models"),

@@ -3,7 +3,7 @@
     config.json          every setting, defaults spelled out
     provenance.json      versions of the code, fingerprints of data and features, device, versions, what was trained on
     history.csv          one row per epoch
-    ranks.parquet        the rank of the target of every test case under both protocols
+    ranks.parquet        the rank of the target of every test case under each protocol
     metrics.csv          what follows from the ranks
     weights.safetensors  the weights of the best epoch
 
