@@ -507,13 +507,14 @@ def _sweep(options) -> None:
 
 
 def _evaluate(options) -> None:
-    from ifcdsr_core.metrics import PROTOCOLS, summarise
+    from ifcdsr_core.metrics import summarise
+    from ifcdsr_core.settings import PROTOCOLS
     from ifcdsr_core.runs.store import Run
 
-    stored = Run.load(options.folder).ranks
+    finished = Run.load(options.folder)
     from ifcdsr_core.runs.assembly import evaluate
 
-    anew = evaluate(options.folder)
+    anew, stored = evaluate(finished), finished.ranks
     same = all((anew[protocol] == stored[protocol]).all() for protocol in PROTOCOLS if protocol in stored)
     print(f"{_percent(summarise(anew))}\nranks {'equal' if same else 'differ from'} those of ranks.parquet")
 

@@ -7,7 +7,6 @@ import pandas as pd
 
 from ifcdsr_core.settings import PROTOCOLS
 
-CUTOFFS = (1, 5, 10)
 METRICS = ("MRR", "NDCG@5", "NDCG@10", "HR@1", "HR@5", "HR@10")
 
 

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from ifcdsr_core.batches import Batch
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.metrics import PROTOCOLS
-from ifcdsr_core.settings import NUM_NEGATIVES
+from ifcdsr_core.settings import NUM_NEGATIVES, PROTOCOLS
 
 _STREAM = 999  # first word of the seed, so that no other generator of the project draws the same numbers
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from ifcdsr_core.batches import Batch, shuffled
 from ifcdsr_core.errors import InputError, require
 from ifcdsr_core.files import new_file, unreadable
-from ifcdsr_core.metrics import PROTOCOLS, summarise
+from ifcdsr_core.metrics import summarise
 from ifcdsr_core.models.base import SequenceModel
 from ifcdsr_core.protocol import rank_cases
-from ifcdsr_core.settings import TrainSettings
+from ifcdsr_core.settings import PROTOCOLS, TrainSettings
 
 WARMUP_START = 1e-5  # share of the learning rate in the first epoch of a warm-up
 NOT_RANKED = -math.inf  # ``selection`` of an epoch of pre-training

@@ -42,7 +42,7 @@ from ifcdsr_core.runs.run import run
 
 config = parameters.run_config(scenario, inspection.pictured(source), "ifcdsr", seed, epochs)
 finished = run(config)
-model, world, cases = restore(finished.folder)
+model, world, cases = restore(finished)
 title = markup.data_title(source, scenario)
 
 # %% [markdown]

@@ -96,7 +96,7 @@ def of_run(model: str, options: dict, **settings) -> Values:
     options = options if model in COUNTING else {**SMALL, **options}
     config = RunConfig(model=model, model_options=options, **{"epochs": 2, "batch_size": 8, **settings})
     finished = run(config)
-    trained, _, cases = restore(finished.folder)
+    trained, _, cases = restore(finished)
     with torch.no_grad():
         scores = [trained.score(cases["test"][:1], domain)[0] for domain in (0, 1)]
     losses = [] if model in COUNTING else finished.history["loss"].tolist()

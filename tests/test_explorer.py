@@ -20,6 +20,7 @@ from ifcdsr_core.runs import lists
 from ifcdsr_core.runs.assembly import restore
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.run import run
+from ifcdsr_core.runs.store import Run
 from ifcdsr_core.sources import complete_options
 from ifcdsr_core.sources.demo import world
 
@@ -94,7 +95,7 @@ def histories(count: int, num_x: int, num_items: int, longest: int) -> list[list
 
 def assert_equal_scores(shown, folders, count: int, ties: bool = False) -> None:
     for number, folder in enumerate(folders):
-        model, scenario, _ = restore(folder)
+        model, scenario, _ = restore(Run.load(folder))
         told = histories(count, scenario.num_items_x, scenario.num_items, model.inputs.max_seq_len)
         assert {len(history) for history in told} >= {1, model.inputs.max_seq_len, model.inputs.max_seq_len + 7}
         for domain, target in enumerate((1, scenario.num_items)):
@@ -240,7 +241,7 @@ def test_a_reader_weighs_the_votes_anew_and_switches_models(running, shop, width
 
 
 def test_a_reader_loads_a_case_and_sees_what_was_bought_next(running, shop):
-    _, _, cases = restore(shop[0][-1])
+    _, _, cases = restore(Run.load(shop[0][-1]))
     chosen = explorer._cases(cases["test"])
     with opened(running, shop[1]) as shown:
         shown.get_by_label("Test case", exact=True).fill("4")
@@ -362,6 +363,4 @@ def test_runs_that_see_different_images_are_not_shown_together(small, monkeypatc
 
 
 def _record(folder) -> dict:
-    from ifcdsr_core.runs.store import Run
-
     return Run.load(folder).config

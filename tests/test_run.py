@@ -16,13 +16,14 @@ from worlds import tiny
 from ifcdsr_core import train
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.features import cache
-from ifcdsr_core.metrics import PROTOCOLS, summarise
+from ifcdsr_core.metrics import summarise
 from ifcdsr_core.runs import assembly, store
 from ifcdsr_core.runs.assembly import evaluate
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.run import identify, run
 from ifcdsr_core.runs.store import Run, ship
 from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.settings import PROTOCOLS
 from ifcdsr_core.sources import complete_options
 from ifcdsr_core.sources.demo import world
 
@@ -97,7 +98,7 @@ def test_a_gpu_names_no_run_and_its_run_can_be_used_without_one(monkeypatch):
     assert store.key(config(device="cuda")) == store.key(config())
     dataclasses.replace(first, config=first.config | {"device": "cuda"}).save()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert evaluate(first.folder).equals(first.ranks)
+    assert evaluate(Run.load(first.folder)).equals(first.ranks)
     with pytest.raises(InputError, match="torch sees no GPU here"):
         run(config(epochs=2, device="cuda"))
     with pytest.raises(InputError, match="unknown device 'tpu'"):
@@ -109,7 +110,7 @@ def test_weights_of_another_version_of_the_model_are_not_used():
     provenance = first.provenance | {"code_versions": first.provenance["code_versions"] | {"HARNESS": 0}}
     dataclasses.replace(first, provenance=provenance).save()
     with pytest.raises(InputError, match="made by other code: its code_versions is"):
-        evaluate(first.folder)
+        evaluate(Run.load(first.folder))
 
 
 def test_bfloat16_is_not_imitated(monkeypatch):
@@ -159,7 +160,7 @@ def test_a_damaged_table_is_noticed_before_a_training(tmp_path):
     folder = tmp_path / "scenarios" / "demo" / "food_kitchen"
     tiny(80, seed=5).sequences.to_parquet(folder / "sequences.parquet")
     assert run(counts).folder == first.folder
-    for again in (lambda: run(counts, force=True), lambda: evaluate(first.folder)):
+    for again in (lambda: run(counts, force=True), lambda: evaluate(first)):
         with pytest.raises(InputError, match="its tables are not those scenario.json describes"):
             again()
     assert [path.name for path in (tmp_path / "runs").glob("[!.]*")] == [first.folder.name]
@@ -230,10 +231,10 @@ def test_metrics_follow_from_the_ranks_and_early_stopping_keeps_the_best_epoch()
 @pytest.mark.slow
 def test_evaluate_scores_again_with_the_saved_weights(tmp_path):
     finished = run(config())
-    assert evaluate(finished.folder).equals(finished.ranks)
+    assert evaluate(finished).equals(finished.ranks)
     put_scenario(tmp_path, seed=5)
     with pytest.raises(InputError, match="made with other data"):
-        evaluate(finished.folder)
+        evaluate(finished)
 
 
 @pytest.mark.slow

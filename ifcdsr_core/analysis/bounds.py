@@ -16,12 +16,12 @@ import pandas as pd
 from ifcdsr_core.analysis.paired import Runs, control_gains
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.files import new_file, unreadable
-from ifcdsr_core.metrics import PROTOCOLS
 from ifcdsr_core.paths import data_dir
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.runs.versions import HARNESS
 from ifcdsr_core.scenario import Scenario
+from ifcdsr_core.settings import PROTOCOLS
 from ifcdsr_core.sources import prepare
 from ifcdsr_core.sources.demo import ceiling
 

@@ -47,7 +47,7 @@ from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
 from ifcdsr_core.loss import Predictions
-from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, as_of, initialise
+from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, initialise
 from ifcdsr_core.models.psjnet import BOTH, BehaviourFlow
 from ifcdsr_core.models.ranking import inner_products
 from ifcdsr_core.settings import setting
@@ -120,9 +120,7 @@ class MIFN(SequenceModel):
         """What is known of each domain at each merged position."""
         member = [self.in_domain(batch.item_seq, domain) for domain in BOTH]
         vectors = [lookup(item_seq) for item_seq in (batch.item_seq_x, batch.item_seq_y)]
-        states, flows = self.behaviour(vectors, member)
-        at_merged = ([as_of(hidden[domain], member[domain]) for domain in BOTH] for hidden in (states, flows))
-        return Encoded(batch.item_seq, *at_merged)
+        return Encoded(batch.item_seq, *self.behaviour(vectors, member))
 
     def nodes(self, batch: Batch, case: Tensor, position: Tensor, target: Tensor | None = None) -> Tensor:
         """Nodes of the subgraph of each ``case`` after ``position``, (R, N), 0 for none."""

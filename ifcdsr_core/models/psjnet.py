@@ -93,10 +93,7 @@ class PSJNet(SequenceModel):
         member = [self.in_domain(batch.item_seq, domain) for domain in BOTH]
         sequences = batch.item_seq_x, batch.item_seq_y
         states, flows = self.flow(look_up(self.item_embedding.weight, *sequences), member)
-        return (
-            [as_of(states[domain], member[domain]) for domain in BOTH],
-            [as_of(flows[1 - domain], member[1 - domain]) for domain in BOTH],
-        )
+        return states, flows[::-1]
 
     def query(self, state: Tensor, flow: Tensor, domain: int) -> Tensor:
         """What meets the items of ``domain``: (R, D) of its own encoder and (R, D) of the flow into it to (R, D)."""
@@ -116,22 +113,22 @@ class BehaviourFlow(nn.Module):
         self.units = nn.ModuleList(SplitByJoin(size, num_roles, keep) for _ in BOTH)
 
     def forward(self, vectors: Sequence[Tensor], member: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Of each domain the encoder's states and the flow to the other domain, (B, L', D) along its sub-sequence.
+        """Of each domain the encoder's state and the flow to the other domain, (B, L, D) at each merged position.
 
         Args:
             vectors: item vectors of S^X and S^Y, (B, L', D).
             member: which positions of the merged sequence belong to each, (B, L).
         """
         length = [is_in.sum(dim=1) for is_in in member]  # (B,) each
-        states = [self.along(self.encoders[domain], vectors[domain], length[domain]) for domain in BOTH]
+        own = [self.along(self.encoders[domain], vectors[domain], length[domain]) for domain in BOTH]  # (B, L', D)
+        states = [as_of(own[domain], member[domain]) for domain in BOTH]
         flows = []
         for domain in BOTH:
-            other = as_of(states[1 - domain], member[1 - domain])  # (B, L, D)
             # the merged positions of this domain's items; past its last item come others, which no real item sees
-            place = (~member[domain]).byte().argsort(dim=1, stable=True)[:, : states[domain].shape[1]]  # (B, L')
-            other = other.gather(1, place[..., None].expand(-1, -1, other.shape[2]))
-            joined = self.units[domain](states[domain], other, length[domain])
-            flows.append(self.along(self.transfers[domain], joined, length[domain]))
+            place = (~member[domain]).byte().argsort(dim=1, stable=True)[:, : own[domain].shape[1]]  # (B, L')
+            other = states[1 - domain].gather(1, place[..., None].expand(-1, -1, own[domain].shape[2]))
+            joined = self.units[domain](own[domain], other, length[domain])
+            flows.append(as_of(self.along(self.transfers[domain], joined, length[domain]), member[domain]))
         return states, flows
 
     def along(self, gru: nn.GRU, vectors: Tensor, length: Tensor) -> Tensor:

@@ -130,27 +130,24 @@ def _test_ranks(model: SequenceModel, scenario: Scenario, cases: dict[str, Batch
     return ranks
 
 
-def evaluate(folder: Path) -> pd.DataFrame:
+def evaluate(finished: Run) -> pd.DataFrame:
     """Score the test cases again with a run's saved weights.
 
     Returns:
         Ranks as in ``ranks.parquet``, made anew.
 
     Raises:
-        InputError: the folder is not a run, or data or features are not those it was trained on.
+        InputError: the run has no weights, or data, features or code are not those it was trained with.
     """
-    model, scenario, cases = restore(folder)
-    return _test_ranks(model, scenario, cases, Run.load(folder).config["candidate_seed"])
+    return _test_ranks(*restore(finished), finished.config["candidate_seed"])
 
 
-def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
+def restore(finished: Run) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
     """A run's model with its saved weights, ready to score; its scenario; its encoded cases by split.
 
     Raises:
-        InputError: the folder is not a run, it has no weights, or data, features or code are not those it was trained
-            with.
+        InputError: the run has no weights, or data, features or code are not those it was trained with.
     """
-    finished = Run.load(folder)
     config, weights = finished.settings, finished.weights
     if config.device == "cuda" and not torch.cuda.is_available():  # trained on a GPU that is not here
         config = dataclasses.replace(config, device="cpu")
@@ -159,7 +156,9 @@ def restore(folder: Path) -> tuple[SequenceModel, Scenario, dict[str, Batch]]:
     for name in IDENTITY:
         if identity[name] != (made_with := finished.provenance.get(name)):
             made = "by other code" if name == "code_versions" else "with other data"
-            raise InputError(f"{folder} was made {made}: its {name} is {made_with}, here it is {identity[name]}")
+            raise InputError(
+                f"{finished.folder} was made {made}: its {name} is {made_with}, here it is {identity[name]}"
+            )
     scenario, inputs, cases = assemble(config)
     model = build_model(config, inputs)
     try:

@@ -18,12 +18,12 @@ import pandas as pd
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.files import file_hash, new_folder, sealed, unreadable, unsealed
-from ifcdsr_core.metrics import PROTOCOLS, summarise
+from ifcdsr_core.metrics import summarise
 from ifcdsr_core.paths import data_dir, results_dir
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.model import describe
 from ifcdsr_core.scenario import DOMAINS
-from ifcdsr_core.settings import NUM_NEGATIVES
+from ifcdsr_core.settings import NUM_NEGATIVES, PROTOCOLS
 from ifcdsr_core.sources import complete_options
 
 IDENTITY = ("scenario_fingerprint", "features_fingerprint", "code_versions")  # what finds a run besides its settings

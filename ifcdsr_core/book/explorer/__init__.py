@@ -130,7 +130,7 @@ def _restored(folder: Path) -> tuple[Run, IFCDSR, Scenario, dict[str, Batch]]:
         raise InputError(f"{folder} is a run of {run.config['model']}: the explorer has IFCDSR's forward pass alone")
     if run.config["model_options"]["image_projection"] != "none":
         raise InputError(f"{folder} projects its images: the explorer knows image_projection=none alone")
-    return run, *restore(folder)
+    return run, *restore(run)
 
 
 def _exported(run: Run, model: IFCDSR) -> dict:
