@@ -61,7 +61,7 @@ def speeds(record: dict) -> pd.DataFrame:
     """
     rows = []
     for row in _rows(record):
-        ours, before = row["ours"], row["today"]
+        ours, before = row["ours"], row["before"]
         rate, floor = ours["per_second"], row.get("floor", {}).get("per_second")  # counting has no products
         rows.append(
             {
@@ -102,7 +102,7 @@ def bars(training: dict, ranking: dict) -> Figure:
     fig, axes = subplots(len(panels), height=3.4)
     for ax, (title, rows) in zip(axes, panels.items(), strict=True):
         rows = rows[::-1]
-        before = np.array([row["today"]["per_second"] for row in rows])
+        before = np.array([row["before"]["per_second"] for row in rows])
         place = np.arange(len(rows))
         ours, floor = (
             np.array([row.get(side, {"per_second": math.nan})["per_second"] for row in rows]) / before
@@ -158,12 +158,12 @@ def other_steps() -> pd.DataFrame:
 def _rows(record: dict) -> list[dict]:
     """The rows that compare this code with the earlier one, in the order of tables."""
     order = ("IFCDSR without images", "IFCDSR", "LLM-EMF")
-    rows = [row for row in record["rows"] if {"ours", "today"} <= row.keys()]
+    rows = [row for row in record["rows"] if {"ours", "before"} <= row.keys()]
     return sorted(rows, key=lambda row: (order.index(row["row"]) if row["row"] in order else len(order), row["row"]))
 
 
 def _said(what: str, rows: Sequence[dict]) -> str:
-    gains = [row["ours"]["per_second"] / row["today"]["per_second"] for row in rows]
+    gains = [row["ours"]["per_second"] / row["before"]["per_second"] for row in rows]
     shares = [row["floor"]["per_second"] / row["ours"]["per_second"] for row in rows if "floor" in row]
     return (
         f"{what} is {_range(gains)} times as fast as before, and takes {_range(shares)} times as long as its matrix "
