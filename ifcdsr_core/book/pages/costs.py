@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.book.figures import BLACK, GREY, PLUM, subplots
 from ifcdsr_core.book.markup import escape
-from ifcdsr_core.errors import InputError, first_line
+from ifcdsr_core.files import reading
 from ifcdsr_core.paths import results_dir
 
 PEER = "SASRec beside RecBole's"
@@ -30,15 +30,14 @@ def measured(benchmark: str, folder: str = "") -> dict:
     """What a benchmark found: one that goes with the book, or one in another folder.
 
     Raises:
-        InputError: it is not there, or can't be read.
+        InputError: it is not there, damaged, or can't be opened.
     """
     path = (Path(folder) if folder else results_dir() / "benchmarks") / f"{benchmark}.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} can't be read ({first_line(error)}): python benchmarks/{benchmark}.py --out {path} makes it"
-        ) from error
+    with reading(path, f"python benchmarks/{benchmark}.py --out {path} makes it"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not record.keys() & {"rows", "results", "pictures_per_second"}:
+            raise ValueError("it holds no results")
+    return record
 
 
 def machine(record: dict) -> str:

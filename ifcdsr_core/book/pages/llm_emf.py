@@ -20,7 +20,8 @@ from ifcdsr_core.analysis.paired import first_columns, gains, of_both_seeds, ove
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, gain_by_group
 from ifcdsr_core.book.figures import BLACK, BLUE, GREY, ORANGE, PLUM, WIDTH, drawn, subplots
 from ifcdsr_core.book.markup import data_title, escape, unbroken
-from ifcdsr_core.files import new_file, unreadable
+from ifcdsr_core.features.enhanced_titles import load_estimates
+from ifcdsr_core.files import new_file, reading
 from ifcdsr_core.paths import data_dir, results_dir
 from ifcdsr_core.runs import lists
 from ifcdsr_core.runs.store import Run, shipped
@@ -211,8 +212,8 @@ def text_map(places: np.ndarray, groups: Sequence[str], in_x: np.ndarray, names:
 
 
 def enhancement_costs() -> pd.DataFrame:
-    """The shipped estimates of ``enhance --dry-run --keep``, for a page."""
-    kept = pd.read_csv(results_dir() / "enhancement.csv")
+    """The shipped estimates of ``enhance --dry-run --keep``, ``load_estimates``, for a page."""
+    kept = load_estimates()
     return pd.DataFrame(
         {
             "Data": [unbroken(data_title(row.source, row.scenario)) for row in kept.itertuples()],
@@ -317,7 +318,9 @@ _FILE, _EXAMPLES = "text_encoders.json", "nearest"
 
 
 def _encoders() -> dict:
-    return json.loads((results_dir() / _FILE).read_text(encoding="utf-8"))
+    with reading(results_dir() / _FILE) as path:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {part: record[part] for part in ("titled", "encoders")}
 
 
 def encoder_coverage() -> pd.DataFrame:
@@ -352,12 +355,10 @@ def nearest_titles(width: int = 60) -> pd.DataFrame:
     path = data_dir() / _FILE
     if not path.is_file():
         return pd.DataFrame(columns=["Title"])
-    try:
-        rows = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))[_EXAMPLES])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise unreadable(path, error, "delete it") from error
-    for column in ("title", "nearest"):
-        rows[column] = [textwrap.shorten(title, width, placeholder=" …") for title in rows[column]]
+    with reading(path, "delete it"):
+        rows = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))[_EXAMPLES])[["title", "encoder", "nearest"]]
+        for column in ("title", "nearest"):
+            rows[column] = [textwrap.shorten(title, width, placeholder=" …") for title in rows[column]]
     return pd.DataFrame(
         {"Title": title} | dict(zip(part["encoder"], part["nearest"], strict=True))
         for title, part in rows.groupby("title", sort=False)
