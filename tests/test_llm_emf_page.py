@@ -169,7 +169,7 @@ def test_encoders_are_compared_on_the_same_titles(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "prepare", lambda *_, **__: scenario)
     monkeypatch.setattr(llm_emf, "encoders_record", lambda _: record)
     monkeypatch.setattr(llm_emf, "results_dir", lambda: tmp_path / "results")
-    shipped = llm_emf.save_encoders().read_text()
+    shipped = llm_emf.keep_encoders().read_text()
     assert not any(title in shipped for title in scenario.items["title"].dropna())  # titles are others'
     table = llm_emf.nearest_titles(width=20)
     assert table.columns.tolist() == ["Title", "lexical", "wordllama"]

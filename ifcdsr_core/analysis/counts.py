@@ -1,7 +1,7 @@
 """Numbers about a scenario: Table 1 of the paper, and what the papers do not say about the data.
 
 Every function takes a Scenario and returns a small DataFrame; ``TABLES`` names those of notebook 01. ``summary_record``
-puts them into a dict of aggregate numbers, which ``save_summary`` keeps as JSON: so the book can show the real data on
+puts them into a dict of aggregate numbers, which ``keep_summary`` keeps as JSON: so the book can show the real data on
 a machine that does not have them.
 """
 
@@ -413,7 +413,7 @@ def variant_of(source: str, options: dict) -> str:
     return "-".join(f"{name}={value}" for name, value in sorted(changed) if name in VARIANTS)
 
 
-def save_summary(scenario: Scenario, path: Path | None = None) -> Path:
+def keep_summary(scenario: Scenario, path: Path | None = None) -> Path:
     """Write the summary of ``scenario`` to ``path`` (default: ``summary_path``) and return the path."""
     variant = variant_of(scenario.source, scenario.provenance.get("options", {}))
     path = path or summary_path(scenario.source, scenario.name, variant)

@@ -226,13 +226,13 @@ def enhancement_costs() -> pd.DataFrame:
     )
 
 
-def enhanced_examples(scenario: Scenario, count: int = 2, seed: int = 0) -> pd.DataFrame:
-    """Some titles of each domain of the demo, and the texts rules make of them: ``Domain``, ``Title``, ``Text``."""
+def enhanced_examples(scenario: Scenario, count: int = 2) -> pd.DataFrame:
+    """Some titles of each domain of the demo, with what rules add: ``Domain``, ``Title``, ``Added by rules``."""
     from ifcdsr_core.features.texts import item_texts
 
     enhanced, domain = item_texts(scenario, "rules"), scenario.items["domain"].to_numpy()
     rows = [
-        row for code in "xy" for row in np.random.default_rng(seed).permutation(np.flatnonzero(domain == code))[:count]
+        row for code in "xy" for row in np.random.default_rng(0).permutation(np.flatnonzero(domain == code))[:count]
     ]
     names, titles = scenario.domain_names, scenario.items["title"].to_numpy()
     shown = [
@@ -295,7 +295,7 @@ def _nearest(matrix: np.ndarray, rows: np.ndarray, others: np.ndarray) -> list[t
     return list(zip(rows.tolist(), others[best].tolist(), cosine.max(axis=1).tolist(), strict=True))
 
 
-def save_encoders() -> Path:
+def keep_encoders() -> Path:
     """Write ``encoders_record`` of ABXI's Food-Kitchen for the page; return the path of its numbers.
 
     They go to ``data/results``, for machines without the files; the examples, which are titles of others, stay in the
@@ -347,7 +347,7 @@ def titled_sentence() -> str:
 
 
 def nearest_titles(width: int = 60) -> pd.DataFrame:
-    """Titles of X, and the nearest of Y by each encoder, cut to ``width`` signs; empty without ``save_encoders``.
+    """Titles of X, and the nearest of Y by each encoder, cut to ``width`` signs; empty without ``keep_encoders``.
 
     Raises:
         InputError: the file of examples is damaged.
@@ -365,7 +365,8 @@ def nearest_titles(width: int = 60) -> pd.DataFrame:
     )
 
 
-def encoder_runs(sources: Iterable[str] = ("abxi", "llmcdsr", "c2dsr")) -> dict[str, dict[str, list[Run]]]:
+def encoder_runs() -> dict[str, dict[str, list[Run]]]:
     """The shipped runs of ``lists.text_encoders`` on Food-Kitchen by source, where some are by wordllama."""
+    sources = ("abxi", "llmcdsr", "c2dsr")
     found = {source: shipped(lists.text_encoders("food_kitchen", range(10), source)) for source in sources}
     return {source: runs for source, runs in found.items() if {BASE, "ID + wordllama"} <= set(runs)}

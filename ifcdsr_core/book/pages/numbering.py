@@ -29,7 +29,7 @@ _PUBLISHED = {  # data that were published with times, and with what options the
 }
 
 
-def save_order() -> Path:
+def keep_order() -> Path:
     """Write ``counts.number_order`` of all published data with times to ``data/results``; return the file's path.
 
     Raises:
@@ -50,7 +50,7 @@ def _counted() -> pd.DataFrame:
 
 
 def order(*, anew: bool = False) -> pd.DataFrame:
-    """The table of ``save_order`` for a page: the shipped one, or counted anew in the published files.
+    """The table of ``keep_order`` for a page: the shipped one, or counted anew in the published files.
 
     Raises:
         InputError: the shipped one is not there, damaged, or can't be opened; or a published file is not available.

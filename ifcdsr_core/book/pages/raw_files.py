@@ -186,7 +186,7 @@ def rebuilt() -> pd.DataFrame:
     return rebuilt_from(c2dsr.several_sequences(), prepare("c2dsr", "food_kitchen", train_file=False).num_items_x)
 
 
-def save_rebuilt() -> Path:
+def keep_rebuilt() -> Path:
     """Write ``rebuilt`` to ``data/results/windows.csv``, for machines without the files; return the path."""
     path = results_dir() / "windows.csv"
     table = rebuilt()
