@@ -3,8 +3,8 @@
     python benchmarks/ranking.py --out data/results/benchmarks/ranking.json
 
 Both protocols for the test cases of the paper's Food-Kitchen files, in float32; the rest is as in ``training.py``. The
-negatives of the sampled protocol are drawn in every round by *today*, and once a process by ours: ``first_seconds``, of
-the round that warms up, has the drawing in it.
+negatives of the sampled protocol are drawn in every round by *before*, and once a process by ours: ``first_seconds``,
+of the round that warms up, has the drawing in it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def beside_the_peer(job: dict, rounds: int, seconds: float) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
-    parser.add_argument("--sides", nargs="+", default=["floor", "today", "ours"], choices=["floor", "today", "ours"])
+    parser.add_argument("--sides", nargs="+", default=["floor", "before", "ours"], choices=["floor", "before", "ours"])
     parser.add_argument("--cases", type=int, default=2048, help="the first test cases; there are 8,406")
     parser.add_argument("--peer", action="store_true", help="measure our SASRec beside RecBole's, too")
     add_common(parser)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TODAY = "ab08813"  # the commit that this code is compared with
+BEFORE = "ab08813"  # the commit that this code is compared with
 
 
 class Side:
@@ -93,22 +93,22 @@ def in_turns(sides: Mapping[str, Side], rounds: int, seconds: float) -> dict[str
 
 
 def worker(side: str, job: dict) -> Side:
-    """``today``, ``ours`` or ``floor`` at work on a job (``worker.py``)."""
-    source = today() if side == "today" else ROOT
+    """``before``, ``ours`` or ``floor`` at work on a job (``worker.py``)."""
+    source = before() if side == "before" else ROOT
     environment = {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
     return Side([sys.executable, Path(__file__).with_name("worker.py"), side, json.dumps(job)], environment)
 
 
-def today() -> Path:
+def before() -> Path:
     """A worktree of the commit compared with, made at the first call."""
-    folder = ROOT / "_build" / f"commit_{TODAY}"
+    folder = ROOT / "_build" / f"commit_{BEFORE}"
     if not folder.is_dir():
         git = ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "prune"], check=True)
-        done = subprocess.run([*git, "add", "--detach", str(folder), TODAY], capture_output=True, text=True)
+        done = subprocess.run([*git, "add", "--detach", str(folder), BEFORE], capture_output=True, text=True)
         if done.returncode:
             sys.exit(
-                f"no commit {TODAY} to compare with ({done.stderr.strip().splitlines()[-1]}): leave out side today"
+                f"no commit {BEFORE} to compare with ({done.stderr.strip().splitlines()[-1]}): leave out side before"
             )
     return folder
 

@@ -4,7 +4,7 @@
 
 On the sequences of the paper's Food-Kitchen files (64,093 items), at the paper's size (q 256; e 512, random features).
 All sides of a row take turns (``sides.py``), and train with the same numbers of processor threads. The *floor* is our
-own step's matrix products and nothing else; *today* is commit ab08813; the peer is RecBole's SASRec (``peers/``).
+own step's matrix products and nothing else; *before* is commit ab08813; the peer is RecBole's SASRec (``peers/``).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=ROWS)
     parser.add_argument("--losses", nargs="+", default=["exact", "sampled"], choices=["exact", "sampled"])
     parser.add_argument("--precisions", nargs="+", default=None, choices=["float32", "bfloat16"])
-    parser.add_argument("--sides", nargs="+", default=["floor", "today", "ours"], choices=["floor", "today", "ours"])
+    parser.add_argument("--sides", nargs="+", default=["floor", "before", "ours"], choices=["floor", "before", "ours"])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--peer", action="store_true", help="measure our SASRec beside RecBole's, too")
     add_common(parser)

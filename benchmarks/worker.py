@@ -1,6 +1,6 @@
-"""One side of the speed benchmarks, at work on one job: ``python worker.py <today|ours|floor> <job as JSON>``.
+"""One side of the speed benchmarks, at work on one job: ``python worker.py <before|ours|floor> <job as JSON>``.
 
-``today`` and ``ours`` are the same lines on the code of two commits, told apart by PYTHONPATH. ``floor`` takes one of
+``before`` and ``ours`` are the same lines on the code of two commits, told apart by PYTHONPATH. ``floor`` takes one of
 our steps, notes the shape, layout and type of each matrix product in it, and repeats these products and nothing else.
 The rounds' protocol is that of ``sides.py``; a unit is a training step, or a pass over the test cases asked for.
 """

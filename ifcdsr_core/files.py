@@ -154,6 +154,19 @@ def unreadable(path: Path, error: Exception, remedy: str) -> InputError:
     return InputError(f"{path} is damaged ({reason(error)}): {remedy}")
 
 
+@contextmanager
+def reading(path: Path, remedy: str = "restore it from the repository") -> Iterator[Path]:
+    """Turn whatever goes wrong while a file is read into one line; the default remedy is for files of the checkout.
+
+    Raises:
+        InputError: it is not there, can't be opened, or is damaged; then ``remedy`` says what to do.
+    """
+    try:
+        yield path
+    except Exception as error:  # json, pandas and pyarrow have many kinds
+        raise unreadable(path, error, remedy) from error
+
+
 def link_file(source: Path, final: Path) -> None:
     """Let ``final`` be ``source`` as well: a hard link, or a copy where the file system has none."""
     try:
@@ -164,10 +177,10 @@ def link_file(source: Path, final: Path) -> None:
                 shutil.copy2(source, staging)  # with its time, by which the next call knows it
 
 
-def file_hash(path: Path, kind: str = "sha256") -> str:
-    """A file's hash in hexadecimal, read in parts."""
+def file_hash(path: Path) -> str:
+    """A file's SHA-256 in hexadecimal, read in parts."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, kind).hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sealed(record: dict) -> str:
@@ -179,15 +192,13 @@ def unsealed(path: Path, remedy: str) -> dict:
     """The record in a file that ``sealed`` made.
 
     Raises:
-        InputError: it is not there, can't be opened, or is not what was written; then ``remedy`` says what to do.
+        InputError: as ``reading``; a file that is not what was written is damaged.
     """
-    try:
+    with reading(path, remedy):
         record = json.loads(path.read_text(encoding="utf-8"))
         seal = record.pop("sha256", None)
         if _record_hash(record) != seal:
             raise ValueError("it is not what was written")
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise unreadable(path, error, remedy) from error
     return record
 
 

@@ -86,7 +86,7 @@ markup.show(
 )
 
 # %% [markdown]
-# The table is shipped; `raw_files.save_rebuilt()` makes it anew from the published files.
+# The table is shipped; `raw_files.keep_rebuilt()` makes it anew from the published files.
 # {doc}`01_data_statistics` rebuilds Food-Kitchen's missing training file by the same rule, from files of other people.
 #
 # What is left after each step, from the first line to the last sequence:

@@ -234,7 +234,7 @@ if len(nearest):
 else:
     display(
         Markdown(
-            "(The titles are not part of this repository: `save_encoders` of this page's module, run where "
+            "(The titles are not part of this repository: `keep_encoders` of this page's module, run where "
             "the data are, adds a table of nearest titles here.)"
         )
     )

@@ -6,7 +6,7 @@ from ifcdsr_core.book.pages import costs
 
 
 def row(name: str, ours: float, before: float, floor: float, **more) -> dict:
-    sides = {"ours": ours, "today": before, "floor": floor}
+    sides = {"ours": ours, "before": before, "floor": floor}
     return {
         "row": name,
         "commit": "abc",

@@ -300,7 +300,7 @@ def test_unseen_targets_against_loops(random_scenario):
 
 def test_summary_comes_back_from_json(random_scenario, tmp_path, monkeypatch):
     monkeypatch.setattr(counts, "results_dir", lambda: tmp_path)
-    path = counts.save_summary(random_scenario)
+    path = counts.keep_summary(random_scenario)
     assert path == tmp_path / "statistics" / "demo-food_kitchen.json"
     loaded = counts.load_summary("demo", "food_kitchen")
     assert loaded["fingerprint"] == random_scenario.fingerprint
@@ -312,7 +312,7 @@ def test_summary_comes_back_from_json(random_scenario, tmp_path, monkeypatch):
 
 def test_missing_numbers_come_back_as_nan(tmp_path, monkeypatch):
     monkeypatch.setattr(counts, "results_dir", lambda: tmp_path)
-    counts.save_summary(make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)]))
+    counts.keep_summary(make_scenario([("c", "valid", [1, 4], None), ("d", "test", [4, 1], None)]))
     tables = counts.read_tables(counts.load_summary("demo", "food_kitchen"))
     assert tables["table1"]["train"].dtype == float and tables["table1"]["train"].isna().all()
     assert len(tables["order_ties"]) == 0
@@ -368,7 +368,7 @@ def real(tmp_path_factory):
 @needs_mirror
 @pytest.mark.parametrize("source, name, options", counts.SHIPPED)
 def test_committed_summaries_are_those_of_the_real_files(source, name, options, real, tmp_path):
-    path = counts.save_summary(real(source, name, **options), tmp_path / "summary.json")
+    path = counts.keep_summary(real(source, name, **options), tmp_path / "summary.json")
     shipped = counts.load_summary(source, name, counts.variant_of(source, options))
     assert json.loads(path.read_text(encoding="utf-8")) == shipped
 

@@ -190,7 +190,7 @@ def test_the_outcome_of_a_search_is_what_the_book_trains_with():
 def test_a_damaged_outcome_of_a_search_is_refused(results):
     (results / "search").mkdir()
     (results / "search" / "demo-food_kitchen.csv").write_text("model,learning_rate\nsasrec,fast\n")
-    with pytest.raises(InputError, match="demo-food_kitchen.csv can't be read"):
+    with pytest.raises(InputError, match="demo-food_kitchen.csv is damaged"):
         lists.settings("demo", "food_kitchen", "sasrec")
 
 
@@ -219,7 +219,7 @@ def test_an_edited_outcome_of_a_search_is_named_with_what_is_wrong(results, cont
     path.parent.mkdir()
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     for call in (lambda: search.load("demo", "food_kitchen"), lambda: lists.comparison("movie_book", [0])):
-        with pytest.raises(InputError, match=f"{path.name} can't be read .*{reason}") as raised:
+        with pytest.raises(InputError, match=f"{path.name} is damaged .*{reason}") as raised:
             call()
         assert "\n" not in str(raised.value)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -13,8 +16,10 @@ from worlds import tiny
 
 from ifcdsr_core import sources
 from ifcdsr_core.book.pages import llm_emf
+from ifcdsr_core.errors import InputError
 from ifcdsr_core.features import enhanced_titles
 from ifcdsr_core.features.llm_endpoint import Usage
+from ifcdsr_core.paths import ROOT
 from ifcdsr_core.runs import lists
 from ifcdsr_core.scenario import Scenario
 
@@ -164,7 +169,7 @@ def test_encoders_are_compared_on_the_same_titles(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "prepare", lambda *_, **__: scenario)
     monkeypatch.setattr(llm_emf, "encoders_record", lambda _: record)
     monkeypatch.setattr(llm_emf, "results_dir", lambda: tmp_path / "results")
-    shipped = llm_emf.save_encoders().read_text()
+    shipped = llm_emf.keep_encoders().read_text()
     assert not any(title in shipped for title in scenario.items["title"].dropna())  # titles are others'
     table = llm_emf.nearest_titles(width=20)
     assert table.columns.tolist() == ["Title", "lexical", "wordllama"]
@@ -209,3 +214,34 @@ def test_kept_estimates_replace_each_other_and_fill_the_table_of_costs(tmp_path,
     assert table["Answer tokens"].tolist() == [21_000, 21_000] and table["Items without"].tolist() == [4, 0]
     assert table["Data"].str.contains("demo").all()
     assert len(pd.read_csv(tmp_path / "enhancement.csv")) == 2
+    (tmp_path / "enhancement.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="enhancement.csv is damaged"):
+        enhanced_titles.keep_estimate(expected, scenario, untitled=4)
+    assert (tmp_path / "enhancement.csv").read_text() == "a,b\n1,2\n"
+
+
+KEEP = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from worlds import tiny
+from ifcdsr_core.features import enhanced_titles
+from ifcdsr_core.features.llm_endpoint import Usage
+enhanced_titles.results_dir = lambda: Path(sys.argv[1])
+for number in range(15):
+    expected = enhanced_titles.Estimate(30, 0, 30, Usage(9000, 500), 0.05, "assuming")
+    enhanced_titles.keep_estimate(expected, replace(tiny(), name=f"{sys.argv[2]}-{number}"), untitled=4)
+"""
+
+
+@pytest.mark.slow
+def test_estimates_kept_at_the_same_time_are_all_there(tmp_path):
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    processes = [
+        subprocess.Popen([sys.executable, "-c", KEEP, tmp_path, name], env={**os.environ, "PYTHONPATH": path})
+        for name in "ab"
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    kept = pd.read_csv(tmp_path / "enhancement.csv")
+    assert sorted(kept["scenario"]) == sorted(f"{name}-{number}" for name in "ab" for number in range(15))
+    assert [path.name for path in tmp_path.iterdir()] == ["enhancement.csv"]

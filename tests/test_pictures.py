@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.features import small_clip
+from ifcdsr_core.features import SMALL_CLIP_RECORD, small_clip
 from ifcdsr_core.sources.demo.drawings import _SHAPES, COLOURS, KINDS, PATTERNS, Look, _layers, all_looks, caption, draw
 
 
@@ -98,14 +98,14 @@ def test_zero_shot_accuracy_of_the_shipped_weights(shipped, unseen):
     scores = small_clip.zero_shot_accuracy(model, tokenizer, n=320, seed=1, unseen=unseen)
     accuracy = {name: score["accuracy"] for name, score in scores.items()}
     assert accuracy["kind"] > 0.95 and accuracy["colour"] > 0.95 and accuracy["pattern"] > 0.90
-    recorded = json.loads(small_clip.RECORD.read_text())["zero_shot"]
+    recorded = json.loads(SMALL_CLIP_RECORD.read_text())["zero_shot"]
     for name, score in recorded["held_out_combinations" if unseen else "new_pictures"].items():
         assert accuracy[name] == pytest.approx(score["accuracy"], abs=0.04)
     assert accuracy["joint"] > 0.85 and scores["joint"]["chance"] == pytest.approx(1 / 480)
 
 
 def test_the_record_tells_what_was_shipped():
-    record = json.loads(small_clip.RECORD.read_text())
+    record = json.loads(SMALL_CLIP_RECORD.read_text())
     assert small_clip.SMALL_CLIP_WEIGHTS.stat().st_size < 10e6
     assert record["recipe"]["steps"] == small_clip.STEPS and record["recipe"]["pictures"] == small_clip.PICTURES
     assert set(record["zero_shot"]) == {"new_pictures", "held_out_combinations"}
@@ -134,6 +134,6 @@ def test_training_is_deterministic_and_the_loss_falls():
 def test_damaged_weights_are_one_clear_line(tmp_path):
     path = tmp_path / "small_clip.safetensors"
     path.write_bytes(small_clip.SMALL_CLIP_WEIGHTS.read_bytes()[:5000])
-    path.with_suffix(".json").write_text(small_clip.RECORD.read_text())
+    path.with_suffix(".json").write_text(SMALL_CLIP_RECORD.read_text())
     with pytest.raises(InputError, match="restore them from the repository"):
         small_clip.load(path)

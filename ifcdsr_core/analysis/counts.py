@@ -1,7 +1,7 @@
 """Numbers about a scenario: Table 1 of the paper, and what the papers do not say about the data.
 
 Every function takes a Scenario and returns a small DataFrame; ``TABLES`` names those of notebook 01. ``summary_record``
-puts them into a dict of aggregate numbers, which ``save_summary`` keeps as JSON: so the book can show the real data on
+puts them into a dict of aggregate numbers, which ``keep_summary`` keeps as JSON: so the book can show the real data on
 a machine that does not have them.
 """
 
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.files import new_file
+from ifcdsr_core.files import new_file, reading
 from ifcdsr_core.paths import results_dir
 from ifcdsr_core.scenario import SECONDS_A_DAY, SPLITS, Scenario
 from ifcdsr_core.sources import source_module
@@ -413,7 +413,7 @@ def variant_of(source: str, options: dict) -> str:
     return "-".join(f"{name}={value}" for name, value in sorted(changed) if name in VARIANTS)
 
 
-def save_summary(scenario: Scenario, path: Path | None = None) -> Path:
+def keep_summary(scenario: Scenario, path: Path | None = None) -> Path:
     """Write the summary of ``scenario`` to ``path`` (default: ``summary_path``) and return the path."""
     variant = variant_of(scenario.source, scenario.provenance.get("options", {}))
     path = path or summary_path(scenario.source, scenario.name, variant)
@@ -429,16 +429,14 @@ def load_summary(source: str, scenario: str, variant: str = "") -> dict:
     """Read a committed summary.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is none, it is damaged, or it can't be opened.
     """
     path = summary_path(source, scenario, variant)
     choose("summary", path.stem, sorted(found.stem for found in path.parent.glob("*.json")))
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-        read_tables(loaded)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: restore it from the repository") from error
-    return loaded
+    with reading(path):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        read_tables(record)
+    return record
 
 
 def _to_columns(table: pd.DataFrame) -> dict[str, list]:

@@ -28,7 +28,7 @@ import pandas as pd
 from ifcdsr_core.analysis.paired import LEVEL, Difference, PValue, case_means, check_same_seeds
 from ifcdsr_core.analysis.significance import bootstrap_interval, centred_ranks, difference_interval, holm, trend
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.files import new_file
+from ifcdsr_core.files import new_file, reading
 from ifcdsr_core.paths import results_dir
 from ifcdsr_core.protocol import NUM_NEGATIVES
 from ifcdsr_core.runs.assembly import training_splits
@@ -224,11 +224,11 @@ def load_properties(source: str, scenario: str, path: Path | None = None) -> pd.
     """What ``keep_properties`` wrote, as ``case_properties`` gave it.
 
     Raises:
-        InputError: there is none for this data set, or the file is damaged.
+        InputError: there is none for this data set, it is damaged, or it can't be opened.
     """
     path = path or properties_path(source, scenario)
     choose("properties of test cases", path.stem, sorted(found.stem for found in path.parent.glob("*.parquet")))
-    try:
+    with reading(path):
         kept = pd.read_parquet(path)
         attrs = {name: kept.attrs[name] for name in _RECORDED}
         table = pd.DataFrame({"target_domain": kept["target_domain"].astype(str)})
@@ -237,8 +237,6 @@ def load_properties(source: str, scenario: str, path: Path | None = None) -> pd.
         table["own_share"] = table["own_history"] / table["history"]
         for name in ("days", "nearness", "nearness_own", "titled"):
             table[name] = kept[name].astype(np.float64) if name in kept else np.nan
-    except Exception as error:  # pyarrow raises many kinds for a damaged file
-        raise InputError(f"{path} is damaged ({type(error).__name__}): restore it from the repository") from error
     table.attrs = attrs
     return table
 

@@ -29,16 +29,7 @@ from ifcdsr_core.paths import data_dir
 from ifcdsr_core.scenario import DOMAINS, Scenario
 
 _CONTENT = {"image": "pictures_sha256", "text": "texts_sha256"}  # modality -> what its record says of the items
-_METADATA = (
-    "encoder",
-    "weights_sha256",
-    "preprocessing",
-    "items_sha256",
-    "scenario_fingerprint",
-    "fingerprint",
-    "content_sha256",
-    "shape",
-)
+_METADATA = ("encoder", "weights_sha256", "preprocessing", "items_sha256", "fingerprint", "content_sha256")
 _ROWS = 1 << 16  # read at a time, as a matrix may be larger than memory
 
 
@@ -75,12 +66,7 @@ def encoder_record(encoder: str, others: tuple[str, ...] = ()) -> dict[str, str]
 
 def tower_record(tower: ImageTower | TextTower, device: str) -> dict[str, str]:
     """What else is known once it is loaded."""
-    return {
-        "weights_sha256": tower.weights_sha256,
-        "preprocessing": tower.preprocessing,
-        "reference_sha256": tower.reference_sha256(),
-        "device": device,
-    }
+    return {"weights_sha256": tower.weights_sha256, "preprocessing": tower.preprocessing, "device": device}
 
 
 def find_features(scenario: Scenario, made_of: dict[str, str]) -> Features | None:
@@ -133,9 +119,7 @@ def save_features(
     fingerprint = _fingerprint(made_of)
     recorded = made_of | {
         "items_sha256": _items_sha256(scenario),
-        "scenario_fingerprint": scenario.fingerprint,
         "content_sha256": _content_sha256(matrix, missing),
-        "shape": json.dumps(matrix.shape),
         "long": str(long),
         "unknown": repr(unknown),
         "fingerprint": fingerprint,

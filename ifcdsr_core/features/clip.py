@@ -9,15 +9,12 @@ Reading a name needs neither torch nor open_clip nor PIL: they are imported wher
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ifcdsr_core.errors import InputError, first_line
 from ifcdsr_core.features import SMALL_CLIP_WEIGHTS
@@ -33,7 +30,6 @@ SMALL_CLIP = "small_clip"
 REAL_PICTURES_ENCODER = "ViT-B-32-quickgelu/openai"  # e = 512, as in the paper [gap 8]
 
 _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-_REFERENCE_TEXT = "a picture of a red mug with white dots"
 
 
 @dataclass(frozen=True)
@@ -44,16 +40,6 @@ class ImageTower:
     preprocess: Callable[[Image.Image], torch.Tensor]  # -> (3, height, width)
     preprocessing: str
     weights_sha256: str
-
-    def reference_sha256(self) -> str:
-        """SHA-256 of one fixed picture's features: another where the same weights compute something else."""
-        import torch
-        from PIL import Image
-
-        ramp = np.add.outer(np.arange(96), 2 * np.arange(96))[:, :, None] * np.array([1, 2, 3]) % 256
-        pixels = self.preprocess(Image.fromarray(ramp.astype(np.uint8)))
-        with torch.inference_mode():
-            return _rounded_sha256(self.encode(pixels[None]))
 
 
 @dataclass(frozen=True)
@@ -92,14 +78,6 @@ class TextTower:
         for row, ids in zip(framed, chunks, strict=True):
             row[: len(ids) + 2] = torch.tensor([self.start, *ids, self.end])
         return framed
-
-    def reference_sha256(self) -> str:
-        """SHA-256 of one fixed text's features: another where the same weights compute something else."""
-        import torch
-
-        ids = self.token_ids(_REFERENCE_TEXT)[0][: self.context_length - 2]
-        with torch.inference_mode():
-            return _rounded_sha256(self.encode(self.framed([ids])))
 
 
 def parse_encoder(encoder: str, others: tuple[str, ...] = ()) -> tuple[str, Path | None]:
@@ -309,8 +287,3 @@ def _near(given: str, known: list[str]) -> str:
     """What might have been meant."""
     matches = difflib.get_close_matches(given, known, n=4, cutoff=0.4) or sorted(known)[:8]
     return f"did you mean {' or '.join(matches)}?"
-
-
-def _rounded_sha256(features: torch.Tensor) -> str:
-    """SHA-256 of features (B, e) to three decimals, so that differences in rounding do not show."""
-    return hashlib.sha256((features.float().cpu().numpy() * 1000).round().astype("<i4").tobytes()).hexdigest()

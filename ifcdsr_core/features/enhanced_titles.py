@@ -39,7 +39,7 @@ from ifcdsr_core.features.llm_endpoint import (
     Usage,
     prompt_tokens,
 )
-from ifcdsr_core.files import Journal, new_file
+from ifcdsr_core.files import Journal, locked, new_file, reading
 from ifcdsr_core.paths import data_dir, results_dir
 
 if TYPE_CHECKING:
@@ -433,10 +433,14 @@ def estimate(
 
 
 def keep_estimate(expected: Estimate, scenario: Scenario, untitled: int) -> Path:
-    """Write a dry run's estimate to ``data/results/enhancement.csv``, in place of an earlier row of the same data."""
+    """Write a dry run's estimate to ``data/results/enhancement.csv``, in place of an earlier row of the same data.
+
+    Raises:
+        InputError: the file can't be written, or what it holds can't be read.
+    """
     import pandas as pd
 
-    path = results_dir() / "enhancement.csv"
+    path = results_dir() / _ESTIMATES
     row = pd.DataFrame(
         [
             {
@@ -452,13 +456,29 @@ def keep_estimate(expected: Estimate, scenario: Scenario, untitled: int) -> Path
             }
         ]
     )
-    if path.is_file():
-        before = pd.read_csv(path)
-        same = (before["source"] == scenario.source) & (before["scenario"] == scenario.name)
-        row = pd.concat([before[~same], row], ignore_index=True)
-    with new_file(path) as staging:
-        row.sort_values(["source", "scenario"]).to_csv(staging, index=False)
+    with locked(path.with_suffix(".lock")):  # another dry run may keep its own at this moment
+        rows = pd.concat([row, load_estimates()] if path.exists() else [row])
+        with new_file(path) as staging:
+            kept = rows.drop_duplicates(["source", "scenario"])
+            kept.sort_values(["source", "scenario"]).to_csv(staging, index=False)
     return path
+
+
+def load_estimates() -> pd.DataFrame:
+    """What ``keep_estimate`` wrote, one row per data set.
+
+    Raises:
+        InputError: the file is not there, damaged, or can't be opened.
+    """
+    import pandas as pd
+
+    counts = ("titles", "without_title", "prompt_tokens", "answer_tokens")
+    types = {"source": str, "scenario": str, "prompt": str, "basis": str, "cost": float} | dict.fromkeys(counts, int)
+    with reading(results_dir() / _ESTIMATES) as path:
+        return pd.read_csv(path, usecols=list(types), dtype=types, na_filter=False)
+
+
+_ESTIMATES = "enhancement.csv"
 
 
 def enhance(

@@ -33,8 +33,6 @@ from ifcdsr_core.features import SMALL_CLIP_WEIGHTS
 from ifcdsr_core.files import new_file
 from ifcdsr_core.sources.demo.drawings import COLOURS, KINDS, PATTERNS, Look, all_looks, caption, draw
 
-RECORD = SMALL_CLIP_WEIGHTS.with_suffix(".json")  # vocabulary, recipe, versions, accuracies
-
 IMAGE_SIZE, EMBED_DIM, CONTEXT_LENGTH = 64, 64, 16
 VISION = {"layers": (1, 1, 1, 1), "width": 16, "head_width": 32, "image_size": IMAGE_SIZE}
 TEXT = {"context_length": CONTEXT_LENGTH, "width": 96, "heads": 4, "layers": 2}

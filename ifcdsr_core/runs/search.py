@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ifcdsr_core.errors import InputError, first_line
-from ifcdsr_core.files import locked, new_file
+from ifcdsr_core.files import locked, new_file, reading
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import results_dir
 from ifcdsr_core.runs.config import RunConfig
@@ -88,7 +87,6 @@ def outcome(rounds: Iterable[Iterable[Run]]) -> pd.DataFrame:
 def keep(table: pd.DataFrame, source: str, scenario: str) -> None:
     """Write an outcome to where ``lists.settings`` looks for it; rows of models that are not in it stay."""
     path = _file(source, scenario)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.with_suffix(".lock")):  # another search may keep its own at this moment
         before = load(source, scenario)
         others = [] if before is None else [before[~before["model"].isin(table["model"])]]
@@ -112,17 +110,13 @@ def load(source: str, scenario: str) -> pd.DataFrame | None:
         InputError: the file is damaged or can't be opened.
     """
     path = _file(source, scenario)
-    if not path.is_file():
+    if not path.exists():
         return None
-    try:
+    with reading(path, "restore it, or search again"):
         table = pd.read_csv(path)[_COLUMNS].astype({"epochs": int, **dict.fromkeys(_NUMBERS, float)})
         always = table.drop(columns=list(OPTIONS)).select_dtypes("number")
         if not np.isfinite(always).all(axis=None) or np.isinf(table[list(OPTIONS)]).any(axis=None):
             raise ValueError("a number is missing or infinite")
-    except OSError as error:
-        raise InputError(f"{path} can't be opened ({error.strerror}): make it readable") from error
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{path} can't be read ({first_line(error)}): restore it, or search again") from error
     return table
 
 

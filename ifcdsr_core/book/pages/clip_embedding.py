@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from ifcdsr_core.book.figures import DOMAIN_COLOURS, WIDTH, drawn, picture, pixels, subplots
-from ifcdsr_core.features import SMALL_CLIP_WEIGHTS
+from ifcdsr_core.features import SMALL_CLIP_RECORD
 from ifcdsr_core.scenario import Scenario
 
 
-def gallery(scenario: Scenario, count: int = 8, seed: int = 0) -> Figure:
+def gallery(scenario: Scenario, count: int = 8) -> Figure:
     """Pictures of ``count`` randomly chosen items of each domain with their titles, one row per domain."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     with_picture = scenario.items[scenario.items["image"].notna()]
     fig, axes = plt.subplots(2, count, figsize=(WIDTH, 2 * (WIDTH / count + 0.5)), squeeze=False)
     for row, (_, part) in zip(axes, with_picture.groupby("domain", sort=True), strict=False):
@@ -154,17 +154,17 @@ def sample_rows(missing: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(with_picture)[:count])
 
 
-def flat_map(features: np.ndarray, seed: int = 0) -> np.ndarray:
+def flat_map(features: np.ndarray) -> np.ndarray:
     """Places (R, 2) in a t-SNE map, which keeps near what is near by cosine; distances between groups mean little."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(features) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=seed, n_jobs=1).fit_transform(features)
+    return TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=0, n_jobs=1).fit_transform(features)
 
 
 def zero_shot() -> pd.DataFrame:
     """Zero-shot accuracy of the shipped small CLIP, as recorded beside its weights, in percent."""
-    record = json.loads((SMALL_CLIP_WEIGHTS.with_suffix(".json")).read_text(encoding="utf-8"))
+    record = json.loads(SMALL_CLIP_RECORD.read_text(encoding="utf-8"))
     rows = [
         (pictures.replace("_", " "), asked, 100 * score["accuracy"], 100 * score["chance"])
         for pictures, scores in record["zero_shot"].items()

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.book.figures import BLACK, GREY, PLUM, subplots
 from ifcdsr_core.book.markup import escape
-from ifcdsr_core.errors import InputError, first_line
+from ifcdsr_core.files import reading
 from ifcdsr_core.paths import results_dir
 
 PEER = "SASRec beside RecBole's"
@@ -30,15 +30,14 @@ def measured(benchmark: str, folder: str = "") -> dict:
     """What a benchmark found: one that goes with the book, or one in another folder.
 
     Raises:
-        InputError: it is not there, or can't be read.
+        InputError: it is not there, damaged, or can't be opened.
     """
     path = (Path(folder) if folder else results_dir() / "benchmarks") / f"{benchmark}.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} can't be read ({first_line(error)}): python benchmarks/{benchmark}.py --out {path} makes it"
-        ) from error
+    with reading(path, f"python benchmarks/{benchmark}.py --out {path} makes it"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not record.keys() & {"rows", "results", "pictures_per_second"}:
+            raise ValueError("it holds no results")
+    return record
 
 
 def machine(record: dict) -> str:
@@ -61,7 +60,7 @@ def speeds(record: dict) -> pd.DataFrame:
     """
     rows = []
     for row in _rows(record):
-        ours, before = row["ours"], row["today"]
+        ours, before = row["ours"], row["before"]
         rate, floor = ours["per_second"], row.get("floor", {}).get("per_second")  # counting has no products
         rows.append(
             {
@@ -102,7 +101,7 @@ def bars(training: dict, ranking: dict) -> Figure:
     fig, axes = subplots(len(panels), height=3.4)
     for ax, (title, rows) in zip(axes, panels.items(), strict=True):
         rows = rows[::-1]
-        before = np.array([row["today"]["per_second"] for row in rows])
+        before = np.array([row["before"]["per_second"] for row in rows])
         place = np.arange(len(rows))
         ours, floor = (
             np.array([row.get(side, {"per_second": math.nan})["per_second"] for row in rows]) / before
@@ -158,12 +157,12 @@ def other_steps() -> pd.DataFrame:
 def _rows(record: dict) -> list[dict]:
     """The rows that compare this code with the earlier one, in the order of tables."""
     order = ("IFCDSR without images", "IFCDSR", "LLM-EMF")
-    rows = [row for row in record["rows"] if {"ours", "today"} <= row.keys()]
+    rows = [row for row in record["rows"] if {"ours", "before"} <= row.keys()]
     return sorted(rows, key=lambda row: (order.index(row["row"]) if row["row"] in order else len(order), row["row"]))
 
 
 def _said(what: str, rows: Sequence[dict]) -> str:
-    gains = [row["ours"]["per_second"] / row["today"]["per_second"] for row in rows]
+    gains = [row["ours"]["per_second"] / row["before"]["per_second"] for row in rows]
     shares = [row["floor"]["per_second"] / row["ours"]["per_second"] for row in rows if "floor" in row]
     return (
         f"{what} is {_range(gains)} times as fast as before, and takes {_range(shares)} times as long as its matrix "

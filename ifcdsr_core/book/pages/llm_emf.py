@@ -20,7 +20,8 @@ from ifcdsr_core.analysis.paired import first_columns, gains, of_both_seeds, ove
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, gain_by_group
 from ifcdsr_core.book.figures import BLACK, BLUE, GREY, ORANGE, PLUM, WIDTH, drawn, subplots
 from ifcdsr_core.book.markup import data_title, escape, unbroken
-from ifcdsr_core.files import new_file, unreadable
+from ifcdsr_core.features.enhanced_titles import load_estimates
+from ifcdsr_core.files import new_file, reading
 from ifcdsr_core.paths import data_dir, results_dir
 from ifcdsr_core.runs import lists
 from ifcdsr_core.runs.store import Run, shipped
@@ -211,8 +212,8 @@ def text_map(places: np.ndarray, groups: Sequence[str], in_x: np.ndarray, names:
 
 
 def enhancement_costs() -> pd.DataFrame:
-    """The shipped estimates of ``enhance --dry-run --keep``, for a page."""
-    kept = pd.read_csv(results_dir() / "enhancement.csv")
+    """The shipped estimates of ``enhance --dry-run --keep``, ``load_estimates``, for a page."""
+    kept = load_estimates()
     return pd.DataFrame(
         {
             "Data": [unbroken(data_title(row.source, row.scenario)) for row in kept.itertuples()],
@@ -225,13 +226,13 @@ def enhancement_costs() -> pd.DataFrame:
     )
 
 
-def enhanced_examples(scenario: Scenario, count: int = 2, seed: int = 0) -> pd.DataFrame:
-    """Some titles of each domain of the demo, and the texts rules make of them: ``Domain``, ``Title``, ``Text``."""
+def enhanced_examples(scenario: Scenario, count: int = 2) -> pd.DataFrame:
+    """Some titles of each domain of the demo, with what rules add: ``Domain``, ``Title``, ``Added by rules``."""
     from ifcdsr_core.features.texts import item_texts
 
     enhanced, domain = item_texts(scenario, "rules"), scenario.items["domain"].to_numpy()
     rows = [
-        row for code in "xy" for row in np.random.default_rng(seed).permutation(np.flatnonzero(domain == code))[:count]
+        row for code in "xy" for row in np.random.default_rng(0).permutation(np.flatnonzero(domain == code))[:count]
     ]
     names, titles = scenario.domain_names, scenario.items["title"].to_numpy()
     shown = [
@@ -294,7 +295,7 @@ def _nearest(matrix: np.ndarray, rows: np.ndarray, others: np.ndarray) -> list[t
     return list(zip(rows.tolist(), others[best].tolist(), cosine.max(axis=1).tolist(), strict=True))
 
 
-def save_encoders() -> Path:
+def keep_encoders() -> Path:
     """Write ``encoders_record`` of ABXI's Food-Kitchen for the page; return the path of its numbers.
 
     They go to ``data/results``, for machines without the files; the examples, which are titles of others, stay in the
@@ -317,7 +318,9 @@ _FILE, _EXAMPLES = "text_encoders.json", "nearest"
 
 
 def _encoders() -> dict:
-    return json.loads((results_dir() / _FILE).read_text(encoding="utf-8"))
+    with reading(results_dir() / _FILE) as path:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {part: record[part] for part in ("titled", "encoders")}
 
 
 def encoder_coverage() -> pd.DataFrame:
@@ -344,7 +347,7 @@ def titled_sentence() -> str:
 
 
 def nearest_titles(width: int = 60) -> pd.DataFrame:
-    """Titles of X, and the nearest of Y by each encoder, cut to ``width`` signs; empty without ``save_encoders``.
+    """Titles of X, and the nearest of Y by each encoder, cut to ``width`` signs; empty without ``keep_encoders``.
 
     Raises:
         InputError: the file of examples is damaged.
@@ -352,19 +355,18 @@ def nearest_titles(width: int = 60) -> pd.DataFrame:
     path = data_dir() / _FILE
     if not path.is_file():
         return pd.DataFrame(columns=["Title"])
-    try:
-        rows = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))[_EXAMPLES])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise unreadable(path, error, "delete it") from error
-    for column in ("title", "nearest"):
-        rows[column] = [textwrap.shorten(title, width, placeholder=" …") for title in rows[column]]
+    with reading(path, "delete it"):
+        rows = pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))[_EXAMPLES])[["title", "encoder", "nearest"]]
+        for column in ("title", "nearest"):
+            rows[column] = [textwrap.shorten(title, width, placeholder=" …") for title in rows[column]]
     return pd.DataFrame(
         {"Title": title} | dict(zip(part["encoder"], part["nearest"], strict=True))
         for title, part in rows.groupby("title", sort=False)
     )
 
 
-def encoder_runs(sources: Iterable[str] = ("abxi", "llmcdsr", "c2dsr")) -> dict[str, dict[str, list[Run]]]:
+def encoder_runs() -> dict[str, dict[str, list[Run]]]:
     """The shipped runs of ``lists.text_encoders`` on Food-Kitchen by source, where some are by wordllama."""
+    sources = ("abxi", "llmcdsr", "c2dsr")
     found = {source: shipped(lists.text_encoders("food_kitchen", range(10), source)) for source in sources}
     return {source: runs for source, runs in found.items() if {BASE, "ID + wordllama"} <= set(runs)}

@@ -12,7 +12,7 @@ from ifcdsr_core.analysis.counts import number_order
 from ifcdsr_core.analysis.paper import PAPER_COMPARISON
 from ifcdsr_core.analysis.subgroups import random_mrr
 from ifcdsr_core.book.markup import data_title, escape, model_name
-from ifcdsr_core.files import new_file
+from ifcdsr_core.files import new_file, reading
 from ifcdsr_core.models import CONTROLS, COUNTING
 from ifcdsr_core.paths import results_dir
 from ifcdsr_core.runs.lists import shipped_comparison
@@ -29,7 +29,7 @@ _PUBLISHED = {  # data that were published with times, and with what options the
 }
 
 
-def save_order() -> Path:
+def keep_order() -> Path:
     """Write ``counts.number_order`` of all published data with times to ``data/results``; return the file's path.
 
     Raises:
@@ -50,9 +50,18 @@ def _counted() -> pd.DataFrame:
 
 
 def order(*, anew: bool = False) -> pd.DataFrame:
-    """The table of ``save_order`` for a page: the shipped one, or counted anew in the published files."""
-    table = _counted() if anew else pd.read_csv(results_dir() / _FILE)
+    """The table of ``keep_order`` for a page: the shipped one, or counted anew in the published files.
+
+    Raises:
+        InputError: the shipped one is not there, damaged, or can't be opened; or a published file is not available.
+    """
     shares = ["tied", "ascending", "same_domain_ascending", "rarer", "commoner"]
+    if anew:
+        table = _counted()
+    else:
+        types = {"source": str, "scenario": str, "sequences": int, "same_domain": int} | dict.fromkeys(shares, float)
+        with reading(results_dir() / _FILE) as path:
+            table = pd.read_csv(path, usecols=list(types), dtype=types, na_filter=False)
     table[shares] *= 100
     table.insert(0, "Data", [data_title(*names) for names in zip(table["source"], table["scenario"], strict=True)])
     return table.drop(columns=["source", "scenario", "same_domain"]).rename(

@@ -21,7 +21,7 @@ from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.book.figures import GREY, PLUM, WIDTH
 from ifcdsr_core.book.pages.costs import measured
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.files import new_file
+from ifcdsr_core.files import new_file, reading
 from ifcdsr_core.paths import picture_store, results_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES, Scenario
 from ifcdsr_core.settings import choices
@@ -186,7 +186,7 @@ def rebuilt() -> pd.DataFrame:
     return rebuilt_from(c2dsr.several_sequences(), prepare("c2dsr", "food_kitchen", train_file=False).num_items_x)
 
 
-def save_rebuilt() -> Path:
+def keep_rebuilt() -> Path:
     """Write ``rebuilt`` to ``data/results/windows.csv``, for machines without the files; return the path."""
     path = results_dir() / "windows.csv"
     table = rebuilt()
@@ -196,17 +196,21 @@ def save_rebuilt() -> Path:
 
 
 def shown_rebuilt() -> pd.DataFrame:
-    """The shipped table for a page."""
-    table = pd.read_csv(results_dir() / "windows.csv")
-    return table.rename(
-        columns={
-            "windows": "Windows",
-            "users": "Users",
-            "users_rebuilt": "Given back whole",
-            "sequences": "Sequences",
-            "sequences_rebuilt": "Given back",
-        }
-    )
+    """The shipped table for a page.
+
+    Raises:
+        InputError: it is not there, damaged, or can't be opened.
+    """
+    headings = {
+        "windows": "Windows",
+        "users": "Users",
+        "users_rebuilt": "Given back whole",
+        "sequences": "Sequences",
+        "sequences_rebuilt": "Given back",
+    }
+    types = dict.fromkeys(headings, int) | {"windows": str}
+    with reading(results_dir() / "windows.csv") as path:
+        return pd.read_csv(path, usecols=list(types), dtype=types, na_filter=False).rename(columns=headings)
 
 
 def rebuilt_from(released: pd.DataFrame, num_items_x: int) -> pd.DataFrame:
