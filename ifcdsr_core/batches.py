@@ -19,6 +19,7 @@ from ifcdsr_core.errors import InputError
 from ifcdsr_core.scenario import PAD_ID, SECONDS_A_DAY, in_drawn_order
 
 IGNORE = -100  # a position with nothing to predict
+X, Y, XY = "x", "y", "xy"  # the three sequences of a user: S^X, S^Y, S^{X+Y}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,16 @@ class Batch:
 
     def to(self, device: str | torch.device) -> Batch:
         return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    @property
+    def sequences(self) -> dict[str, Tensor]:
+        """The histories by the name of their sequence."""
+        return {X: self.item_seq_x, Y: self.item_seq_y, XY: self.item_seq}
+
+    @property
+    def next_items(self) -> dict[str, Tensor]:
+        """Their labels."""
+        return {X: self.labels_x, Y: self.labels_y, XY: self.labels}
 
 
 def encode(

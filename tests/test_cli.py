@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import pytest
 from worlds import tiny
 
-from ifcdsr_core.__main__ import main
+from ifcdsr_core.__main__ import _parser, main
+from ifcdsr_core.paths import ROOT
 from ifcdsr_core.runs import lists, search
 from ifcdsr_core.sources import complete_options
 from ifcdsr_core.sources.demo import world
@@ -96,6 +100,23 @@ def test_a_damaged_scenario_is_named_and_left_alone(capsys, data, name):
     error = capsys.readouterr().err.strip()
     assert name in error and "prepare the scenario again" in error and "\n" not in error
     assert path.stat().st_size == 40
+
+
+PAGES = ("README.md", "jupyter_book/reproduce.md", "jupyter_book/add_your_own_model.md")
+
+
+def test_commands_that_pages_name_are_understood(monkeypatch):
+    """Every ``python -m ifcdsr_core`` of a code block: its parts, not what they lead to."""
+    told = []
+    for page in PAGES:
+        blocks = re.findall(r"^```.*?\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        text = "\n".join(blocks).replace("\\\n", " ")
+        told += re.findall(r"^ *python -m ifcdsr_core ([^#\n;|&>]*[^#\n;|&> ])", text, re.MULTILINE)
+    assert len(told) > 40
+    for command in told:
+        words = ["1" if word.startswith("$") else word for word in shlex.split(re.sub(r"\$\{[^}]*\}", "", command))]
+        if "--help" not in words:
+            _parser().parse_args(words)
 
 
 def test_help_names_every_command(capsys):

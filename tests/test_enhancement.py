@@ -96,6 +96,7 @@ def own_data(tmp_path, monkeypatch):
     """Every test has its own data folder and an environment that names no endpoint."""
     monkeypatch.setenv("IFCDSR_DATA", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     for name in ("IFCDSR_LLM_URL", "IFCDSR_LLM_MODEL", "IFCDSR_LLM_KEY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from ifcdsr_core.analysis import paired
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
 from ifcdsr_core.metrics import summarise
 from ifcdsr_core.models import COUNTING, MODELS, UNRUN
@@ -99,6 +100,19 @@ def test_the_outcome_of_a_search_names_its_runs():
     outcome = search.load("demo", "food_kitchen")
     assert set(outcome["model"]) == set(MODELS) - set(COUNTING) - set(UNRUN)
     assert outcome["run"].str.startswith("demo-food_kitchen-").all()
+
+
+@pytest.mark.parametrize(
+    "control, steps",
+    [(lists.image_control, paired.IMAGE_STEPS), (lists.text_control, paired.TEXT_STEPS)],
+    ids=["images", "texts"],
+)
+def test_a_modality_helps_where_it_explains_and_nowhere_else(control, steps):
+    """The controls that all claims about images and texts rest on: a model or a world that breaks them is broken."""
+    runs = {signal: store.shipped(control("food_kitchen", signal)) for signal in (0.0, 1.0)}
+    over_others = paired.control_gains(runs, steps[2:], ("Food", "Kitchen")).set_index(["signal", "domain"])["verdict"]
+    assert "a gain" not in set(over_others[0.0])
+    assert set(over_others[1.0]) == {"a gain"}
 
 
 MACHINE = "e2130b06d401fcec"  # ``arithmetic`` where the shipped runs of the demo were made

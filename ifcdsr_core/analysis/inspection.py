@@ -16,11 +16,11 @@ from torch import Tensor
 
 from ifcdsr_core.analysis.paired import Difference
 from ifcdsr_core.analysis.significance import bootstrap_interval, holm, permutation_p, ratio_interval
-from ifcdsr_core.batches import Batch
+from ifcdsr_core.batches import XY, Batch, X, Y
 from ifcdsr_core.errors import InputError, choose, require
 from ifcdsr_core.metrics import reciprocal_rank
 from ifcdsr_core.models.base import SequenceModel
-from ifcdsr_core.models.ifcdsr import IFCDSR, XY, X, Y
+from ifcdsr_core.models.ifcdsr import IFCDSR
 from ifcdsr_core.protocol import rank_cases
 from ifcdsr_core.scenario import PAD_ID
 

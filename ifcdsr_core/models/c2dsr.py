@@ -36,13 +36,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ifcdsr_core.batches import IGNORE, Batch
+from ifcdsr_core.batches import IGNORE, XY, Batch, X, Y
 from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.ranking import inner_products
 from ifcdsr_core.settings import setting
-
-X, Y, XY = "x", "y", "xy"
 
 
 class C2DSR(SequenceModel):
@@ -66,10 +64,12 @@ class C2DSR(SequenceModel):
         self.item_embedding = nn.Embedding(inputs.num_items + 1, size, padding_idx=0)
         initialise(self)
         self.dropout = nn.Dropout(config.dropout)
-        graph_x = SuccessorGraph(train.item_seq_x, train.labels_x, inputs.num_items)
-        graph_y = SuccessorGraph(train.item_seq_y, train.labels_y, inputs.num_items)
-        graph_xy = SuccessorGraph(train.item_seq, train.labels, inputs.num_items)
-        self.graphs = nn.ModuleDict({X: graph_x, Y: graph_y, XY: graph_xy})
+        self.graphs = nn.ModuleDict(
+            {
+                branch: SuccessorGraph(train.sequences[branch], train.next_items[branch], inputs.num_items)
+                for branch in (X, Y, XY)
+            }
+        )
         self.encoders = nn.ModuleDict(
             {branch: CausalEncoder(size, inputs.max_seq_len, config) for branch in (X, Y, XY)}
         )
@@ -108,7 +108,8 @@ class C2DSR(SequenceModel):
             sequences += [self.corrupt(batch.item_seq, domain) for domain in (0, 1)]
         merged, *corrupted = self.encode(torch.cat(sequences), XY).split(len(batch))  # (B, L, D) each
         predictions, infomax = [], 0.0
-        for domain, (branch, item_seq, labels) in enumerate(_sub_sequences(batch)):
+        for domain, branch in enumerate((X, Y)):
+            item_seq, labels = batch.sequences[branch], batch.next_items[branch]
             hidden = self.encode(item_seq, branch)
             member, other = self.in_domain(batch.item_seq, domain), self.in_domain(batch.item_seq, 1 - domain)
             # row by row, the items of the sub-sequence are those of its domain in the merged sequence
@@ -134,7 +135,8 @@ class C2DSR(SequenceModel):
         return item_seq.masked_scatter(member, drawn)
 
     def score(self, batch: Batch, domain: int) -> Tensor:
-        branch, item_seq, _ = _sub_sequences(batch)[domain]
+        branch = (X, Y)[domain]
+        item_seq = batch.sequences[branch]
         single = self.encoders[branch].last(self.vectors(item_seq, branch), item_seq)
         hidden = single + self.encoders[XY].last(self.vectors(batch.item_seq, XY), batch.item_seq)  # (B, D)
         return inner_products(hidden, self.of_domain(self.item_embedding.weight, domain))
@@ -163,11 +165,6 @@ class SuccessorGraph(nn.Module):
 def infomax_loss(discriminator: nn.Module, user: Tensor, true: Tensor, false: Tensor) -> Tensor:
     """L_disc: binary cross-entropy of telling the pair (user, true) from (user, false), (B', D) each."""
     return (F.softplus(-discriminator(user, true)) + F.softplus(discriminator(user, false))).mean()
-
-
-def _sub_sequences(batch: Batch) -> tuple[tuple[str, Tensor, Tensor], ...]:
-    """Name, items and next items of S^X and S^Y."""
-    return (X, batch.item_seq_x, batch.labels_x), (Y, batch.item_seq_y, batch.labels_y)
 
 
 def _mean(hidden: Tensor, member: Tensor) -> Tensor:

@@ -15,13 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ifcdsr_core.batches import IGNORE, Batch
+from ifcdsr_core.batches import IGNORE, XY, Batch, X, Y
 from ifcdsr_core.models.base import ModelInputs, SequenceModel, initialise, look_up, unit
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.ranking import Softmax, mixture_log_p
 from ifcdsr_core.settings import setting
 
-X, Y, XY = "x", "y", "xy"  # the three branches: S^X, S^Y, S^{X+Y}
 DOMAIN = {X: 0, Y: 1, XY: None}  # whose items a branch's softmax is over
 
 
@@ -111,8 +110,7 @@ class IFCDSR(SequenceModel):
 
     def sequences(self, batch: Batch) -> dict[str, Tensor]:
         """Item ids of S^X, S^Y and S^{X+Y}, (B, L) each, by branch."""
-        sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
-        return {branch: sequences[branch] for branch in self.branches}
+        return {branch: batch.sequences[branch] for branch in self.branches}
 
     def look_up(self, batch: Batch, matrices: list[Tensor]) -> dict[str, list[Tensor]]:
         """F_m of each sub-sequence: its items' vectors, (B, L, D_m) for each modality, by branch."""
@@ -146,16 +144,15 @@ class IFCDSR(SequenceModel):
     def loss(self, batch: Batch) -> Tensor:
         """(6) and (7), per predicted position of the merged sequence so that it does not depend on the batch size."""
         matrices = self.item_matrices()
-        vectors, sequences = self.look_up(batch, matrices), self.sequences(batch)
-        labels = {X: batch.labels_x, Y: batch.labels_y, XY: batch.labels}
-        predictions = []
+        vectors, predictions = self.look_up(batch, matrices), []
         for branch, weight in self.loss_weights().items():
-            predicted = labels[branch] != IGNORE  # (B, L)
+            labels = batch.next_items[branch]
+            predicted = labels != IGNORE  # (B, L)
             if weight == 0 or not predicted.any():
                 continue
-            hidden = [h[predicted] for h in self.encode(vectors[branch], sequences[branch], branch)]  # (R, D_m)
+            hidden = [h[predicted] for h in self.encode(vectors[branch], batch.sequences[branch], branch)]  # (R, D_m)
             queries, domain = self.queries(hidden), DOMAIN[branch]
-            predictions.append(self.predictions(queries, labels[branch][predicted], domain, weight))
+            predictions.append(self.predictions(queries, labels[predicted], domain, weight))
         return self.nll(predictions, matrices, self.log_mixing, cosine=True) / (batch.labels != IGNORE).sum()
 
     def loss_weights(self) -> dict[str, float]:

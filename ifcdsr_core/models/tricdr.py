@@ -52,13 +52,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ifcdsr_core.batches import IGNORE, Batch
+from ifcdsr_core.batches import IGNORE, XY, Batch, X, Y
 from ifcdsr_core.models.base import ModelInputs, SequenceModel, as_of, initialise, look_up, unit
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.ranking import inner_products
 from ifcdsr_core.settings import setting
 
-X, Y, XY = "x", "y", "xy"
 INNER_SIZES = 80, 40  # of the attention network
 
 
@@ -130,8 +129,8 @@ class TriCDR(SequenceModel):
     def encoders_loss(self, batch: Batch) -> Tensor:
         """Pre-training: each encoder predicts its own sequence's next item among those of its domain, by the cosine."""
         states, predictions = self.encode(batch), []
-        sequences = (X, batch.labels_x, 0), (Y, batch.labels_y, 1), (XY, batch.labels, 0), (XY, batch.labels, 1)
-        for branch, labels, domain in sequences:
+        for branch, domain in ((X, 0), (Y, 1), (XY, 0), (XY, 1)):
+            labels = batch.next_items[branch]
             predicted = self.in_domain(labels, domain)
             if predicted.any():
                 query = F.normalize(states[branch][predicted], dim=1) / self.config.temperature
@@ -147,11 +146,10 @@ class TriCDR(SequenceModel):
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """States of the three sequences, (B, L, D) each; the L of each may differ."""
-        sequences = {X: batch.item_seq_x, Y: batch.item_seq_y, XY: batch.item_seq}
-        vectors = look_up(self.item_embedding.weight, *sequences.values())
+        vectors = look_up(self.item_embedding.weight, *batch.sequences.values())
         return {
             branch: self.encoders[branch](part, item_seq)
-            for (branch, item_seq), part in zip(sequences.items(), vectors, strict=True)
+            for (branch, item_seq), part in zip(batch.sequences.items(), vectors, strict=True)
         }
 
     def attend(

@@ -15,10 +15,10 @@ from matplotlib.ticker import MaxNLocator
 from ifcdsr_core.analysis.inspection import ALL, BY, Parts, attention, scorers, top_items
 from ifcdsr_core.analysis.paired import LEVEL, signed
 from ifcdsr_core.analysis.significance import holm
-from ifcdsr_core.batches import Batch
+from ifcdsr_core.batches import XY, Batch, X, Y
 from ifcdsr_core.book.figures import BLACK, DOMAIN_COLOURS, GREY, WIDTH, drawn, percent, pixels, subplots
 from ifcdsr_core.book.markup import escape
-from ifcdsr_core.models.ifcdsr import IFCDSR, XY, X, Y
+from ifcdsr_core.models.ifcdsr import IFCDSR
 from ifcdsr_core.scenario import PAD_ID, Scenario
 
 
