@@ -45,7 +45,7 @@ book: $(READY)
 	$(BIN)/python -m ifcdsr_core.book.build
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --no-loadscope-reorder
 
 # A virtual environment that runs is brought up to date. The stamp is written last, so an interrupted set-up is done
 # again. uv does not read pip's settings (a company's index, say): then pip installs.

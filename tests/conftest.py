@@ -29,23 +29,35 @@ SHARING = """
 explorer build interrupts raw_files_page faults demo ceiling counts abxi partition texts tables_script negatives_page
 """.split()
 LONGEST = "05e_attention"
+collect_ignore = ["stubs"]
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The notebooks go first, the longest in front; then the files of SHARING, each as a whole, then all others."""
-    for item in items:
-        if (place := _place(item)) <= len(SHARING):
-            notebook = item.callspec.id if place == 0 else ""
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {notebook}"))
-    items.sort(key=lambda item: (_place(item), _place(item) == 0 and item.callspec.id != LONGEST))
+    """The notebooks go first, the longest in front; then the files of SHARING; then all others."""
+    items.sort(key=lambda item: _place(item.nodeid))
 
 
-def _place(item: pytest.Item) -> int:
-    name = item.path.stem.removeprefix("test_")
-    if item.name.startswith("test_same_output_twice"):
-        return 0
-    return 1 + SHARING.index(name) if name in SHARING else 1 + len(SHARING)
+def _place(nodeid: str) -> int:
+    if "::test_same_output_twice" in nodeid:
+        return 0 if LONGEST in nodeid else 1
+    return 2 + SHARING.index(name) if (name := _file(nodeid)) in SHARING else 2 + len(SHARING)
+
+
+def _file(nodeid: str) -> str:
+    return Path(nodeid.partition("::")[0]).stem.removeprefix("test_")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """A file of SHARING is one unit of work, and so is any other test."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            name = _file(nodeid)
+            return name if name in SHARING else nodeid
+
+    return Scheduling(config, log)
 
 
 TOY_CODE = """\

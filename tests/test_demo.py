@@ -111,7 +111,7 @@ def test_makers_are_named_by_titles_and_preferred_as_the_dial_says_and_change_no
     assert agreement(made, "maker", across=False) > 0.12 and agreement(made, "maker", across=True) > 0.12
     assert abs(agreement(off, "maker", across=False) - 1 / 24) < 0.01
     assert off.sequences["items"].map(tuple).equals(build(text_signal=0.0).sequences["items"].map(tuple))
-    with pytest.raises(InputError, match="makers is 25: it must lie between 0 and 24"):
+    with pytest.raises(InputError, match="makers is 25: it must be at least 0 and at most 24"):
         build(makers=25)
 
 

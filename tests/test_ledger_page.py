@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 import pytest
 from made_runs import NAMES, made_run
@@ -78,7 +76,7 @@ def test_intervals_hold_seeds_and_cases(demo):
         demo[label] = [made_run(rank, [4, 4], seed=seed) for seed, rank in enumerate(ranks)]
     only = {label: demo[label] for label in (lists.OURS, "2 layers")}
     cell = ledger.effects(only, (2000, 3000), {}).set_index("reading").loc["2 layers", "Food"]
-    noise = 4.302653 * math.hypot(12.5, 12.5)  # t(2); seeds gain 25 and 50, cases 50 and 25
+    noise = 12.706205 * 12.5  # t(1); cases gain 50 and 25, seeds 25 and 50, no more than what they do to single cases
     assert (cell.value, cell.low, cell.high) == pytest.approx((37.5, 37.5 - noise, 37.5 + noise))
     table = ledger.effects({**only}, (2000, 3000), {})
     assert table[table["gap"] == 13].iloc[0]["Food"] == "± 0.00"

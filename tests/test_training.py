@@ -74,7 +74,7 @@ def test_decay_is_part_of_the_gradient_or_beside_it(decay):
         ({"decay": "adamw"}, "decay"),
         ({"warmup_epochs": -1}, "warmup_epochs is -1: it must be at least 0"),
         ({"plateau_factor": 0.0}, "plateau_factor is 0.0: it must be more than 0"),
-        ({"plateau_factor": 1.5}, "plateau_factor is 1.5: it must be at most 1"),
+        ({"plateau_factor": 1.5}, "plateau_factor is 1.5: it must be more than 0 and at most 1"),
     ],
 )
 def test_what_cannot_be_is_one_line(settings, message):
