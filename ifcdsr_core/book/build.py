@@ -72,6 +72,7 @@ NOTEBOOKS = ROOT / "notebooks"
 BUILD = ROOT / "_build"
 STAGE = BUILD / "stage"
 TOC = STAGE / "jupyter_book" / "_toc.yml"
+AT_A_TIME = 4  # notebooks, as each may need 2 GB of memory
 MATHJAX = "tex-svg-full.js"  # one file that needs no other, so it works from the file system
 BINDER = "https://mybinder.org"
 REPOSITORY = re.compile(  # where the theme's launch button finds both Binder's name of a repository and its files
@@ -85,7 +86,12 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m ifcdsr_core.book.build", description="Execute the notebooks that changed and build the book."
     )
     parser.add_argument("--output", type=Path, default=BUILD / "html", help="folder of the finished book (_build/html)")
-    parser.add_argument("--jobs", type=int, default=1, help="notebooks executed at the same time (1)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=min(AT_A_TIME, processors()),
+        help=f"notebooks executed at the same time (one per processor, at most {AT_A_TIME})",
+    )
     options = parser.parse_args(argv)
     try:
         with stoppable(), locked(BUILD / ".lock", waiting=lambda: _say("another book is being made: waiting for it")):
