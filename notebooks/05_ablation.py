@@ -25,6 +25,7 @@
 source = "demo"  # of the ablation; it needs pictures
 scenarios = "food_kitchen,movie_book"  # of the ablation: one or both
 curves = "food_kitchen"  # of the control curves, on the demo: one or both
+signals = "0,0.25,0.5,0.75,1"  # positions of the dials
 seeds = "0,1,2"
 epochs = 0  # at most this many; 0: the book's number
 
@@ -45,7 +46,7 @@ from ifcdsr_core.sources.demo.ceiling import OTHER_DOMAIN, PICTURES
 
 names = parameters.parse_scenarios(scenarios)
 turned = parameters.parse_scenarios(curves)
-seed_list = parameters.parse_seeds(seeds)
+seed_list, dial = parameters.parse_seeds(seeds), parameters.parse_signals(signals)
 changes = {"epochs": epochs} if epochs else {}
 
 # %% [markdown]
@@ -186,7 +187,7 @@ for name in names:
 
 # %%
 visual = {
-    name: {signal: sweep.run_all(lists.image_control(name, signal, seed_list, **changes)) for signal in lists.SIGNALS}
+    name: {signal: sweep.run_all(lists.image_control(name, signal, seed_list, **changes)) for signal in dial}
     for name in turned
 }
 visual_gains = {
@@ -226,7 +227,7 @@ for name, gains in visual_gains.items():
 
 # %%
 crossing = {
-    name: {signal: sweep.run_all(lists.domain_control(name, signal, seed_list, **changes)) for signal in lists.SIGNALS}
+    name: {signal: sweep.run_all(lists.domain_control(name, signal, seed_list, **changes)) for signal in dial}
     for name in turned
 }
 crossing_gains = {

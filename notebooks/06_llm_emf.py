@@ -34,6 +34,7 @@
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
 curves = "food_kitchen"  # scenario of the demo's experiments
+signals = "0,0.25,0.5,0.75,1"  # positions of the dial
 seeds = "0,1,2"
 epochs = 0  # the most epochs to train; 0: the book's number
 
@@ -49,7 +50,7 @@ from ifcdsr_core.scenario import DOMAIN_NAMES
 from ifcdsr_core.sources import prepare
 from ifcdsr_core.sources.demo.ceiling import TITLES
 
-seed_list = parameters.parse_seeds(seeds)
+seed_list, dial = parameters.parse_seeds(seeds), parameters.parse_signals(signals)
 changes = {"epochs": epochs} if epochs else {}
 world = prepare("demo", scenario)
 names = DOMAIN_NAMES[scenario]
@@ -138,7 +139,7 @@ figures.save_figure(
 # bring to the best possible answer ({doc}`04_comparison`): a yardstick, as on the page about pictures, and not a limit.
 
 # %%
-controls = {signal: sweep.run_all(lists.text_control(curves, signal, seed_list, **changes)) for signal in lists.SIGNALS}
+controls = {signal: sweep.run_all(lists.text_control(curves, signal, seed_list, **changes)) for signal in dial}
 control = bounds.beside_ceiling(
     paired.control_gains(controls, paired.TEXT_STEPS, DOMAIN_NAMES[curves]), controls, TITLES, DOMAIN_NAMES[curves]
 )

@@ -370,6 +370,14 @@ def test_wrong_seeds(text):
         parameters.parse_seeds(text)
 
 
+def test_signals_of_a_notebook_rise_from_0_to_1():
+    assert parameters.parse_signals("1, 0,0.25") == [0, 0.25, 1]
+    assert parameters.parse_signals(",".join(map(str, lists.SIGNALS))) == [*lists.SIGNALS]
+    for text in ("", "0", "0,0.5", "0,1,1", "0,1,2", "-1,0,1", "0,x,1", "0,nan,1"):
+        with pytest.raises(InputError, match="different numbers from 0 to 1"):
+            parameters.parse_signals(text)
+
+
 def test_scenarios():
     assert parameters.parse_scenarios("movie_book, food_kitchen") == ["movie_book", "food_kitchen"]
     with pytest.raises(InputError, match="unknown scenario 'kitchen': choose one of food_kitchen, movie_book"):

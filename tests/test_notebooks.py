@@ -33,12 +33,12 @@ SMALL = {
     "04_comparison": {"scenarios": "food_kitchen", "seeds": "0"},
     "04b_protocol": {"scenarios": "food_kitchen", "seeds": "0"},
     "04c_numbering": {},
-    "05_ablation": {"scenarios": "food_kitchen", "seeds": "0"},
+    "05_ablation": {"scenarios": "food_kitchen", "seeds": "0", "signals": "0,1"},
     "05b_ledger": {"seeds": "0"},
     "05c_sensitivity": {"seeds": "0"},
     "05d_where_it_helps": {"scenarios": "food_kitchen", "seeds": "0"},
     "05e_attention": {"epochs": 1},
-    "06_llm_emf": {"seeds": "0"},
+    "06_llm_emf": {"seeds": "0", "signals": "0,1"},
     "07_what_it_costs": {},
 }
 

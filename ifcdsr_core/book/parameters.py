@@ -39,6 +39,22 @@ def parse_seeds(text: str | int) -> list[int]:
     return seeds
 
 
+def parse_signals(text: str) -> list[float]:
+    """Positions of a dial separated by commas, in rising order.
+
+    Raises:
+        InputError: not a list of different numbers from 0 to 1, both ends among them.
+    """
+    try:
+        signals = sorted(float(part) for part in str(text).split(","))
+    except ValueError:
+        signals = []
+    in_range = all(0 <= signal <= 1 for signal in signals)  # what is no number is not
+    if not in_range or len(set(signals)) != len(signals) or not {0, 1} <= set(signals):
+        raise InputError(f"signals is {text!r}: give different numbers from 0 to 1, both among them, as in 0,0.5,1")
+    return signals
+
+
 def source_options(source: str, **dials) -> dict:
     """The dials that the source has.
 
