@@ -90,7 +90,7 @@ def make_toy_checkout(root: Path) -> Path:
     shutil.copytree(ROOT / "jupyter_book" / "book_assets", root / "jupyter_book" / "book_assets")
     for name in ("_config.yml", "jupyter_book/_toc.yml", "requirements.lock"):
         shutil.copy2(ROOT / name, root / name)
-    for name in ("introduction", "reproduce", "add_your_own_model", "references"):
+    for name in ("introduction", "reproduce", "add_your_own_model", "corrections", "references"):
         (root / "jupyter_book" / f"{name}.md").write_text(f"# {name.title()}\n\n$$P = \\alpha P_1$$\n")
     (root / "jupyter_book" / "references.bib").write_text("")
     (root / "notebooks").mkdir()
