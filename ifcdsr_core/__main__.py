@@ -508,8 +508,8 @@ def _sweep(options) -> None:
 
 def _evaluate(options) -> None:
     from ifcdsr_core.metrics import summarise
-    from ifcdsr_core.settings import PROTOCOLS
     from ifcdsr_core.runs.store import Run
+    from ifcdsr_core.settings import PROTOCOLS
 
     finished = Run.load(options.folder)
     from ifcdsr_core.runs.assembly import evaluate

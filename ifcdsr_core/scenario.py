@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.files import new_file, sealed, unreadable, unsealed
+from ifcdsr_core.files import new_file, reading, sealed, unsealed
 
 SECONDS_A_DAY = 86_400
 PAD_ID = 0  # items are numbered from 1, all of X before all of Y
@@ -193,10 +193,8 @@ class Scenario:
         tables = {}
         for part in ("items", "sequences"):
             path = folder / f"{part}.parquet"
-            try:
+            with reading(path, _REMEDY):
                 tables[part] = pd.read_parquet(path)
-            except Exception as error:  # pyarrow raises many kinds for a damaged file
-                raise unreadable(path, error, _REMEDY) from error
         try:
             scenario = cls(name, source, tables["items"], tables["sequences"], provenance, folder)
         except InputError as error:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ifcdsr_core.analysis.paired import Runs, control_gains
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.files import new_file, unreadable
+from ifcdsr_core.files import new_file, reading
 from ifcdsr_core.paths import data_dir
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.store import Run
@@ -101,10 +101,8 @@ def _kept_ranks(config: RunConfig, scenario: Scenario, label: str) -> pd.DataFra
     if not path.exists():
         with new_file(path) as staging:
             _ranks(config, label).to_parquet(staging, index=False)
-    try:
+    with reading(path, "delete it, and it is computed again"):
         return pd.read_parquet(path)
-    except Exception as error:  # pyarrow raises many kinds for a damaged file
-        raise unreadable(path, error, "delete it, and it is computed again") from error
 
 
 def _ranks(config: RunConfig, label: str) -> pd.DataFrame:

@@ -134,9 +134,9 @@ def by_domain(values: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, pd.Dat
     ]
 
 
-def is_ours(label: str, name: str = "IFCDSR") -> bool:
-    """Whether a label of a comparison is that of a model, with or without remarks in brackets."""
-    return label.partition(" (")[0] == name
+def is_ours(label: str) -> bool:
+    """Whether a label of a comparison is IFCDSR's, with or without remarks in brackets."""
+    return label.partition(" (")[0] == "IFCDSR"
 
 
 def percent(axis) -> None:

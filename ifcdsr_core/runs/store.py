@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.files import file_hash, new_folder, sealed, unreadable, unsealed
+from ifcdsr_core.files import file_hash, new_folder, reading, sealed, unsealed
 from ifcdsr_core.metrics import summarise
 from ifcdsr_core.paths import data_dir, results_dir
 from ifcdsr_core.runs.config import Experiment, RunConfig
@@ -126,11 +126,9 @@ class Run:
 
 def _verify(folder: Path, name: str, provenance: dict) -> Path:
     """The path of a file in a run's folder that is what was written."""
-    try:
+    with reading(folder / name, _remedy(folder)):
         if file_hash(folder / name) != provenance["files"][name]:
             raise ValueError("it is not what was written")
-    except (OSError, ValueError) as error:
-        raise unreadable(folder / name, error, _remedy(folder)) from error
     return folder / name
 
 

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.errors import InputError, choose
-from ifcdsr_core.files import unreadable
+from ifcdsr_core.files import reading
 from ifcdsr_core.scenario import READ_AS, SPLITS, Scenario, in_drawn_order, numbered
 from ifcdsr_core.sources import llmcdsr
 from ifcdsr_core.sources.amazon import EARLIEST, LATEST
@@ -118,10 +118,8 @@ def read_users(path: Path) -> list[str]:
 
 def _read_map(path: Path) -> list[tuple[str, object]]:
     """Names and values of a file that is one JSON object, in its order; each name once."""
-    try:
+    with reading(path, _REMEDY):
         pairs = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
-    except (OSError, ValueError, RecursionError) as error:
-        raise unreadable(path, error, _REMEDY) from error
     if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
         raise InputError(f"{path}: expected a JSON object from names to numbers")
     known = set()

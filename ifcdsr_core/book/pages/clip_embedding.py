@@ -13,6 +13,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from ifcdsr_core.book.figures import DOMAIN_COLOURS, WIDTH, drawn, picture, pixels, subplots
 from ifcdsr_core.features import SMALL_CLIP_RECORD
+from ifcdsr_core.files import reading
 from ifcdsr_core.scenario import Scenario
 
 
@@ -164,7 +165,8 @@ def flat_map(features: np.ndarray) -> np.ndarray:
 
 def zero_shot() -> pd.DataFrame:
     """Zero-shot accuracy of the shipped small CLIP, as recorded beside its weights, in percent."""
-    record = json.loads(SMALL_CLIP_RECORD.read_text(encoding="utf-8"))
+    with reading(SMALL_CLIP_RECORD):
+        record = json.loads(SMALL_CLIP_RECORD.read_text(encoding="utf-8"))
     rows = [
         (pictures.replace("_", " "), asked, 100 * score["accuracy"], 100 * score["chance"])
         for pictures, scores in record["zero_shot"].items()
