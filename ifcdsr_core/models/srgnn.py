@@ -79,7 +79,8 @@ class SRGNN(SequenceModel):
         before = (_normalised(edges.mT) @ hidden)[is_node]  # mean over the nodes that lead here, (nodes, D)
         after = (_normalised(edges) @ hidden)[is_node]  # mean over the nodes that this one leads to
         messages = torch.cat([self.from_before(before), self.from_after(after)], dim=1)
-        return torch.zeros_like(hidden).masked_scatter(is_node[..., None], self.cell(messages, hidden[is_node]))
+        nodes = self.cell(messages, hidden[is_node]).type_as(hidden)  # a GPU's autocast gives the cell's own type
+        return torch.zeros_like(hidden).masked_scatter(is_node[..., None], nodes)
 
 
 def graphs(item_seq: Tensor, row: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
