@@ -47,8 +47,8 @@ def main() -> None:
     parser.add_argument("--peer", action="store_true", help="measure our SASRec beside RecBole's, too")
     add_common(parser)
     given = parser.parse_args()
-    about, common = machine(), {"scenario": str(scenario_folder()), "threads": given.threads, "cases": given.cases}
-    common |= {"what": "ranking", "negatives": 0}
+    about, common = machine(), {"scenario": str(scenario_folder()), "threads": given.threads, "device": "cpu"}
+    common |= {"what": "ranking", "negatives": 0, "cases": given.cases}
     for name in given.rows:
         model, options = ROWS[name]
         job = {"row": name, "model": model, "options": options} | common

@@ -143,7 +143,7 @@ class Peer:
         return {"peak_mib": round(self.peak)}
 
 
-def machine() -> dict:
+def machine(device: str = "cpu") -> dict:
     """What the numbers depend on."""
     import torch
 
@@ -153,7 +153,8 @@ def machine() -> dict:
     return {
         "processor": model[0].partition(":")[2].strip() if model else platform.processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "bfloat16_products": products("bfloat16", torch.device("cpu")) == "bfloat16",
+        **({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}),
+        "bfloat16_products": products("bfloat16", torch.device(device)) == "bfloat16",
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "torch": torch.__version__,

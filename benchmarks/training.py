@@ -103,11 +103,12 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", default=["floor", "before", "ours"], choices=["floor", "before", "ours"])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--peer", action="store_true", help="measure our SASRec beside RecBole's, too")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="cuda: sides floor and ours alone")
     add_common(parser)
     given = parser.parse_args()
-    about = machine()
+    about = machine(given.device)
     precisions = given.precisions or ["float32", *(["bfloat16"] if about["bfloat16_products"] else [])]
-    common = {"scenario": str(scenario_folder()), "threads": given.threads}
+    common = {"scenario": str(scenario_folder()), "threads": given.threads, "device": given.device}
     wanted = [job | common for job in jobs(given.rows, given.losses, precisions, given.batch)]
     for job in wanted:
         keep(given.out, measure(job, given.sides, given.rounds, given.seconds), about, given)

@@ -37,13 +37,20 @@ def main() -> None:
         keep_freed_memory()
     unit = ranking(job) if job["what"] == "ranking" else training(job)
     if side == "floor":
-        unit = products_of(unit)
+        unit = products_of(unit, job["device"])
     for line in sys.stdin:
         begin = time.perf_counter()
         for _ in range(int(line)):
             said = unit()
         print(json.dumps({"seconds": time.perf_counter() - begin, **said}), flush=True)
-    print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}), flush=True)
+    print(json.dumps({"peak_mib": peak_bytes(job["device"]) >> 20}), flush=True)
+
+
+def peak_bytes(device: str) -> int:
+    """The most memory that was held: of this process, or of its tensors on a GPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def training(job: dict) -> Callable[[], dict]:
@@ -95,7 +102,8 @@ def made(job: dict):
     features = {modality: features[modality] for modality in kind.required_features(config)}
     torch.manual_seed(0)
     counts = scenario.num_items_x, scenario.num_items - scenario.num_items_x
-    return kind(config, ModelInputs(*counts, 50, features, cases["valid"], job["negatives"])), cases
+    model = kind(config, ModelInputs(*counts, 50, features, cases["valid"], job["negatives"]))
+    return model.to(job["device"]), cases
 
 
 class _Noted(TorchDispatchMode):
@@ -116,7 +124,7 @@ def layout(tensor: torch.Tensor) -> tuple:
     return tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
-def products_of(unit: Callable[[], dict]) -> Callable[[], dict]:
+def products_of(unit: Callable[[], dict], device: str) -> Callable[[], dict]:
     """The matrix products of one unit, on areas of the same shapes, layouts and types."""
     with _Noted() as noted:
         unit()
@@ -124,7 +132,7 @@ def products_of(unit: Callable[[], dict]) -> Callable[[], dict]:
     for kind in {kind for call in noted.calls for kind in call}:
         shape, stride, dtype = kind
         size = 1 + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
-        areas[kind] = torch.rand(size, dtype=dtype).as_strided(shape, stride)
+        areas[kind] = torch.rand(size, dtype=dtype, device=device).as_strided(shape, stride)
     outs = {call: torch.matmul(*(areas[kind] for kind in call)) for call in set(noted.calls) if all(call)}
     calls = [(areas[one], areas[other], outs[one, other]) for one, other in noted.calls]
     flops = sum(2 * one.numel() * other.shape[-1] for one, other, _ in calls)
@@ -132,6 +140,8 @@ def products_of(unit: Callable[[], dict]) -> Callable[[], dict]:
     def repeated() -> dict:
         for one, other, out in calls:
             torch.matmul(one, other, out=out)
+        if device == "cuda":
+            torch.cuda.synchronize()
         return {"gflop": round(flops / 1e9, 1), "products": len(calls)}
 
     return repeated
