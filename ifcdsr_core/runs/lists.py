@@ -25,20 +25,13 @@ from ifcdsr_core.sources import source_module
 DEMO = dict(source="demo", epochs=100, patience=8, batch_size=64, learning_rate=1e-2)
 DEMO_SIZE = dict(hidden_size=64, inner_size=64)
 REAL = dict(epochs=8, patience=3, batch_size=128, learning_rate=1e-3, train_negatives=8192, precision="bfloat16")
-# What is other for one source; any that is not named has REAL alone, whose epochs are chosen for two processors.
-# LLMCDSR's histories reach 150 items, C2DSR's 14. ABXI's data are complete, and a GPU was there: batches, epochs and the
-# loss over all items are the paper's, and the best epoch is chosen as ABXI's authors test.
+# What is other for one source; any that is not named has REAL alone. Epochs are chosen for two processors; the paper
+# trains 100 on a GPU. LLMCDSR's histories reach 150 items, C2DSR's 14. Epochs of ABXI's data are chosen as its authors
+# test.
 REAL_OF_SOURCE = {
     "c2dsr": dict(train_on="valid"),
     "llmcdsr": dict(epochs=2, max_seq_len=20),
-    "abxi": dict(
-        epochs=100,
-        patience=10,
-        batch_size=256,
-        train_negatives=0,
-        select_protocol="unseen_999",
-        text_encoder="wordllama",
-    ),
+    "abxi": dict(select_protocol="unseen_999"),
 }
 # Rivals on data of their own authors, by these authors' recipe: run settings, and model options, by source, scenario
 # and model. It takes hundreds of epochs, and no search changes it.
@@ -53,7 +46,7 @@ ABXI_RECIPE = dict(
     warmup_epochs=10,
     plateau_epochs=31,
     plateau_factor=0.3162,
-    select_protocol="unseen_999",
+    **REAL_OF_SOURCE["abxi"],
 )
 RECIPES = {
     ("abxi", "food_kitchen", "abxi"): (ABXI_RECIPE, dict(domain_rank=16, invariant_rank=64)),
@@ -61,12 +54,12 @@ RECIPES = {
     ("abxi", "movie_book", "abxi"): (ABXI_RECIPE, dict(domain_rank=4, invariant_rank=4)),
 }
 
-# What a search draws candidates from. The demo has 36 training steps an epoch, ABXI's Food-Kitchen 28, the paper's 133:
-# so the demo's learning rates reach higher, and both have more epochs.
+# What a search draws candidates from. The demo has 36 training steps an epoch, the paper's Food-Kitchen 133, so its
+# learning rates reach higher.
 CANDIDATES = 12  # of each model, the first with its own defaults
 LEARNING_RATES = {"demo": (1e-2, 5e-3, 2e-3, 1e-3), "real": (1e-3, 3e-3, 3e-4, 1e-4)}  # the default first
 SEARCHED = {"l2": (1e-5, 1e-4, 1e-6, 0.0), "dropout": (0.3, 0.1, 0.5), "temperature": (0.07, 0.05, 0.1, 0.2)}
-SEARCH_EPOCHS = {"demo": 36, "abxi": 27, "real": 18}  # of the last round
+SEARCH_EPOCHS = {"demo": 36, "real": 18}  # of the last round
 SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
 MAKERS = 24  # named by titles in the worlds where titles are to tell something
 # Source options by which items get titles, where they have none by default; scenarios for which there are no titles.
@@ -447,7 +440,7 @@ def search(
     scenario: str, source: str = "demo", models: Iterable[str] | None = None, seed: int = 0, **changes
 ) -> Experiment:
     """The candidates of each model that is trained, or of some, for ``search.halve``; none for a recipe's."""
-    changes = {"epochs": SEARCH_EPOCHS.get(source, SEARCH_EPOCHS["real"])} | changes
+    changes = {"epochs": SEARCH_EPOCHS["demo" if source == "demo" else "real"]} | changes
     return {
         label: candidates(configs[0])
         for label, configs in comparison(scenario, [seed], source, models, **changes).items()
