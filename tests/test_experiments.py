@@ -12,14 +12,14 @@ import pytest
 
 from ifcdsr_core.book import markup, parameters
 from ifcdsr_core.errors import InputError
-from ifcdsr_core.models import CONTROLS, COUNTING, MODELS, UNRUN
+from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
 from ifcdsr_core.runs import lists, search, store
 from ifcdsr_core.runs.model import model_config
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.sources import SOURCES
 
 COLUMNS = "model,epochs,learning_rate,l2,dropout,temperature,validation_mrr,best_epoch,run"
-COMPARED = [name for name in MODELS if name not in (*CONTROLS, *UNRUN)]
+COMPARED = [name for name in MODELS if name not in CONTROLS]
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,6 @@ def test_a_rival_on_the_data_of_its_authors_follows_their_recipe():
         assert (config.model_options["domain_rank"], config.model_options["invariant_rank"]) == ranks
     assert lists.configurations("abxi", "food_kitchen", [1], "c2dsr")[0].decay == "l2"
     assert lists.configurations("sasrec", "food_kitchen", [1], "abxi")[0].decay == "l2"
-    assert set(lists.UNRUN) <= set(MODELS) and "ABXI" not in lists.comparison("food_kitchen", [0], "llmcdsr")
 
 
 def test_all_models_of_a_comparison_have_the_same_budget():

@@ -30,7 +30,6 @@ _FILES = (
     "numbering",
 )
 CONTROLS = ("numbering",)  # no rivals: in a comparison only where they are named
-UNRUN = ("abxi",)  # no runs are shipped yet: likewise
 COUNTING = ("popularity", "cooccurrence", *CONTROLS)  # nothing to train, so no seed and no search
 
 

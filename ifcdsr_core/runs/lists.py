@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ifcdsr_core.errors import InputError, choose, first_line
-from ifcdsr_core.models import CONTROLS, COUNTING, MODELS, UNRUN
+from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.search import OPTIONS, SETTINGS, chosen
 from ifcdsr_core.runs.store import Run, shipped, shipped_runs
@@ -157,9 +157,7 @@ def comparison(
 
 def _compared(source: str, scenario: str) -> list[str]:
     """The models of a comparison that names none."""
-    left_out = {*CONTROLS, *(name for name in UNRUN if (source, scenario, name) not in RECIPES)}
-    if scenario in UNTITLED.get(source, ()):
-        left_out.add("llm_emf")
+    left_out = {*CONTROLS, *(["llm_emf"] if scenario in UNTITLED.get(source, ()) else [])}
     return [name for name in MODELS if name not in left_out]
 
 
@@ -451,12 +449,17 @@ def search(
 def candidates(config: RunConfig) -> list[RunConfig]:
     """``CANDIDATES`` settings of one model: its defaults, then draws that are the same for all models.
 
-    Of a draw a model takes the settings that it has; draws that it can't tell apart are one.
+    Of a draw a model takes the settings that it has; draws that it can't tell apart are one. Temperatures are in
+    proportion to the model's own: only where scores are cosines is it near 0.07.
     """
     values = {"learning_rate": LEARNING_RATES["demo" if config.source == "demo" else "real"], **SEARCHED}
+    defaults = MODELS[config.model].Config()
+    options = {name: getattr(defaults, name) for name in OPTIONS if name in config.model_options}
+    if own := options.get("temperature"):
+        first = values["temperature"][0]
+        values["temperature"] = tuple(float(f"{own * value / first:.2g}") for value in values["temperature"])
     points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
-    drawn = [points[0], *(points[place] for place in np.random.default_rng(0).permutation(len(points)))]
-    options = [name for name in OPTIONS if name in config.model_options]
+    drawn = [points[0] | options, *(points[place] for place in np.random.default_rng(0).permutation(len(points)))]
     names = [name for name in values if name in options or name not in OPTIONS]
     distinct = dict.fromkeys(tuple(point[name] for name in names) for point in drawn)
     made = []
