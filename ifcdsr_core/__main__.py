@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ifcdsr_core.errors import InputError, choose, in_one_line, require
+from ifcdsr_core.settings import SEEDS
 
 if TYPE_CHECKING:
     from ifcdsr_core.runs.config import RunConfig
@@ -43,7 +44,7 @@ _EXAMPLES = """examples:
   python -m ifcdsr_core evaluate data/runs/<folder>
   python -m ifcdsr_core export  data/runs/<folder> --to explorer.html
   python -m ifcdsr_core runs
-  python -m ifcdsr_core sweep comparison --scenario movie_book --seeds 0,1,2,3,4
+  python -m ifcdsr_core sweep comparison --scenario movie_book --seeds 0,1,2
   python -m ifcdsr_core sweep search --scenario food_kitchen --models sasrec,ifcdsr --keep
   python -m ifcdsr_core sweep comparison --source c2dsr --gpus 0,1
   python -m ifcdsr_core sweep my_runs.json --cluster slurm --cluster-option slurm_partition=gpu
@@ -233,7 +234,9 @@ def _parser() -> argparse.ArgumentParser:
         "config.json of a run (source and its options, scenario, seeds and models are then the file's)",
     )
     sweep.add_argument(
-        "--seeds", default="0,1,2", help="separated by commas (default: %(default)s); a search takes the first"
+        "--seeds",
+        default=",".join(map(str, SEEDS)),
+        help="separated by commas (default: %(default)s); a search takes the first",
     )
     sweep.add_argument("--models", default="", help="separated by commas (default: all)")
     sweep.add_argument("--epochs", type=int, default=0, help="largest number of epochs (default: the book's)")

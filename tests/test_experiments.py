@@ -130,8 +130,11 @@ def test_every_model_has_the_same_candidates_as_far_as_it_has_the_settings():
             for one in configs
         ]
         assert len(set(points[model])) == lists.CANDIDATES
-        assert points[model][0][:3] == (1e-3, 1e-5, 0.3)  # the defaults
+        own = MODELS[model].Config()
+        assert points[model][0] == (1e-3, 1e-5, own.dropout, getattr(own, "temperature", None))
     assert points["sasrec"] == points["gru4rec"] and points["ifcdsr"] == points["tricdr"]
+    tried = [sorted({point[3] for point in points[model]}) for model in ("ifcdsr", "abxi")]
+    assert tried == [[0.05, 0.07, 0.1, 0.2], [0.54, 0.75, 1.1, 2.1]]  # in proportion to the model's own
     triples = list(dict.fromkeys(point[:3] for point in points["ifcdsr"]))
     assert triples == [point[:3] for point in points["sasrec"]][: len(triples)]
     assert list(lists.search("food_kitchen", models=["popularity"])) == []

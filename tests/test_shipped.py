@@ -18,6 +18,7 @@ from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.run import run
 from ifcdsr_core.runs.store import Run, folder_name, shipped_dir
 from ifcdsr_core.runs.versions import code_versions
+from ifcdsr_core.settings import SEEDS
 
 RUNS = {folder.name: Run.load(folder) for folder in sorted(shipped_dir().iterdir())}
 
@@ -60,7 +61,7 @@ def check(run: Run):
 )
 def test_the_demo_pages_find_all_their_runs(what, scenario):
     """Otherwise the book would train them: hours of them, with no harm but to patience. Sweep again with --ship."""
-    wanted = lists.named_list(what, scenario, "demo", [0, 1, 2], [])
+    wanted = lists.named_list(what, scenario, "demo", list(SEEDS), [])
     wanted += [config for configs in lists.parts(scenario).values() for config in configs]
     of_this_code = [
         RunConfig(**run.config)

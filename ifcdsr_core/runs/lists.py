@@ -19,6 +19,7 @@ from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.search import OPTIONS, SETTINGS, chosen
 from ifcdsr_core.runs.store import Run, shipped, shipped_runs
+from ifcdsr_core.settings import SEEDS
 from ifcdsr_core.sources import source_module
 
 # What one needs to know to redo the numbers: small models for the small demo, the paper's sizes for the paper's data.
@@ -123,7 +124,7 @@ def configurations(
 
 def comparison(
     scenario: str,
-    seeds: Iterable[int] = (0, 1, 2),
+    seeds: Iterable[int] = SEEDS,
     source: str = "demo",
     models: Iterable[str] | None = None,
     **changes,
@@ -170,7 +171,7 @@ def controls(scenario: str, source: str = "demo") -> Experiment:
     }
 
 
-def ablation(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+def ablation(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes) -> Experiment:
     """Table 4: its three columns; data without pictures here (``encoder_of``) lack those with images."""
     columns = {"original framework": {"image_fusion": False, "multiple_attention": False}}
     if encoder_of(source):
@@ -184,7 +185,7 @@ def ablation(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "dem
     }
 
 
-def image_control(scenario: str, visual_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
+def image_control(scenario: str, visual_signal: float, seeds: Iterable[int] = SEEDS, **changes) -> Experiment:
     """IFCDSR without images, with them, and with those of other items, at one position of the pictures' dial.
 
     Images of other items are a placebo: as many parameters and as many distinct vectors, but nothing to be learned from
@@ -209,7 +210,7 @@ def image_control(scenario: str, visual_signal: float, seeds: Iterable[int] = (0
 
 
 def domain_control(
-    scenario: str, cross_domain_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes
+    scenario: str, cross_domain_signal: float, seeds: Iterable[int] = SEEDS, **changes
 ) -> Experiment:
     """IFCDSR on the merged sequence alone, on each domain alone, and on all three, at one position of the dial."""
     arms = {
@@ -230,7 +231,7 @@ def domain_control(
     }
 
 
-def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+def modalities(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes) -> Experiment:
     """The model over ID, ID and image, ID and text, and all three; without pictures a placebo stands in for images.
 
     Without text it is IFCDSR; all arms are trained with its learning rate and L2. The placebo gives each item the text
@@ -262,7 +263,7 @@ def modalities(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "d
 TEXT_ENCODERS = ("lexical", "wordllama", "minilm")  # of titles; the second is what real ones want
 
 
-def text_encoders(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+def text_encoders(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes) -> Experiment:
     """The ID alone, and with plain titles by each encoder; the placebo is ``modalities``', by the second one."""
 
     def with_text(encoder: str, **more) -> list[RunConfig]:
@@ -282,7 +283,7 @@ def _tuned(source: str, scenario: str) -> tuple[dict, dict]:
     )
 
 
-def text_control(scenario: str, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes) -> Experiment:
+def text_control(scenario: str, text_signal: float, seeds: Iterable[int] = SEEDS, **changes) -> Experiment:
     """The model without texts, with them, and with those of other items, at one position of the titles' dial.
 
     Pictures explain nothing here (titles name the kind, which pictures show), and no arm has them. Titles name makers.
@@ -311,7 +312,7 @@ PLANTED = tuple((visual, text) for visual in (0.0, 1.0) for text in (0.0, 1.0))
 
 
 def planted(
-    scenario: str, visual_signal: float, text_signal: float, seeds: Iterable[int] = (0, 1, 2), **changes
+    scenario: str, visual_signal: float, text_signal: float, seeds: Iterable[int] = SEEDS, **changes
 ) -> Experiment:
     """``modalities`` in a world with given positions of the dials of pictures and titles."""
     dials = {"visual_signal": visual_signal, "text_signal": text_signal, "makers": MAKERS}
@@ -376,7 +377,7 @@ READINGS = (
 )
 
 
-def readings(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+def readings(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes) -> Experiment:
     """The ledger's runs: each model as in this book, and under each other reading that the data can tell from it.
 
     A reading with a run for each target domain has two rows, its label followed by the domain's letter.
@@ -408,7 +409,7 @@ SENSITIVITY = {
 
 
 def sensitivity(
-    scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes
+    scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes
 ) -> dict[str, dict[float, list[RunConfig]]]:
     """IFCDSR with one hyperparameter at a time at other values: by its name and its value."""
     return {
@@ -587,7 +588,7 @@ def exact_runs(source: str, scenario: str) -> dict[str, list[Run]]:
 FULL, NO_IMAGES, NO_MULTIPLE, NEITHER = "IFCDSR", "without images", "without multiple attention", "without both"
 
 
-def parts(scenario: str, seeds: Iterable[int] = (0, 1, 2), source: str = "demo", **changes) -> Experiment:
+def parts(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes) -> Experiment:
     """IFCDSR, and IFCDSR without one or both of its parts: what the claims compare.
 
     Raises:
