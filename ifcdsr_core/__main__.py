@@ -44,7 +44,7 @@ _EXAMPLES = """examples:
   python -m ifcdsr_core evaluate data/runs/<folder>
   python -m ifcdsr_core export  data/runs/<folder> --to explorer.html
   python -m ifcdsr_core runs
-  python -m ifcdsr_core sweep comparison --scenario movie_book --seeds 0,1,2
+  python -m ifcdsr_core sweep comparison --scenario movie_book --seeds 0,1,2,3,4
   python -m ifcdsr_core sweep search --scenario food_kitchen --models sasrec,ifcdsr --keep
   python -m ifcdsr_core sweep comparison --source c2dsr --gpus 0,1
   python -m ifcdsr_core sweep my_runs.json --cluster slurm --cluster-option slurm_partition=gpu
