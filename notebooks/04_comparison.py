@@ -276,8 +276,8 @@ for name, runs in peers.items():
         display(markup.show(course, caption, f"tab-course-abxi-{name}"))
 
 # %% [markdown]
-# Its authors publish what their model reaches on exactly these files, over five seeds, so that here our code can be held
-# against theirs: a ratio near 1 says that the model written anew for this book is theirs. On these files ABXI is
+# Its authors publish what their model reaches on exactly these files, over five seeds, so that here our code can be
+# held against theirs: a ratio near 1 says that the model written anew for this book is theirs. On these files ABXI is
 # trained by their recipe, which no other model has: a slow learning rate with a warm-up, a strong decay, and the
 # patience of hundreds of epochs. So the tables above do not say that it is the better model; that takes rivals trained
 # as long. Beside the authors' number the same runs stand against 999 negatives of all kinds, the user's own items among
