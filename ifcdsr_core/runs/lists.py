@@ -123,11 +123,7 @@ def configurations(
 
 
 def comparison(
-    scenario: str,
-    seeds: Iterable[int] = SEEDS,
-    source: str = "demo",
-    models: Iterable[str] | None = None,
-    **changes,
+    scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", models: Iterable[str] | None = None, **changes
 ) -> Experiment:
     """Tables 2 and 3: all models, or some, under the names that tables give them.
 
@@ -209,9 +205,7 @@ def image_control(scenario: str, visual_signal: float, seeds: Iterable[int] = SE
     }
 
 
-def domain_control(
-    scenario: str, cross_domain_signal: float, seeds: Iterable[int] = SEEDS, **changes
-) -> Experiment:
+def domain_control(scenario: str, cross_domain_signal: float, seeds: Iterable[int] = SEEDS, **changes) -> Experiment:
     """IFCDSR on the merged sequence alone, on each domain alone, and on all three, at one position of the dial."""
     arms = {
         "merged sequence alone": {"multiple_attention": False},
