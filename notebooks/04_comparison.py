@@ -289,7 +289,8 @@ reproduced = {name: runs for name, runs in recipe.items() if runs}
 for name, runs in reproduced.items():
     caption = (
         f"{markup.data_title('abxi', name)}: test MRR in percent against 999 negatives, here and as its authors "
-        "publish it, by their choice of negatives; and here against 999 of all kinds."
+        "publish it, by their choice of negatives; and here against 999 of all kinds. Here are "
+        f"{evidence.repeats(runs)}."
     )
     table = comparison.beside_authors(runs, paper.PUBLISHED_ABXI[name])
     display(markup.show(table, caption, f"tab-beside-abxi-{name}"))

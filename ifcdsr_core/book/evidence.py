@@ -27,20 +27,23 @@ PROTOCOL_NAMES = {
 
 def comparison_table(experiment: Runs, source: str, scenario: str, protocol: str, name: str) -> Markdown:
     """``paired.with_intervals`` for a page; the caption says what the runs have in common."""
-    runs = [run for group in experiment.values() for run in group]
-    seeds = sorted({run.config["seed"] for run in runs})
-    trained = [group for group in experiment.values() if group[0].config["model"] in TRAINED]
-    some = "" if all(len(group) == len(seeds) for group in trained) else " (those that a row has)"
-    repeats = (
-        f"means over seeds {', '.join(map(str, seeds))}{some}, the MRR ± standard deviation"
-        if len(seeds) > 1
-        else f"seed {seeds[0]} alone"
-    )
+    first = next(iter(experiment.values()))[0]
     caption = (
-        f"{data_title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats}; interval of "
-        f"the MRR over test cases; bold where better than all others by a paired test. {training_data(runs[0])}"
+        f"{data_title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats(experiment)}; "
+        "interval of the MRR over test cases; bold where better than all others by a paired test. "
+        f"{training_data(first)}"
     )
     return show(with_intervals(experiment, DOMAIN_NAMES[scenario], protocol), caption, name)
+
+
+def repeats(experiment: Runs) -> str:
+    """Which seeds the rows of a table are means over."""
+    seeds = sorted({run.config["seed"] for group in experiment.values() for run in group})
+    if len(seeds) == 1:
+        return f"seed {seeds[0]} alone"
+    trained = [group for group in experiment.values() if group[0].config["model"] in TRAINED]
+    some = "" if all(len(group) == len(seeds) for group in trained) else " (those that a row has)"
+    return f"means over seeds {', '.join(map(str, seeds))}{some}, the MRR ± standard deviation"
 
 
 def inventory(results: Mapping[str, Runs]) -> Markdown:
