@@ -56,6 +56,7 @@ WINDOWS = 2  # sequences per user
 HELD_OUT = 0.36  # share of the sequences, the latest, that are not trained on
 VALID_CASES, TEST_CASES = 1_000, 2_000  # of each target domain
 FIRST_DAY, YEARS = 1_577_836_800, 4  # 2020-01-01, in unix seconds
+AT_A_TIME = 64  # cases that are drawn for at once: their weights stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -241,6 +242,16 @@ class Rules:
                 weights *= attribute.factors[wanted[name]]
         return weights
 
+    def draw(self, available: np.ndarray, wanted: Mapping[str, np.ndarray], chance: np.ndarray) -> np.ndarray:
+        """The item that each case buys, (B,), by its number in the domain; ``chance`` (B, 1) is from [0, 1)."""
+        drawn = np.empty(len(available), dtype=np.int64)
+        for first in range(0, len(drawn), AT_A_TIME):
+            rows = slice(first, first + AT_A_TIME)
+            part = {name: values[rows] for name, values in wanted.items()}
+            cumulated = self.weights(available[rows], part).cumsum(axis=1)
+            drawn[rows] = (cumulated > chance[rows] * cumulated[:, -1:]).argmax(axis=1)
+        return drawn
+
 
 @dataclass(frozen=True)
 class _Plan:
@@ -325,8 +336,7 @@ def _sequences(plan: _Plan, rules: tuple[Rules, Rules], dials: Dials, random: np
             wanted = {name: liked[rows, domain] for name, liked in likes.items()}
             for name, course in of_domain.courses.items():
                 wanted[name] = (last[name][rows, domain] + 1) % course.size
-            cumulated = of_domain.weights(available[domain][rows], wanted).cumsum(axis=1)
-            drawn = (cumulated > random.random((len(rows), 1)) * cumulated[:, -1:]).argmax(axis=1)
+            drawn = of_domain.draw(available[domain][rows], wanted, random.random((len(rows), 1)))
             chosen[rows, step] = 1 + drawn + domain * num_items[0]
             available[domain][rows, drawn] = False
             for name, course in of_domain.courses.items():
