@@ -156,9 +156,9 @@ def other_steps() -> pd.DataFrame:
 
 def _rows(record: dict) -> list[dict]:
     """The rows that compare this code with the earlier one, in the order of tables."""
-    order = ("IFCDSR without images", "IFCDSR", "LLM-EMF")
+    first = {"IFCDSR without images": 0, "IFCDSR": 1, "LLM-EMF": 2}
     rows = [row for row in record["rows"] if {"ours", "before"} <= row.keys()]
-    return sorted(rows, key=lambda row: (order.index(row["row"]) if row["row"] in order else len(order), row["row"]))
+    return sorted(rows, key=lambda row: (first.get(row["row"], len(first)), row["row"], row.get("loss", "")))
 
 
 def _said(what: str, rows: Sequence[dict]) -> str:
