@@ -106,6 +106,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="cuda: sides floor and ours alone")
     add_common(parser)
     given = parser.parse_args()
+    if given.device == "cuda" and (given.peer or "before" in given.sides):
+        parser.error("with --device cuda there are --sides floor and ours alone, and no --peer")
     about = machine(given.device)
     precisions = given.precisions or ["float32", *(["bfloat16"] if about["bfloat16_products"] else [])]
     common = {"scenario": str(scenario_folder()), "threads": given.threads, "device": given.device}
