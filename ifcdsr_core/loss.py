@@ -7,7 +7,7 @@ mix the resulting distributions:
 
 Only log-sum-exps are needed for L, and the gradient with respect to the scores of modality m is
 ``responsibility_m * (softmax_m - onehot(target))``, where responsibility_m is the share of P(target) that modality m
-explains. Both are made in one sweep over chunks of rows, so that memory is one (chunk, items) buffer per modality
+explains. Both are made in one sweep over chunks of rows, so that memory is one buffer that the modalities share,
 whatever the batch, and no score is computed twice. Within a chunk, items go block by block: what happens to a block's
 scores between the products happens in the processor's cache.
 
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ifcdsr_core.blocks import blocks, chunks, work_area
 
-BUFFER_ELEMENTS = 2**25  # scores held at a time per modality: 128 MiB in float32
+BUFFER_ELEMENTS = 2**25  # scores held at a time, of all modalities: 128 MiB in float32
 SAFE_EXPONENT = 40.0  # exp of this, summed over all items, is far from float32's largest number
 
 
@@ -125,7 +125,7 @@ class _MixtureNLL(torch.autograd.Function):
             modalities = [
                 _Modality(one, (queries[m], matrices[m]), (query_grads[m], grads[m]), longest[m]) for m in range(count)
             ]
-            for rows in chunks(len(one.targets), BUFFER_ELEMENTS // len(modalities[0].matrix)):
+            for rows in chunks(len(one.targets), BUFFER_ELEMENTS // (count * len(modalities[0].matrix))):
                 joint = torch.cat([part.target_log_p(rows, m) for m, part in enumerate(modalities)], dim=1) + log_mixing
                 if log_open is not None:
                     joint += log_open[rows, None]

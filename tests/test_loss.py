@@ -31,7 +31,7 @@ def case(rows=23, num_items=50, widths=(8, 12), mixing=(0.7, 0.3), dtype=torch.f
 @pytest.mark.parametrize("chunk_rows", [1, 7, 23, 1000])
 @pytest.mark.parametrize("widths, mixing", [((8,), (1.0,)), ((8, 12), (0.7, 0.3)), ((4, 5, 6), (0.5, 0.3, 0.2))])
 def test_equals_the_dense_loss_in_value_and_gradient(monkeypatch, chunk_rows, widths, mixing):
-    monkeypatch.setattr(loss, "BUFFER_ELEMENTS", chunk_rows * 50)
+    monkeypatch.setattr(loss, "BUFFER_ELEMENTS", len(widths) * chunk_rows * 50)
     queries, items, targets, log_mixing = case(widths=widths, mixing=mixing)
     inputs = [*queries, *items, log_mixing]
     ours, naive = chunked(queries, items, targets, log_mixing), dense(queries, items, targets, log_mixing)
@@ -87,8 +87,8 @@ def test_frozen_items_get_no_gradient_and_a_weight_of_zero_is_allowed():
     torch.testing.assert_close(queries[1].grad, torch.zeros_like(queries[1]))
 
 
-def test_holds_one_buffer_of_the_set_size_per_modality(monkeypatch):
-    monkeypatch.setattr(loss, "BUFFER_ELEMENTS", 4 * 50)
+def test_modalities_share_one_buffer_of_the_set_size(monkeypatch):
+    monkeypatch.setattr(loss, "BUFFER_ELEMENTS", 2 * 4 * 50)
     blocks._areas.clear()
     chunked(*case(rows=200)).backward()
     assert [held.numel() for held in blocks._areas.values()] == [200, 200]

@@ -14,7 +14,7 @@ from ifcdsr_core.batches import encode
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import METRICS, per_case, summarise
 from ifcdsr_core.models.base import ModelInputs, SequenceModel
-from ifcdsr_core.protocol import negatives, rank_among, rank_cases
+from ifcdsr_core.protocol import _smallest, negatives, rank_among, rank_cases
 from ifcdsr_core.scenario import Scenario
 
 
@@ -82,6 +82,11 @@ def test_negatives_are_distinct_in_range_seeded_and_without_the_target():
         assert len(set(row)) == 999 and wanted not in row and row.min() >= 0 and row.max() < 5_000
     assert np.array_equal(drawn, negatives(target, 5_000, seed=3))
     assert not np.array_equal(drawn, negatives(target, 5_000, seed=4))
+
+
+def test_of_equal_keys_the_first_are_drawn_on_every_processor():
+    keys = np.array([[0.5, 0.1, 0.5, 0.5, 0.2], [0.3, 0.3, 0.3, 0.3, 0.3], [0.5, 0.4, 0.3, 0.2, 0.1]], np.float32)
+    assert _smallest(keys, 3).tolist() == [[0, 1, 4], [0, 1, 2], [2, 3, 4]]
 
 
 def test_negatives_are_uniform():

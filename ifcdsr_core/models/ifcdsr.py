@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -68,7 +68,7 @@ class IFCDSR(SequenceModel):
         least_inner_size: ClassVar[int] = 0  # attention alone, as equation (1) is printed [gap 7]
 
     def __init__(self, config: Config, inputs: ModelInputs) -> None:
-        super().__init__(config, inputs)
+        super().__init__(config, replace(inputs, features={}))  # kept below, padded: not twice
         mixing = self.mixing(config)
         self.modalities = tuple(mixing)
         self.register_buffer("log_mixing", torch.tensor(list(mixing.values())).log(), persistent=False)  # (M,)

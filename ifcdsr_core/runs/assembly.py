@@ -83,6 +83,7 @@ def _train_and_test(config: RunConfig, identity: dict, unfinished: Path, report:
     started = time.perf_counter()
     torch.manual_seed(config.seed)
     model = build_model(config, inputs).to(device)
+    del inputs  # a model keeps what it needs of the features
 
     def line(row: dict) -> None:
         found = f"validation MRR ({config.select_protocol}) {100 * row['selection']:.2f} %"
