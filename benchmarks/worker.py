@@ -32,9 +32,9 @@ def main() -> None:
     side, job = sys.argv[1], json.loads(sys.argv[2])
     torch.set_num_threads(job["threads"])
     if side == "ours":
-        from ifcdsr_core.blocks import keep_freed_memory
+        from ifcdsr_core.blocks import prepare_memory
 
-        keep_freed_memory()
+        prepare_memory()
     unit = ranking(job) if job["what"] == "ranking" else training(job)
     if side == "floor":
         unit = products_of(unit, job["device"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from itertools import pairwise
 
 import torch
@@ -48,12 +49,16 @@ def work_area(name: object, rows: int, columns: int, like: Tensor) -> Tensor:
     return held[: rows * columns].view(rows, columns)
 
 
-def keep_freed_memory() -> None:
+def prepare_memory() -> None:
     """Have the C library keep freed memory for the next step, which asks for the same again.
 
-    Left to itself, glibc gives large pieces back to the system and gets them anew, page by page: half of a step's time.
+    Left to itself, glibc gives it back to the system and gets it anew, page by page: half of a step's time. Pieces of
+    32 MiB and more still go back: if they were kept, what is small would be put into them, they would no longer fit,
+    and memory would grow from step to step. So it would where oneDNN keeps a thousand programs, one for each shape of a
+    product in bfloat16, few of which come again.
     """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")  # read at the first such product
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
     if set_option is not None:
-        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**20)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+        for option, value in ((-3, 2**25), (-1, 2**31 - 1), (-2, 2**20)):  # M_MMAP_, M_TRIM_THRESHOLD, M_TOP_PAD
             set_option(option, value)

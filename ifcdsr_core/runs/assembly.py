@@ -22,7 +22,7 @@ from torch import Tensor
 import ifcdsr_core
 from ifcdsr_core import processes
 from ifcdsr_core.batches import Batch, encode, shuffle_days
-from ifcdsr_core.blocks import keep_freed_memory
+from ifcdsr_core.blocks import prepare_memory
 from ifcdsr_core.errors import InputError, usable_device
 from ifcdsr_core.files import locked, new_folder
 from ifcdsr_core.models import MODELS
@@ -121,7 +121,7 @@ def _train_and_test(config: RunConfig, identity: dict, unfinished: Path, report:
 def _use_processor(threads: int) -> None:
     """Work with so many threads, or with those that torch found, and keep memory for the next step."""
     torch.set_num_threads(threads or _THREADS)
-    keep_freed_memory()
+    prepare_memory()
 
 
 def _test_ranks(model: SequenceModel, scenario: Scenario, cases: dict[str, Batch], candidate_seed: int) -> pd.DataFrame:
