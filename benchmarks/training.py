@@ -135,9 +135,8 @@ def keep(path: Path | None, row: dict, about: dict, given: argparse.Namespace) -
     path.parent.mkdir(parents=True, exist_ok=True)
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
     rows = [other for other in record["rows"] if named(other) != named(row)]
-    about = about | {"threads": given.threads, "rounds": given.rounds}
-    row["commit"] = about.pop("commit")
-    path.write_text(json.dumps({"machine": about, "rows": [*rows, row]}, indent=1) + "\n", encoding="utf-8")
+    row["measured"] = about | {"threads": given.threads, "rounds": given.rounds}
+    path.write_text(json.dumps({"rows": [*rows, row]}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
