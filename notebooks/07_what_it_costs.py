@@ -75,8 +75,27 @@ figures.save_figure(costs.bars(training, ranking), "07_speed")
 Markdown(costs.verdict(training, ranking))
 
 # %% [markdown]
-# Where a processor has no instructions for bfloat16, `precision="bfloat16"` means float32 products here: imitated ones
-# take many times as long. The provenance of a run tells which it had (`products`).
+# ## Training in bfloat16
+#
+# `precision="bfloat16"` computes products in bfloat16, and sums and gradients in float32. Where a processor has no
+# instructions for it, it means float32 products here: imitated ones take many times as long. The provenance of a run
+# tells which it had (`products`). Ranking is always in float32.
+
+# %%
+Markdown(costs.machine(training, "bfloat16"))
+
+# %% mystnb={"markdown_format": "myst"}
+markup.show(
+    costs.speeds(training, "bfloat16"), "Training in bfloat16; columns as in the table in float32.", "tab-cost-bfloat16"
+)
+
+# %%
+Markdown(costs.verdict_bfloat16(training))
+
+# %% [markdown]
+# What else a step takes does not become faster in bfloat16: dropout's random numbers, a gradient as large as the item
+# table, attention, and in GRUs the steps that wait for each other. With the sampled loss that is more than what the
+# products take.
 #
 # ## Beside a peer
 #

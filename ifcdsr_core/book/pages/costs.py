@@ -40,26 +40,31 @@ def measured(benchmark: str, folder: str = "") -> dict:
     return record
 
 
-def machine(record: dict) -> str:
-    """The machine that training or ranking was measured on, in a sentence."""
-    about = record["machine"]
-    products = "with" if about["bfloat16_products"] else "without"
-    commits = ", ".join(dict.fromkeys(row["commit"] for row in record["rows"]))
-    return (
-        f"Measured on {about['threads']} threads of {escape(about['processor'])} ({escape(about['instructions'])}, "
-        f"{products} instructions for bfloat16), torch {escape(about['torch'])}, commit {escape(commits)}; "
-        f"medians of {about['rounds']} rounds in turns."
-    )
+def machine(record: dict, precision: str = "float32") -> str:
+    """What training in a precision, or ranking, was measured on, in a sentence for each machine."""
+    measured_on: dict[str, list[str]] = {}
+    for row in _rows(record, precision):
+        about = row["measured"]
+        products = "with" if about["bfloat16_products"] else "without"
+        said = (
+            f"Measured on {about['threads']} threads of {escape(about['processor'])} "
+            f"({escape(about['instructions'])}, {products} instructions for bfloat16), torch {escape(about['torch'])}; "
+            f"medians of {about['rounds']} rounds in turns; commit"
+        )
+        measured_on.setdefault(said, []).append(escape(about["commit"]))
+    if not measured_on:
+        return f"Nothing was measured in {precision}."
+    return " ".join(f"{said} {', '.join(dict.fromkeys(commits))}." for said, commits in measured_on.items())
 
 
-def speeds(record: dict) -> pd.DataFrame:
+def speeds(record: dict, precision: str = "float32") -> pd.DataFrame:
     """Rates of this code and of the earlier one, by model (and loss).
 
     ``±`` is half the range of this code's rounds in percent of their median, ``Gain`` its multiple of the earlier
     code's rate, ``Cost`` its time as a multiple of the products'.
     """
     rows = []
-    for row in _rows(record):
+    for row in _rows(record, precision):
         ours, before = row["ours"], row["before"]
         rate, floor = ours["per_second"], row.get("floor", {}).get("per_second")  # counting has no products
         rows.append(
@@ -74,7 +79,7 @@ def speeds(record: dict) -> pd.DataFrame:
                 "GiB": ours["peak_mib"] / 1024,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(rows[0]) if rows else ["Model", "Loss", "This code", "Before"])
 
 
 def peer(training: dict, ranking: dict) -> pd.DataFrame:
@@ -118,13 +123,29 @@ def bars(training: dict, ranking: dict) -> Figure:
 
 
 def verdict(training: dict, ranking: dict) -> str:
-    """What the two tables say, in sentences."""
+    """What the tables in float32 say, in sentences."""
+    return f"{_training(training, 'float32')} {_said('Ranking', _rows(ranking))}"
+
+
+def verdict_bfloat16(training: dict) -> str:
+    """What the table in bfloat16 says, in sentences; nothing where nothing was measured."""
+    rows = _rows(training, "bfloat16")
+    exact, sampled = ({row["row"]: row for row in rows if row["loss"] == loss} for loss in ("exact", "sampled"))
+    both = [name for name in exact if name in sampled]
+    if not both:
+        return ""
+    ours = [sampled[name]["before"]["per_second"] / exact[name]["ours"]["per_second"] for name in both]
+    floor = [sampled[name]["before"]["per_second"] / exact[name]["floor"]["per_second"] for name in both]
+    return (
+        f"{_training(training, 'bfloat16')} The exact loss takes {_range(ours)} times as long as the sampled one did "
+        f"before; its matrix products alone take {_range(floor)} times as long."
+    )
+
+
+def _training(record: dict, precision: str) -> str:
     return " ".join(
-        (
-            _said("Training with the exact loss", [row for row in _rows(training) if row["loss"] == "exact"]),
-            _said("Training with the sampled loss", [row for row in _rows(training) if row["loss"] == "sampled"]),
-            _said("Ranking", _rows(ranking)),
-        )
+        _said(f"Training with the {loss} loss", [row for row in _rows(record, precision) if row["loss"] == loss])
+        for loss in ("exact", "sampled")
     )
 
 
@@ -154,10 +175,14 @@ def other_steps() -> pd.DataFrame:
     )
 
 
-def _rows(record: dict) -> list[dict]:
-    """The rows that compare this code with the earlier one, in the order of tables."""
+def _rows(record: dict, precision: str = "float32") -> list[dict]:
+    """The rows that compare this code with the earlier one, in the order of tables; ranking is in float32 alone."""
     first = {"IFCDSR without images": 0, "IFCDSR": 1, "LLM-EMF": 2}
-    rows = [row for row in record["rows"] if {"ours", "before"} <= row.keys()]
+    rows = [
+        row
+        for row in record["rows"]
+        if {"ours", "before"} <= row.keys() and row.get("precision", "float32") == precision
+    ]
     return sorted(rows, key=lambda row: (first.get(row["row"], len(first)), row["row"], row.get("loss", "")))
 
 
