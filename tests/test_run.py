@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -208,12 +210,19 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, monkeypatch, se
         if line.startswith("epoch   2"):
             raise KeyboardInterrupt
 
+    def let_looks_at_the_clock_take(seconds: float) -> None:
+        clock = itertools.count(step=seconds)
+        monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+
+    let_looks_at_the_clock_take(10.0)
     with pytest.raises(KeyboardInterrupt):
         run(config(**settings), report=interrupt)
     assert not list((tmp_path / "other" / "runs").glob("[!.]*"))
+    let_looks_at_the_clock_take(1.0)
     lines = []
     continued = run(config(**settings), report=lines.append)
     assert lines[0].startswith("epoch   3") and same(whole, continued)
+    assert continued.history["seconds"].tolist() == [10, 10, 1, 1] and continued.provenance["seconds"] == 22 + 1
 
 
 @pytest.mark.slow

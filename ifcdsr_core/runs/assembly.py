@@ -80,7 +80,6 @@ def _train_and_test(config: RunConfig, identity: dict, unfinished: Path, report:
     device = usable_device(config.device)
     _use_processor(config.threads)
     scenario, inputs, cases = assemble(config)
-    started = time.perf_counter()
     torch.manual_seed(config.seed)
     model = build_model(config, inputs).to(device)
     del inputs  # a model keeps what it needs of the features
@@ -93,6 +92,7 @@ def _train_and_test(config: RunConfig, identity: dict, unfinished: Path, report:
 
     with gradients.shared(model):
         history = fit(model, cases["train"], cases["valid"], config, unfinished, line)
+    trained = time.perf_counter()
     ranks = _test_ranks(model, scenario, cases, config.candidate_seed)
     provenance = {
         **identity,
@@ -105,7 +105,7 @@ def _train_and_test(config: RunConfig, identity: dict, unfinished: Path, report:
         "products": products(config.precision, torch.device(device)),
         "threads": torch.get_num_threads(),
         "processes": processes.size(),
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(history["seconds"].sum() + time.perf_counter() - trained, 1),  # before an interruption, too
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
     folder = runs_dir() / unfinished.name
