@@ -127,3 +127,6 @@ markup.show(
 # python benchmarks/ranking.py  --peer --out mine/ranking.json
 # cd notebooks && papermill 07_what_it_costs.ipynb output/mine.ipynb -p folder ../mine
 # ```
+#
+# With `--device cuda --sides floor ours` the first script measures this code and its products on a GPU. That has not
+# been done for this page.
