@@ -79,7 +79,8 @@ Markdown(costs.verdict(training, ranking))
 #
 # `precision="bfloat16"` computes products in bfloat16, and sums and gradients in float32. Where a processor has no
 # instructions for it, it means float32 products here: imitated ones take many times as long. The provenance of a run
-# tells which it had (`products`). Ranking is always in float32.
+# tells which it had (`products`). Ranking is always in float32. Where this was measured on another machine than the
+# tables above, only ratios can be compared.
 
 # %%
 Markdown(costs.machine(training, "bfloat16"))
