@@ -88,6 +88,17 @@ def test_comparison_says_what_it_is(experiment):
     assert "|  | IFCDSR | 87.50\u00a0±\u00a017.68 |" in text  # the better, but not by a test: two cases can't tell
 
 
+def test_a_row_is_marked_where_training_ended_at_its_best_epoch(experiment):
+    early = made_run([1, 2], [4, 4], model="gru4rec")
+    early.history["selection"] = [0.1, 0.2, 0.3]
+    counted = made_run([3, 3], [5, 5], model="popularity")
+    counted.history["selection"] = [0.1, 0.2, 0.3]
+    rows = {**experiment, "GRU4Rec": [early], "Popularity": [counted]}
+    text = evidence.comparison_table(rows, "demo", "food_kitchen", "sampled_999", "tab-x").data
+    assert text.splitlines()[0].endswith(" 10. † not finished: a last epoch was the best one.")
+    assert text.count("†") == 3 and text.count("| GRU4Rec † |") == 2
+
+
 def test_bold_is_what_beats_all_others_beyond_chance():
     random = np.random.default_rng(0)
     ranks = random.integers(20, 60, 300).astype(float)
@@ -409,7 +420,10 @@ def test_how_far_counting_leads_beside_printed_numbers():
 
 
 def test_training_course_says_how_far_each_model_got():
-    run = made_run([1], [1], model="sasrec", epochs=8)
-    run.history["seconds"] = 60.0
-    table = evidence.training_course({"SASRec": [run], "Popularity": [made_run([1], [1], model="popularity")]})
-    assert table.to_numpy().tolist() == [["SASRec", "3 of 8", 2, 3.0]]
+    runs = [made_run([1], [1], seed=seed, model="sasrec", epochs=8) for seed in (0, 4)]
+    runs[0].history["seconds"], runs[1].history["seconds"] = 60.0, 20.0
+    experiment = {"SASRec": runs, "Popularity": [made_run([1], [1], model="popularity")]}
+    table = evidence.training_course(experiment)
+    assert table.to_numpy().tolist() == [["SASRec", "0, 4", "3 of 8", "2", 2.0]]
+    runs[1].history["selection"] = [0.1, 0.2, 0.3]
+    assert evidence.training_course(experiment)["Best epoch"].item() == "2 to 3 †"

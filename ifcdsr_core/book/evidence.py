@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from IPython.display import Markdown
 
 TRAINED = set(MODELS) - set(COUNTING)
+MARK = "\N{DAGGER}"  # of what is not finished
 PROTOCOL_NAMES = {
     "sampled_999": "against 999 sampled negatives",
     "unseen_999": "against 999 negatives that the user never interacted with",
@@ -26,14 +27,24 @@ PROTOCOL_NAMES = {
 
 
 def comparison_table(experiment: Runs, source: str, scenario: str, protocol: str, name: str) -> Markdown:
-    """``paired.with_intervals`` for a page; the caption says what the runs have in common."""
+    """``paired.with_intervals`` for a page; the caption says what the runs have in common.
+
+    A row with a run that stopped too early (``stopped_too_early``) is marked.
+    """
     first = next(iter(experiment.values()))[0]
+    early = {label for label, runs in experiment.items() if any(map(stopped_too_early, runs))}
     caption = (
         f"{data_title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats(experiment)}; "
         "interval of the MRR over test cases; bold where better than all others by a paired test. "
-        f"{training_data(first)}"
+        f"{training_data(first)}{f' {MARK} not finished: a last epoch was the best one.' if early else ''}"
     )
-    return show(with_intervals(experiment, DOMAIN_NAMES[scenario], protocol), caption, name)
+    marked = {f"{label} {MARK}" if label in early else label: runs for label, runs in experiment.items()}
+    return show(with_intervals(marked, DOMAIN_NAMES[scenario], protocol), caption, name)
+
+
+def stopped_too_early(run: Run) -> bool:
+    """Whether the last epoch of a training was its best: more would have made it better."""
+    return run.config["model"] in TRAINED and run.best_epoch == len(run.history)
 
 
 def repeats(experiment: Runs) -> str:
@@ -115,14 +126,32 @@ def baselines_verdict(experiment: Runs, printed: pd.DataFrame) -> str:
 
 
 def training_course(experiment: Runs) -> pd.DataFrame:
-    """How far training went, one row per run: epochs (of those allowed), the best of them, minutes on its device."""
-    rows = [
-        (label, f"{len(run.history)} of {run.config['epochs']}", run.best_epoch, run.history["seconds"].sum() / 60)
-        for label, runs in experiment.items()
-        for run in runs
-        if run.config["model"] not in COUNTING
-    ]
-    return pd.DataFrame(rows, columns=["Model", "Epochs", "Best epoch", "Minutes"])
+    """How far training went, one row per model that is trained.
+
+    Columns: ``Model``; ``Seeds``; ``Epochs`` until training stopped, and of how many allowed; ``Best epoch``, marked
+    where it was the last of a run; ``Minutes`` of a run on its device, the mean.
+    """
+    rows = []
+    for label, runs in experiment.items():
+        if runs[0].config["model"] in COUNTING:
+            continue
+        allowed = _span(run.config["epochs"] for run in runs)
+        rows.append(
+            {
+                "Model": label,
+                "Seeds": ", ".join(str(run.config["seed"]) for run in runs),
+                "Epochs": f"{_span(len(run.history) for run in runs)} of {allowed}",
+                "Best epoch": _span(run.best_epoch for run in runs)
+                + (f" {MARK}" if any(map(stopped_too_early, runs)) else ""),
+                "Minutes": sum(run.history["seconds"].sum() for run in runs) / len(runs) / 60,
+            }
+        )
+    return pd.DataFrame(rows, columns=["Model", "Seeds", "Epochs", "Best epoch", "Minutes"])
+
+
+def _span(numbers: Iterable[int]) -> str:
+    found = list(numbers)
+    return str(found[0]) if len(set(found)) == 1 else f"{min(found)} to {max(found)}"
 
 
 def control_table(table: pd.DataFrame) -> pd.DataFrame:
