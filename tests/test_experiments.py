@@ -169,6 +169,18 @@ def test_a_search_halves_each_model_by_validation_alone():
     assert row["epochs"] == 36 and row["validation_mrr"] == table["validation_mrr"].max()
 
 
+def test_a_search_gives_a_model_as_many_ranked_epochs_as_any_other():
+    (candidates,) = lists.search("food_kitchen", "abxi", ["tricdr"]).values()
+    asked = []
+
+    def carry_out(configs):
+        asked.append({(config.epochs, config.model_options["pretrain_epochs"]) for config in configs})
+        return [made_run("tricdr", config.learning_rate, config.l2, config.learning_rate) for config in configs]
+
+    search.halve(candidates, carry_out)
+    assert asked == [{(11, 8)}, {(17, 8)}, {(35, 8)}]
+
+
 def test_the_outcome_of_a_search_is_what_the_book_trains_with():
     before, options = lists.settings("demo", "food_kitchen", "sasrec")
     rounds = [

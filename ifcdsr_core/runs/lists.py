@@ -34,8 +34,9 @@ REAL_OF_SOURCE = {
     "llmcdsr": dict(epochs=2, max_seq_len=20),
     "abxi": dict(epochs=100, patience=10, train_negatives=1024, text_encoder="wordllama", **AS_ABXI_TESTS),
 }
-SMALL = dict(hidden_size=64, inner_size=64)  # a quarter of the paper's width, which is that of sources not named below
-SIZE_OF_SOURCE = {"demo": SMALL, "abxi": SMALL}
+# Model options, of models that have them: a quarter of the paper's width, and the pre-training of Tri-CDR's authors.
+SMALL = dict(hidden_size=64, inner_size=64)
+OPTIONS_OF_SOURCE = {"demo": SMALL, "abxi": SMALL | dict(pretrain_epochs=8)}
 # Rivals on data of their own authors, by these authors' recipe: run settings, and model options, by source, scenario
 # and model. It takes hundreds of epochs, and no search changes it.
 ABXI_RECIPE = dict(
@@ -81,9 +82,9 @@ def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
     encoder = encoder_of(source)
     tuned, options = chosen(source, scenario, model)
     known = MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
-    size = {name: value for name, value in SIZE_OF_SOURCE.get(source, {}).items() if name in known}
+    given = {name: value for name, value in OPTIONS_OF_SOURCE.get(source, {}).items() if name in known}
     real = REAL | REAL_OF_SOURCE.get(source, {}) | ({"encoder": encoder} if encoder else {})
-    return (DEMO if source == "demo" else real | dict(source=source)) | tuned, size | options
+    return (DEMO if source == "demo" else real | dict(source=source)) | tuned, given | options
 
 
 def encoder_of(source: str) -> str | None:

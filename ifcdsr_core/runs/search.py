@@ -36,17 +36,25 @@ def halve(
 ) -> list[list[Run]]:
     """The runs of each round, those of the last one trained for as many epochs as their candidates say.
 
+    Pre-training comes on top: none of its epochs is ranked.
+
     Args:
         candidates: of one or several models, which go on separately.
         carry_out: runs configurations and returns them in their order, as ``sweep.sweep``.
     """
     left, rounds = list(candidates), []
     for number in reversed(range(ROUNDS)):
-        told = [dataclasses.replace(one, epochs=math.ceil(one.epochs / SHARE**number)) for one in left]
+        told = [
+            dataclasses.replace(one, epochs=math.ceil(one.epochs / SHARE**number) + _pretraining(one)) for one in left
+        ]
         runs = list(carry_out(told))
         rounds.append(runs)
         left = [candidate for candidate, goes_on in zip(left, _go_on(runs), strict=True) if goes_on]
     return rounds
+
+
+def _pretraining(config: RunConfig) -> int:
+    return config.model_options.get("pretrain_epochs", 0)
 
 
 def _go_on(runs: Sequence[Run]) -> list[bool]:
