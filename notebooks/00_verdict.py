@@ -27,7 +27,7 @@
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # of the demo's runs; or movie_book
-seeds = "0,1,2"
+seeds = "0,1,2,3,4"
 epochs = 0  # at most this many; 0: the book's number
 
 # %% tags=["hide-input"]

@@ -23,7 +23,7 @@
 # %% tags=["parameters"]
 source = "demo"  # of the runs beside those on the paper's data
 scenarios = "food_kitchen,movie_book"  # one or more that the source has
-seeds = "0,1,2"
+seeds = "0,1,2,3,4"
 epochs = 0  # at most this many; 0: the book's number
 
 # %%

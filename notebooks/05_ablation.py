@@ -26,7 +26,7 @@ source = "demo"  # of the ablation; it needs pictures
 scenarios = "food_kitchen,movie_book"  # of the ablation: one or both
 curves = "food_kitchen"  # of the control curves, on the demo: one or both
 signals = "0,0.25,0.5,0.75,1"  # positions of the dials
-seeds = "0,1,2"
+seeds = "0,1,2,3,4"
 epochs = 0  # at most this many; 0: the book's number
 
 # %%

@@ -29,7 +29,7 @@
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
-seeds = "0,1,2"  # of the runs on the demo
+seeds = "0,1,2,3,4"  # of the runs on the demo
 epochs = 0  # at most this many; 0: the book's number
 
 # %%

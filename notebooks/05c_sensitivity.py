@@ -23,7 +23,7 @@
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
-seeds = "0,1,2"
+seeds = "0,1,2,3,4"
 epochs = 0  # at most this many; 0: the book's number
 
 # %%

@@ -28,7 +28,7 @@
 # %% tags=["parameters"]
 source = "demo"  # of the runs made on this page; it needs pictures
 scenarios = "food_kitchen,movie_book"  # one or both
-seeds = "0,1,2"
+seeds = "0,1,2,3,4"
 epochs = 0  # the most epochs to train; 0: the book's number
 
 # %%

@@ -35,7 +35,7 @@
 scenario = "food_kitchen"  # or movie_book
 curves = "food_kitchen"  # scenario of the demo's experiments
 signals = "0,0.25,0.5,0.75,1"  # positions of the dial
-seeds = "0,1,2"
+seeds = "0,1,2,3,4"
 epochs = 0  # the most epochs to train; 0: the book's number
 
 # %%
@@ -287,7 +287,7 @@ for source, runs in real.items():
         markup.show(
             evidence.training_course(runs),
             f"{markup.data_title(source, 'food_kitchen')}: epochs until training "
-            "stopped, the one whose weights were tested, and minutes.",
+            "stopped, the one whose weights were tested, and minutes a run.",
             f"tab-modalities-course-{source}",
         )
     )

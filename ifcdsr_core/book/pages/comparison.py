@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ifcdsr_core.analysis.paired import Runs, beside_paper
+from ifcdsr_core.analysis import paired
+from ifcdsr_core.analysis.paired import Runs, beside_paper, reference
+from ifcdsr_core.book.evidence import PROTOCOL_NAMES
 from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, drawn, is_ours, nothing, percent, subplots
-from ifcdsr_core.book.markup import escape, model_name
+from ifcdsr_core.book.markup import data_title, escape, model_name, show
 from ifcdsr_core.runs import search
+from ifcdsr_core.scenario import DOMAIN_NAMES
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 
 def search_best(outcome: pd.DataFrame) -> pd.DataFrame:
@@ -45,6 +52,22 @@ def beside_authors(experiment: Runs, published: pd.DataFrame) -> pd.DataFrame:
     pairs = zip(table["MRR here"], table["MRR printed"], strict=True)
     by_the_book = beside_paper(experiment, published)["MRR here"]
     return table.assign(Ratio=[here.mean / printed for here, printed in pairs], **{"999 of all kinds": by_the_book})
+
+
+def against_rivals(experiment: Runs, source: str, scenario: str, protocol: str) -> Markdown:
+    """``paired.against_rivals`` for a page, and what it says; nothing where no run is of IFCDSR."""
+    from IPython.display import Markdown
+
+    if not any(runs[0].config["model"] == "ifcdsr" for runs in experiment.values()):
+        return Markdown("")
+    ours = reference(experiment)
+    table = paired.against_rivals(experiment, ours, DOMAIN_NAMES[scenario], protocol)
+    caption = (
+        f"{data_title(source, scenario)}: MRR of {ours} minus that of each rival, in percentage points "
+        f"{PROTOCOL_NAMES[protocol]}."
+    )
+    shown = show(table, caption, f"tab-rivals-{source}-{scenario}")
+    return Markdown(f"{shown.data}\n\n{rivals_verdict(table, ours)}")
 
 
 def rivals_verdict(table: pd.DataFrame, reference: str) -> str:
