@@ -95,7 +95,7 @@ def test_a_row_is_marked_where_training_ended_at_its_best_epoch(experiment):
     counted.history["selection"] = [0.1, 0.2, 0.3]
     rows = {**experiment, "GRU4Rec": [early], "Popularity": [counted]}
     text = evidence.comparison_table(rows, "demo", "food_kitchen", "sampled_999", "tab-x").data
-    assert text.splitlines()[0].endswith(" 10. † not finished: a last epoch was the best one.")
+    assert text.splitlines()[0].endswith(" 10. † not finished: the last epoch was the best.")
     assert text.count("†") == 3 and text.count("| GRU4Rec † |") == 2
 
 

@@ -36,7 +36,7 @@ def comparison_table(experiment: Runs, source: str, scenario: str, protocol: str
     caption = (
         f"{data_title(source, scenario)}, test metrics in percent {PROTOCOL_NAMES[protocol]}: {repeats(experiment)}; "
         "interval of the MRR over test cases; bold where better than all others by a paired test. "
-        f"{training_data(first)}{f' {MARK} not finished: a last epoch was the best one.' if early else ''}"
+        f"{training_data(first)}{f' {MARK} not finished: the last epoch was the best.' if early else ''}"
     )
     marked = {f"{label} {MARK}" if label in early else label: runs for label, runs in experiment.items()}
     return show(with_intervals(marked, DOMAIN_NAMES[scenario], protocol), caption, name)

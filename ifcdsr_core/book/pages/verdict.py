@@ -105,7 +105,7 @@ def crossing(gains: pd.DataFrame) -> Judgement:
     alone = gains[gains["compared"] == DOMAIN_STEPS[1][0]]
     none, full = alone[alone["signal"] == 0].set_index("domain"), alone[alone["signal"] == 1].set_index("domain")
     values, noise = rise(none, full)
-    rises = " and ".join(f"{signed(value)} for {escape(name)}" for name, value in values.items())
+    rises = " and ".join(f"{signed(value)} ± {noise[name]:.2f} for {escape(name)}" for name, value in values.items())
     return Judgement(
         "The model captures interests that cross from one domain to the other.",
         "abstract",
