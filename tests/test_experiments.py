@@ -287,6 +287,16 @@ def test_pages_name_a_source_of_ones_own_and_notebook_03_takes_it(encoder):
             lists.parts("food_kitchen", [0], "mine")
 
 
+def test_what_only_counts_stays_when_the_settings_of_training_change(monkeypatch):
+    before = lists.comparison("food_kitchen", [0], "abxi", ["popularity", "sasrec"])
+    monkeypatch.setitem(lists.REAL, "precision", "float32")
+    monkeypatch.setitem(lists.REAL_OF_SOURCE["abxi"], "batch_size", 32)
+    monkeypatch.setitem(lists.REAL_OF_SOURCE["abxi"], "max_seq_len", 40)
+    after = lists.comparison("food_kitchen", [0], "abxi", ["popularity", "sasrec"])
+    assert after["SASRec"][0].batch_size == 32 and after["SASRec"] != before["SASRec"]
+    assert after["Popularity"] == [dataclasses.replace(before["Popularity"][0], max_seq_len=40)]
+
+
 def test_two_models_with_one_title_are_refused(monkeypatch):
     """A file that was copied, and its title with it: one row would hide the other."""
     monkeypatch.setattr(MODELS["gru4rec"], "title", "SASRec")
