@@ -39,7 +39,7 @@ from ifcdsr_core.book import evidence, markup, parameters
 from ifcdsr_core.book.pages import data_statistics, verdict
 from ifcdsr_core.runs import lists, store, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
-from ifcdsr_core.sources import c2dsr
+from ifcdsr_core.sources import abxi, c2dsr
 
 seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
@@ -51,6 +51,7 @@ titles = {signal: sweep.run_all(lists.text_control(scenario, signal, seed_list, 
 ablation = sweep.run_all(lists.ablation(scenario, seed_list, **changes))
 demo = sweep.run_all(lists.comparison(scenario, seed_list, **changes))
 real = {name: runs for name in c2dsr.SCENARIOS if (runs := lists.shipped_comparison("c2dsr", name))}
+complete = {name: runs for name in abxi.SCENARIOS if (runs := lists.shipped_comparison("abxi", name))}
 real_steps = {name: store.shipped(lists.ablation(name, seed_list, "c2dsr")) for name in c2dsr.SCENARIOS}
 real_texts = {
     markup.data_title(source, "food_kitchen"): store.shipped(lists.modalities("food_kitchen", range(10), source))
@@ -66,7 +67,7 @@ image_gains = paired.control_gains(images, paired.IMAGE_STEPS, names)
 domain_gains = paired.control_gains(domains, paired.DOMAIN_STEPS, names)
 text_gains = paired.control_gains(titles, paired.TEXT_STEPS, names)
 judgements = [
-    verdict.outperforms(real, demo, scenario),
+    verdict.outperforms(real, demo, scenario, complete),
     verdict.images(image_gains),
     verdict.attention(domain_gains, real_steps),
     verdict.crossing(domain_gains),

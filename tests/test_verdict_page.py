@@ -60,7 +60,7 @@ def test_crossing_is_what_grows_with_the_dial_over_each_domain_alone():
     assert verdict.crossing(domain_gains(constant, constant)).verdict == verdict.NOT
     assert verdict.crossing(domain_gains({}, constant)).verdict == verdict.REPRODUCED
     judged = verdict.crossing(domain_gains({}, {"multiple_attention": (2, 4)}))
-    assert judged.verdict == verdict.PARTLY and "+25.00 for Food and +0.00 for Kitchen" in judged.evidence
+    assert judged.verdict == verdict.PARTLY and "+25.00 ± 0.00 for Food and +0.00 ± 0.00 for Kitchen" in judged.evidence
 
 
 def test_balance_asks_the_smaller_domain_to_gain_more():
@@ -80,13 +80,21 @@ def comparison(rank):
 
 @pytest.mark.parametrize("rank, expected", [(2, verdict.REPRODUCED), (4, verdict.NOT), (8, verdict.NOT)])
 def test_outperforms(rank, expected):
-    judged = verdict.outperforms({"food_kitchen": comparison(rank)}, comparison(2), "food_kitchen")
+    judged = verdict.outperforms({"food_kitchen": comparison(rank)}, comparison(2), "food_kitchen", {})
     assert judged.verdict == expected and "better in 2 of 2 tests" in judged.evidence
-    assert verdict.outperforms({}, comparison(2), "food_kitchen").verdict == verdict.UNCHECKED
+    assert verdict.outperforms({}, comparison(2), "food_kitchen", {}).verdict == verdict.UNCHECKED
     without = comparison(rank)
     without["IFCDSR"][0].config["model_options"] = {"image_fusion": False}  # another model
-    judged = verdict.outperforms({"food_kitchen": without}, comparison(2), "food_kitchen")
+    judged = verdict.outperforms({"food_kitchen": without}, comparison(2), "food_kitchen", {})
     assert judged.verdict == verdict.UNCHECKED and "without images" in judged.evidence
+    assert "ABXI's complete data" not in judged.evidence
+    complete = comparison(rank)
+    for (run,) in complete.values():
+        run.ranks["unseen_999"] = run.ranks["sampled_999"]
+    others = {"food_kitchen": complete, "beauty_electronics": {"SASRec": complete["SASRec"]}}
+    judged = verdict.outperforms({"food_kitchen": without}, comparison(2), "food_kitchen", others)
+    found = f"better than {int(rank < 4)} of 1 models, worse than {int(rank > 4)}"
+    assert f"plateau: Food: {found}; Kitchen: {found}. On the demo" in judged.evidence
 
 
 def test_table4_and_partition():
@@ -124,7 +132,7 @@ def test_titles_are_measured_and_texts_of_a_language_model_stay_unchecked():
 
 def test_the_successor_is_not_a_rival_of_ifcdsr():
     runs = comparison(2) | {"LLM-EMF": [made_run([1] * 30, [1] * 30, model="llm_emf")]}
-    assert verdict.outperforms({"food_kitchen": runs}, runs, "food_kitchen").verdict == verdict.REPRODUCED
+    assert verdict.outperforms({"food_kitchen": runs}, runs, "food_kitchen", {}).verdict == verdict.REPRODUCED
 
 
 def test_the_report_counts_verdicts_and_links_pages():
