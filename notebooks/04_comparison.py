@@ -344,9 +344,9 @@ for name, runs in results.items():
 # What is tuned is tuned alike: for each model the same number of candidates, trained for few epochs with seed 0; the
 # best third of them by validation MRR goes on to more (`sweep search`). The test set has no say, and all that is not in
 # the table is the same for all. A scenario without a table uses what was found on the other one of its source. On real
-# data only the models on ABXI's files were searched so, with learning rates from 3e-4 to 1e-2; one that chose the end of
-# a range might have found better beyond it. The other real runs were not tuned: but for ABXI on its authors' data and
-# the runs with the exact loss, all have the same learning rate and L2, from the paper's grid.
+# data only the models on ABXI's files were searched so, with learning rates from 3e-4 to 1e-2; one that chose the end
+# of a range might have found better beyond it. The other real runs were not tuned: but for ABXI on its authors' data
+# and the runs with the exact loss, all have the same learning rate and L2, from the paper's grid.
 #
 # The demo's settings are from an earlier and smaller search: three learning rates at one L2, at most 30 epochs each, in
 # an earlier version of this world, whose MRRs are not those of today's. ABXI came later and was searched as one does
