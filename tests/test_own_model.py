@@ -69,7 +69,6 @@ from ifcdsr_core.analysis import paired
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.runs import lists, sweep
 from ifcdsr_core.runs.versions import code_versions
-from ifcdsr_core.settings import SEEDS
 rows = lists.comparison("food_kitchen", [0], models=["popularity", "fading_mean"], epochs=2)
 runs = sweep.run_all(rows, jobs=1)
 print(*paired.with_intervals(runs, ("Food", "Kitchen"), "full")["Model"], sep="|")

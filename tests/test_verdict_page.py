@@ -95,6 +95,8 @@ def test_outperforms(rank, expected):
     judged = verdict.outperforms({"food_kitchen": without}, comparison(2), "food_kitchen", others)
     found = f"better than {int(rank < 4)} of 1 models, worse than {int(rank > 4)}"
     assert f"plateau: Food: {found}; Kitchen: {found}. On the demo" in judged.evidence
+    complete["SASRec"][0].history["selection"] = [0.1, 0.2, 0.3]  # still rising
+    assert "plateau" not in verdict.outperforms({}, comparison(2), "food_kitchen", others).evidence
 
 
 def test_table4_and_partition():

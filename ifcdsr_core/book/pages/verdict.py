@@ -27,7 +27,7 @@ from ifcdsr_core.analysis.paired import (
     step_gains,
 )
 from ifcdsr_core.analysis.paper import PAPER_TABLE4
-from ifcdsr_core.book.evidence import with_noise
+from ifcdsr_core.book.evidence import stopped_too_early, with_noise
 from ifcdsr_core.book.markup import data_title, escape
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
@@ -154,7 +154,8 @@ def outperforms(real: Mapping[str, Runs], demo: Runs, scenario: str, complete: M
 
     Args:
         real: comparisons on the paper's test sets, by scenario; demo: one on the demo's ``scenario``.
-        complete: comparisons on ABXI's data, by scenario, without images; those without IFCDSR say nothing here.
+        complete: comparisons on ABXI's data, by scenario, without images; those without IFCDSR, or with a run that
+            stopped too early, say nothing here.
     """
     tests = {name: _against_rivals(runs, name, "sampled_999") for name, runs in real.items()}
     without = not all(
@@ -172,6 +173,7 @@ def outperforms(real: Mapping[str, Runs], demo: Runs, scenario: str, complete: M
         name: _against_rivals(runs, name, "unseen_999")
         for name, runs in complete.items()
         if any(group[0].config["model"] == "ifcdsr" for group in runs.values())
+        and not any(stopped_too_early(run) for group in runs.values() for run in group)
     }
     if trained:
         said.append(
