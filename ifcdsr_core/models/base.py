@@ -6,7 +6,7 @@ one line in ``ifcdsr_core/models/__init__.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain
 from typing import Any, ClassVar
@@ -20,6 +20,8 @@ from ifcdsr_core.batches import Batch
 from ifcdsr_core.blocks import blocks
 from ifcdsr_core.loss import Predictions, mixture_nll, sample
 from ifcdsr_core.settings import check_ranges, setting
+
+LENGTHS_AT_A_TIME = 128  # rows of ``by_length``
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,24 @@ def as_of(hidden: Tensor, member: Tensor) -> Tensor:
     seen = member.cumsum(dim=1)[..., None]  # (B, L, 1)
     at = (seen - 1).clamp(min=0, max=hidden.shape[1] - 1).expand(-1, -1, hidden.shape[-1])
     return hidden.gather(1, at) * (seen > 0)
+
+
+def by_length(length: Tensor, function: Callable[[Tensor, int], Tensor], size: int = LENGTHS_AT_A_TIME) -> Tensor:
+    """What ``function`` makes of R rows, given rows of similar length at a time: less is computed for padding.
+
+    Args:
+        length: (R,) how much of its history each row sees.
+        function: from (R',) numbers of rows and their greatest length, at least 1, to (R', ...).
+
+    Returns:
+        (R, ...) in the order of ``length``.
+
+    >>> by_length(torch.tensor([3, 1, 2]), lambda rows, width: torch.full((len(rows),), width), size=2)
+    tensor([3, 2, 2])
+    """
+    order = length.argsort(stable=True)
+    parts = [function(rows, max(1, int(length[rows[-1]]))) for rows in order.split(size)]
+    return torch.cat(parts).index_select(0, order.argsort())
 
 
 def initialise(module: nn.Module) -> None:

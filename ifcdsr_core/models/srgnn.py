@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, Batch
-from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, initialise
+from ifcdsr_core.models.base import ModelConfig, ModelInputs, SequenceModel, by_length, initialise
 from ifcdsr_core.models.ranking import inner_products
 
 
@@ -63,16 +63,26 @@ class SRGNN(SequenceModel):
 
     def sessions(self, item_seq: Tensor, row: Tensor, position: Tensor) -> Tensor:
         """s_h of (7) for R prefixes of the sequences: sequence ``row`` up to and with ``position``, (R, D)."""
-        node, visits, edges = graphs(item_seq, row, position)
+        node = first_occurrence(item_seq)
+        vectors = self.dropout(self.item_embedding(item_seq))  # (B, L, D)
+
+        def some(of: Tensor, width: int) -> Tensor:
+            return self.read(vectors[:, :width], node[:, :width], row[of], position[of])
+
+        return self.dropout(by_length(position + 1, some))
+
+    def read(self, vectors: Tensor, node: Tensor, row: Tensor, position: Tensor) -> Tensor:
+        """As ``sessions``, of item vectors (B, L, D) and of nodes (B, L), without the dropout that follows, (R, D)."""
+        visits, edges = graphs(node, row, position)
         # index_select where [row] would do: its gradient is the same to the bit whatever the threads
-        hidden = self.dropout(self.item_embedding(item_seq)).index_select(0, row)  # (R, L, D)
+        hidden = vectors.index_select(0, row)  # (R, L, D)
         for _ in range(self.config.num_layers):
             hidden = self.propagate(hidden, edges, visits > 0)
         newest = hidden[torch.arange(len(row), device=row.device), node[row, position]]  # s_l = v_n, (R, D)
         gate = torch.sigmoid(self.attend_newest(newest)[:, None] + self.attend_each(hidden))
         weight = self.attention(gate).squeeze(2) * visits  # (R, L), (6) summed over items: a node counts once a visit
         overall = (weight[:, None] @ hidden).squeeze(1)  # s_g
-        return self.dropout(self.combine(torch.cat([newest, overall], dim=1)))
+        return self.combine(torch.cat([newest, overall], dim=1))
 
     def propagate(self, hidden: Tensor, edges: Tensor, is_node: Tensor) -> Tensor:
         """(1) to (5), one step of the gated graph network; positions that are no nodes are 0 afterwards, (R, L, D)."""
@@ -83,18 +93,22 @@ class SRGNN(SequenceModel):
         return torch.zeros_like(hidden).masked_scatter(is_node[..., None], nodes)
 
 
-def graphs(item_seq: Tensor, row: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The graph of each prefix; its nodes are named by the position at which their item occurs first.
+def first_occurrence(item_seq: Tensor) -> Tensor:
+    """The node of each position, (B, L): the position at which its item occurs first."""
+    return (item_seq[:, :, None] == item_seq[:, None, :]).int().argmax(dim=2)  # argmax is the first of equals
+
+
+def graphs(node: Tensor, row: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    """The graph of each prefix: sequence ``row`` up to and with ``position``, (R,) each.
 
     Returns:
-        node: (B, L) the node of each position, the same for all prefixes of a sequence.
         visits: (R, L) how often each node's item occurs in the prefix; 0 where there is no node.
         edges: (R, L, L) how often the prefix goes from one node directly to another.
     """
-    node = (item_seq[:, :, None] == item_seq[:, None, :]).int().argmax(dim=2)  # argmax is the first of equals
-    walk = F.one_hot(node, item_seq.shape[1]).to(torch.get_default_dtype())[row]  # (R, L, L), position by node
-    walk = walk * (torch.arange(item_seq.shape[1], device=row.device) <= position[:, None])[..., None]
-    return node, walk.sum(dim=1), walk[:, :-1].mT @ walk[:, 1:]
+    width = node.shape[1]
+    walk = F.one_hot(node, width).to(torch.get_default_dtype())[row]  # (R, L, L), position by node
+    walk = walk * (torch.arange(width, device=row.device) <= position[:, None])[..., None]
+    return walk.sum(dim=1), walk[:, :-1].mT @ walk[:, 1:]
 
 
 def _normalised(edges: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ifcdsr_core.batches import IGNORE, XY, Batch, X, Y
-from ifcdsr_core.models.base import ModelInputs, SequenceModel, as_of, initialise, look_up, unit
+from ifcdsr_core.models.base import ModelInputs, SequenceModel, as_of, by_length, initialise, look_up, unit
 from ifcdsr_core.models.encoder import AttentionConfig, CausalEncoder
 from ifcdsr_core.models.ranking import inner_products
 from ifcdsr_core.settings import setting
@@ -203,14 +203,20 @@ class _Target(nn.Module):
 
     def summarise(self, states: Tensor, case: Tensor, seen: Tensor, newest: Tensor, interest: Tensor) -> Tensor:
         """Weighted mean of the first ``seen`` of each case's (B, L, D) states, (R, D); 0 where there are none."""
-        visible = torch.arange(states.shape[1], device=seen.device) < seen[:, None]  # (R, L)
-        # index_select where [case] would do: its gradient is the same to the bit whatever the threads
-        facts = states.index_select(0, case)  # (R, L, D)
-        inner = self.of_state(states).index_select(0, case) + self.of_product(facts * newest[:, None])  # (R, L, 80)
-        inner = inner + (self.of_newest(newest) + self.of_interest(interest))[:, None]
-        scores = self.weigh(inner).squeeze(2)
-        weights = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(dim=1) * visible
-        return (weights[:, None] @ facts).squeeze(1)
+        known = self.of_state(states)  # (B, L, 80)
+        asked = self.of_newest(newest) + self.of_interest(interest)  # (R, 80)
+
+        def some(of: Tensor, width: int) -> Tensor:
+            visible = torch.arange(width, device=seen.device) < seen[of, None]  # (R', L')
+            # index_select where [case] would do: its gradient is the same to the bit whatever the threads
+            facts = states[:, :width].index_select(0, case[of])  # (R', L', D)
+            inner = self.of_product(facts * newest.index_select(0, of)[:, None])  # (R', L', 80)
+            inner = inner + known[:, :width].index_select(0, case[of]) + asked.index_select(0, of)[:, None]
+            scores = self.weigh(inner).squeeze(2)
+            weights = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(dim=1) * visible
+            return (weights[:, None] @ facts).squeeze(1)
+
+        return by_length(seen, some)
 
     def project(self, summaries: Tensor) -> list[Tensor]:
         return [projection(part) for projection, part in zip(self.projections, summaries.unbind(dim=1), strict=True)]
