@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections import Counter
 from types import ModuleType
 
 import pandas as pd
@@ -18,7 +19,7 @@ from ifcdsr_core.runs.model import model_config
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.sources import SOURCES
 
-COLUMNS = "model,epochs,learning_rate,l2,dropout,temperature,validation_mrr,best_epoch,run"
+COLUMNS = "model,epochs,learning_rate,l2,dropout,temperature,validation_mrr,best_epoch,minutes,run"
 COMPARED = [name for name in MODELS if name not in CONTROLS]
 
 
@@ -138,6 +139,10 @@ def test_every_model_has_the_same_candidates_as_far_as_it_has_the_settings():
     assert points["sasrec"] == points["gru4rec"] and points["ifcdsr"] == points["tricdr"]
     tried = [sorted({point[3] for point in points[model]}) for model in ("ifcdsr", "abxi")]
     assert tried == [[0.05, 0.07, 0.1, 0.2], [0.54, 0.75, 1.1, 2.1]]  # in proportion to the model's own
+    for place in range(3):  # each of four values is drawn three times; the defaults take the place of the last draw
+        for part in (points["sasrec"][1:], points["ifcdsr"][1:]):
+            counts = Counter(point[place] for point in part)
+            assert len(counts) == 4 and max(counts.values()) == 3
     triples = list(dict.fromkeys(point[:3] for point in points["ifcdsr"]))
     assert triples == [point[:3] for point in points["sasrec"]][: len(triples)]
     assert list(lists.search("food_kitchen", models=["popularity"])) == []
@@ -169,7 +174,7 @@ def test_a_search_halves_each_model_by_validation_alone():
     table = search.outcome(rounds)
     assert len(table) == 36 and list(table["model"].unique()) == ["sasrec", "ifcdsr"]
     row = search.best(table[table["model"] == "sasrec"])
-    assert row["epochs"] == 36 and row["validation_mrr"] == table["validation_mrr"].max()
+    assert row["epochs"] == 36 and row["validation_mrr"] == table["validation_mrr"].max() and row["minutes"] == 1.5
 
 
 def test_a_search_gives_a_model_as_many_ranked_epochs_as_any_other():
@@ -213,7 +218,7 @@ def test_a_damaged_outcome_of_a_search_is_refused(results):
 
 def made_run(model, learning_rate, l2, validation, epochs=30, **options):
     """A run with a high test MRR where validation is low, so that a choice by test would show."""
-    history = pd.DataFrame({"epoch": [1, 2], "selection": [validation / 2, validation]})
+    history = pd.DataFrame({"epoch": [1, 2], "selection": [validation / 2, validation], "seconds": [60.0, 30.0]})
     ranks = pd.DataFrame({"target_domain": ["x"], "sampled_999": [1 + 100 * validation]})
     config = {"model": model, "epochs": epochs, "learning_rate": learning_rate, "l2": l2, "model_options": options}
     return Run(search.results_dir() / "folder", config, {}, history, ranks)
@@ -224,10 +229,11 @@ def made_run(model, learning_rate, l2, validation, epochs=30, **options):
     [
         ("", "No columns to parse"),
         ("model,learning_rate\nsasrec,0.1\n", "not in index"),
-        (f"{COLUMNS}\nsasrec,30,,1e-5,,,0.1,1,x\n", "missing or infinite"),
-        (f"{COLUMNS}\nsasrec,30,inf,1e-5,,,0.1,1,x\n", "missing or infinite"),
-        (f"{COLUMNS}\nsasrec,30,0.1,1e-5,inf,,0.1,1,x\n", "missing or infinite"),
-        (f"{COLUMNS}\nsasrec,many,0.1,1e-5,,,0.1,1,x\n", "invalid literal"),
+        (f"{COLUMNS}\nsasrec,30,,1e-5,,,0.1,1,,x\n", "missing or infinite"),
+        (f"{COLUMNS}\nsasrec,30,inf,1e-5,,,0.1,1,,x\n", "missing or infinite"),
+        (f"{COLUMNS}\nsasrec,30,0.1,1e-5,inf,,0.1,1,,x\n", "missing or infinite"),
+        (f"{COLUMNS}\nsasrec,30,0.1,1e-5,,,0.1,1,inf,x\n", "missing or infinite"),
+        (f"{COLUMNS}\nsasrec,many,0.1,1e-5,,,0.1,1,,x\n", "invalid literal"),
         (b"\xff\xfe\x00", "can't decode"),
     ],
 )

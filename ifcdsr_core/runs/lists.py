@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,14 +27,21 @@ DEMO = dict(source="demo", epochs=100, patience=8, batch_size=64, learning_rate=
 REAL = dict(epochs=8, patience=3, batch_size=128, learning_rate=1e-3, train_negatives=8192, precision="bfloat16")
 # What is other for one source; any that is not named has REAL alone. Epochs are chosen for two processors; the paper
 # trains 100 on a GPU. LLMCDSR's histories reach 150 items, C2DSR's 14. On ABXI's data models are trained to their
-# plateau, for which they have to be small; epochs are chosen as its authors test.
+# plateau, for which they have to be small, and products of small models gain nothing from bfloat16; there, epochs are
+# chosen as the authors test.
 AS_ABXI_TESTS = dict(select_protocol="unseen_999")
 OF_COUNTS = ("source", "train_on", "max_seq_len")  # settings that decide what a model counts: nothing is trained
 REAL_OF_SOURCE = {
     "c2dsr": dict(train_on="valid"),
     "llmcdsr": dict(epochs=2, max_seq_len=20),
     "abxi": dict(
-        epochs=100, patience=10, batch_size=64, train_negatives=1024, text_encoder="wordllama", **AS_ABXI_TESTS
+        epochs=100,
+        patience=10,
+        batch_size=64,
+        train_negatives=1024,
+        precision="float32",
+        text_encoder="wordllama",
+        **AS_ABXI_TESTS,
     ),
 }
 # Model options, of models that have them: a quarter of the paper's width, and the pre-training of Tri-CDR's authors.
@@ -64,8 +71,8 @@ RECIPES = {
 # What a search draws candidates from. The paper's rates are 1e-3, 5e-4 and 1e-4. These reach higher: an epoch of the
 # demo has 36 training steps, one of ABXI's Food-Kitchen 112, one of the paper's 133.
 CANDIDATES = 12  # of each model, the first with its own defaults
-LEARNING_RATES = {"demo": (1e-2, 5e-3, 2e-3, 1e-3), "real": (1e-3, 3e-3, 1e-2, 3e-4)}  # the default first
-SEARCHED = {"l2": (1e-5, 1e-4, 1e-6, 0.0), "dropout": (0.3, 0.1, 0.5), "temperature": (0.07, 0.05, 0.1, 0.2)}
+LEARNING_RATES = {"demo": (1e-2, 5e-3, 2e-3, 1e-3), "real": (1e-3, 3e-3, 1e-2, 3e-2)}  # the default first
+SEARCHED = {"l2": (1e-5, 1e-4, 1e-6, 0.0), "dropout": (0.3, 0.1, 0.5, 0.0), "temperature": (0.07, 0.05, 0.1, 0.2)}
 SEARCH_EPOCHS = {"demo": 36, "real": 27}  # of the last round
 SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
 MAKERS = 24  # named by titles in the worlds where titles are to tell something
@@ -453,25 +460,34 @@ def search(
 def candidates(config: RunConfig) -> list[RunConfig]:
     """``CANDIDATES`` settings of one model: its defaults, then draws that are the same for all models.
 
-    Of a draw a model takes the settings that it has; draws that it can't tell apart are one. Temperatures are in
-    proportion to the model's own: only where scores are cosines is it near 0.07.
+    Each value of a setting is drawn as often as the others (a Latin hypercube). Of a draw a model takes the settings
+    that it has; draws that it can't tell apart are one. Temperatures are in proportion to the model's own: only where
+    scores are cosines is it near 0.07.
     """
     values = {"learning_rate": LEARNING_RATES["demo" if config.source == "demo" else "real"], **SEARCHED}
     defaults = MODELS[config.model].Config()
     options = {name: getattr(defaults, name) for name in OPTIONS if name in config.model_options}
     if own := options.get("temperature"):
-        first = values["temperature"][0]
-        values["temperature"] = tuple(float(f"{own * value / first:.2g}") for value in values["temperature"])
-    points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
-    drawn = [points[0] | options, *(points[place] for place in np.random.default_rng(0).permutation(len(points)))]
+        usual = values["temperature"][0]
+        values["temperature"] = tuple(float(f"{own * value / usual:.2g}") for value in values["temperature"])
     names = [name for name in values if name in options or name not in OPTIONS]
-    distinct = dict.fromkeys(tuple(point[name] for name in names) for point in drawn)
+    first = {name: value[0] for name, value in values.items()} | options
+    drawn = itertools.chain([first], _evenly(values))
+    distinct = dict.fromkeys(tuple(point[name] for name in names) for point in itertools.islice(drawn, 100))
     made = []
     for point in itertools.islice(distinct, CANDIDATES):
         told = dict(zip(names, point, strict=True))
         chosen_options = config.model_options | {name: told.pop(name) for name in options}
         made.append(replace(config, **told, model_options=chosen_options))
     return made
+
+
+def _evenly(values: Mapping[str, Sequence[float]]) -> Iterator[dict[str, float]]:
+    """Draws without end: of each ``CANDIDATES`` in a row all values of a setting have equal shares."""
+    random = np.random.default_rng(0)
+    while True:
+        columns = [random.permutation(np.resize(value, CANDIDATES)).tolist() for value in values.values()]
+        yield from (dict(zip(values, point, strict=True)) for point in zip(*columns, strict=True))
 
 
 # --- lists by name ----------------------------------------------------------------------------------------------------

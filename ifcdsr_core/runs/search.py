@@ -28,7 +28,8 @@ SETTINGS, OPTIONS = (
     ("dropout", "temperature"),
 )  # searched: of a run, and of a model if it has it
 _NUMBERS = [*SETTINGS, *OPTIONS, "validation_mrr"]
-_COLUMNS = ["model", "epochs", *_NUMBERS, "best_epoch", "run"]
+_SOMETIMES = [*OPTIONS, "minutes"]  # NaN in some rows
+_COLUMNS = ["model", "epochs", *_NUMBERS, "best_epoch", "minutes", "run"]
 
 
 def halve(
@@ -72,8 +73,9 @@ def _validation(run: Run) -> float:
 def outcome(rounds: Iterable[Iterable[Run]]) -> pd.DataFrame:
     """What a search says of one or several models, one row per run; of each model the last round and its best first.
 
-    Columns: ``model, epochs, learning_rate, l2, dropout, temperature, validation_mrr, best_epoch, run``. ``epochs`` is
-    the largest number that was allowed; dropout and temperature are NaN for a model without.
+    Columns: ``model, epochs, learning_rate, l2, dropout, temperature, validation_mrr, best_epoch, minutes, run``.
+    ``epochs`` is the largest number that was allowed; dropout and temperature are NaN for a model without, ``minutes``
+    where an earlier search did not keep them.
     """
     rows = [
         {
@@ -83,6 +85,7 @@ def outcome(rounds: Iterable[Iterable[Run]]) -> pd.DataFrame:
             **{name: run.config["model_options"].get(name, math.nan) for name in OPTIONS},
             "validation_mrr": _validation(run),
             "best_epoch": run.best_epoch,
+            "minutes": run.history["seconds"].sum() / 60,
             "run": run.folder.name,
         }
         for runs in rounds
@@ -121,9 +124,9 @@ def load(source: str, scenario: str) -> pd.DataFrame | None:
     if not path.exists():
         return None
     with reading(path, "restore it, or search again"):
-        table = pd.read_csv(path)[_COLUMNS].astype({"epochs": int, **dict.fromkeys(_NUMBERS, float)})
-        always = table.drop(columns=list(OPTIONS)).select_dtypes("number")
-        if not np.isfinite(always).all(axis=None) or np.isinf(table[list(OPTIONS)]).any(axis=None):
+        table = pd.read_csv(path)[_COLUMNS].astype({"epochs": int, **dict.fromkeys([*_NUMBERS, "minutes"], float)})
+        always = table.drop(columns=_SOMETIMES).select_dtypes("number")
+        if not np.isfinite(always).all(axis=None) or np.isinf(table[_SOMETIMES]).any(axis=None):
             raise ValueError("a number is missing or infinite")
     return table
 
