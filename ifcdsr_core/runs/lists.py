@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,8 +71,8 @@ RECIPES = {
 # What a search draws candidates from. The paper's rates are 1e-3, 5e-4 and 1e-4. These reach higher: an epoch of the
 # demo has 36 training steps, one of ABXI's Food-Kitchen 112, one of the paper's 133.
 CANDIDATES = 12  # of each model, the first with its own defaults
-LEARNING_RATES = {"demo": (1e-2, 5e-3, 2e-3, 1e-3), "real": (1e-3, 3e-3, 1e-2, 3e-2)}  # the default first
-SEARCHED = {"l2": (1e-5, 1e-4, 1e-6, 0.0), "dropout": (0.3, 0.1, 0.5, 0.0), "temperature": (0.07, 0.05, 0.1, 0.2)}
+LEARNING_RATES = {"demo": (1e-2, 5e-3, 2e-3, 1e-3), "real": (1e-3, 3e-3, 1e-2, 3e-4)}  # the default first
+SEARCHED = {"l2": (1e-5, 1e-4, 1e-6, 0.0), "dropout": (0.3, 0.1, 0.5), "temperature": (0.07, 0.05, 0.1, 0.2)}
 SEARCH_EPOCHS = {"demo": 36, "real": 27}  # of the last round
 SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
 MAKERS = 24  # named by titles in the worlds where titles are to tell something
@@ -460,34 +460,25 @@ def search(
 def candidates(config: RunConfig) -> list[RunConfig]:
     """``CANDIDATES`` settings of one model: its defaults, then draws that are the same for all models.
 
-    Each value of a setting is drawn as often as the others (a Latin hypercube). Of a draw a model takes the settings
-    that it has; draws that it can't tell apart are one. Temperatures are in proportion to the model's own: only where
-    scores are cosines is it near 0.07.
+    Of a draw a model takes the settings that it has; draws that it can't tell apart are one. Temperatures are in
+    proportion to the model's own: only where scores are cosines is it near 0.07.
     """
     values = {"learning_rate": LEARNING_RATES["demo" if config.source == "demo" else "real"], **SEARCHED}
     defaults = MODELS[config.model].Config()
     options = {name: getattr(defaults, name) for name in OPTIONS if name in config.model_options}
     if own := options.get("temperature"):
-        usual = values["temperature"][0]
-        values["temperature"] = tuple(float(f"{own * value / usual:.2g}") for value in values["temperature"])
+        first = values["temperature"][0]
+        values["temperature"] = tuple(float(f"{own * value / first:.2g}") for value in values["temperature"])
+    points = [dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())]
+    drawn = [points[0] | options, *(points[place] for place in np.random.default_rng(0).permutation(len(points)))]
     names = [name for name in values if name in options or name not in OPTIONS]
-    first = {name: value[0] for name, value in values.items()} | options
-    drawn = itertools.chain([first], _evenly(values))
-    distinct = dict.fromkeys(tuple(point[name] for name in names) for point in itertools.islice(drawn, 100))
+    distinct = dict.fromkeys(tuple(point[name] for name in names) for point in drawn)
     made = []
     for point in itertools.islice(distinct, CANDIDATES):
         told = dict(zip(names, point, strict=True))
         chosen_options = config.model_options | {name: told.pop(name) for name in options}
         made.append(replace(config, **told, model_options=chosen_options))
     return made
-
-
-def _evenly(values: Mapping[str, Sequence[float]]) -> Iterator[dict[str, float]]:
-    """Draws without end: of each ``CANDIDATES`` in a row all values of a setting have equal shares."""
-    random = np.random.default_rng(0)
-    while True:
-        columns = [random.permutation(np.resize(value, CANDIDATES)).tolist() for value in values.values()]
-        yield from (dict(zip(values, point, strict=True)) for point in zip(*columns, strict=True))
 
 
 # --- lists by name ----------------------------------------------------------------------------------------------------
