@@ -46,7 +46,8 @@ def fit(
 
     Args:
         train, valid: encoded cases, on any device; they are moved batch by batch to the model's.
-        checkpoint_folder: where to keep the state after each epoch, and to continue from if it is there.
+        checkpoint_folder: where to keep the state after each epoch, and to continue from if it is there, unless it is
+            of more epochs than are wanted.
         report: called with each epoch's row of the history.
 
     Returns:
@@ -71,7 +72,7 @@ def fit(
     history: list[dict] = []
     best = copy.deepcopy(model.state_dict())
     if checkpoint_folder is not None and (checkpoint_folder / _CHECKPOINT).exists():
-        history, best = _restore(checkpoint_folder / _CHECKPOINT, model, optimiser)
+        history, best = _restore(checkpoint_folder / _CHECKPOINT, model, optimiser, settings.epochs) or (history, best)
 
     while len(history) < settings.epochs and not _should_stop(history, settings.patience):
         epoch, started = len(history) + 1, time.perf_counter()
@@ -194,7 +195,10 @@ def _keep(path: Path, model: SequenceModel, optimiser: torch.optim.Optimizer, be
         save_file(tensors, staging, metadata={"history": told, "sha256": _checksum(tensors, told)})
 
 
-def _restore(path: Path, model: SequenceModel, optimiser: torch.optim.Optimizer) -> tuple[list[dict], dict]:
+def _restore(
+    path: Path, model: SequenceModel, optimiser: torch.optim.Optimizer, epochs: int
+) -> tuple[list[dict], dict] | None:
+    """History and best weights of a checkpoint, its state loaded; None, and nothing, if it is of more epochs."""
     try:
         with safe_open(path, "pt") as opened:
             header = opened.metadata()
@@ -204,6 +208,8 @@ def _restore(path: Path, model: SequenceModel, optimiser: torch.optim.Optimizer)
         history = json.loads(header["history"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise unreadable(path, error, "delete it to start this run anew") from error
+    if len(history) > epochs:
+        return None
     part = {
         kind: {name.removeprefix(kind + "."): value for name, value in tensors.items() if name.startswith(kind + ".")}
         for kind in ("model", "best", "optimiser")

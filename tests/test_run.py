@@ -226,6 +226,20 @@ def test_an_interrupted_run_continues_to_the_same_bits(tmp_path, monkeypatch, se
 
 
 @pytest.mark.slow
+def test_a_longer_training_goes_on_where_a_shorter_one_ended_and_a_shorter_one_does_not(tmp_path, monkeypatch):
+    whole, short = run(config(epochs=4)), run(config(epochs=2))
+    monkeypatch.setenv("IFCDSR_DATA", str(tmp_path / "other"))
+    put_scenario(tmp_path / "other", seed=0)
+    lines = []
+    assert same(short, run(config(epochs=2)))
+    assert same(whole, run(config(epochs=4), report=lines.append))
+    assert [line[:9] for line in lines] == ["epoch   3", "epoch   4"]
+    assert len(run(config(epochs=3)).history) == 3  # from its start: the state after four epochs is of no use
+    assert len(run(config(epochs=12, patience=1)).history) < 12  # what has stopped by itself leaves nothing
+    assert len(list((tmp_path / "other" / "runs" / ".unfinished").iterdir())) == 1
+
+
+@pytest.mark.slow
 def test_metrics_follow_from_the_ranks_and_early_stopping_keeps_the_best_epoch():
     finished = run(config(epochs=12, patience=2))
     pd.testing.assert_frame_equal(

@@ -47,13 +47,15 @@ _THREADS = torch.get_num_threads()  # what torch found
 def train_and_test(config: RunConfig, identity: dict, *, anew: bool, report: Callable[[str], None]) -> Run:
     """Train and test one configuration, and leave its run's folder.
 
+    What allowed epochs ended also leaves its last checkpoint: the same configuration with more epochs goes on from it.
+
     Args:
         identity: what ``identify`` says of it.
         anew: do not continue what was interrupted.
     """
-    folder = runs_dir() / folder_name(config, identity)
-    unfinished = runs_dir() / ".unfinished" / folder.name
-    with _alone(unfinished.with_name(f"{folder.name}.lock"), report):
+    however_long = dataclasses.replace(config, epochs=RunConfig.epochs)
+    unfinished = runs_dir() / ".unfinished" / folder_name(however_long, identity)
+    with _alone(unfinished.with_name(f"{unfinished.name}.lock"), report):
         if not anew and (finished := find(config, identity)):  # another process has trained it in the meantime
             report(f"found: {finished.folder}")
             return finished
@@ -61,8 +63,8 @@ def train_and_test(config: RunConfig, identity: dict, *, anew: bool, report: Cal
             shutil.rmtree(unfinished, ignore_errors=True)
         processes.wait()
         finished = _train_and_test(config, identity, unfinished, report)
-        if processes.rank() == 0:
-            shutil.rmtree(unfinished, ignore_errors=True)  # a count leaves none
+        if processes.rank() == 0 and len(finished.history) < config.epochs:  # it would not go on; a count has left none
+            shutil.rmtree(unfinished, ignore_errors=True)
     return finished
 
 
@@ -108,7 +110,7 @@ def _train_and_test(config: RunConfig, identity: dict, unfinished: Path, report:
         "seconds": round(history["seconds"].sum() + time.perf_counter() - trained, 1),  # before an interruption, too
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
-    folder = runs_dir() / unfinished.name
+    folder = runs_dir() / folder_name(config, identity)
     processes.wait()
     if processes.rank() == 0:
         with new_folder(folder) as staging:

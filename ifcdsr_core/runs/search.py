@@ -2,7 +2,8 @@
 
 All candidates of a model are trained for few epochs, the best third of them for three times as many, and the best third
 of these for three times as many again (Jamieson & Talwalkar, AISTATS 2016). Every candidate of every round is a run
-like any other: it is found again, and a search that was killed goes on. The test set has no say.
+like any other: it goes on from that of the round before and is found again, and a search that was killed goes on. The
+test set has no say.
 """
 
 from __future__ import annotations

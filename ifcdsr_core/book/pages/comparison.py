@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def search_best(outcome: pd.DataFrame) -> pd.DataFrame:
     """One line per model of ``search.load``: what was chosen, how it did on validation, and what the search took.
 
-    ``Minutes`` are those of all runs of the search together, each on one core.
+    ``Minutes`` are those of all candidates together on one core, each of their epochs once.
     """
-    rows = []
+    rows, settings = [], [*search.SETTINGS, *search.OPTIONS]
     for model, part in outcome.groupby("model", sort=False):
         row = search.best(part)
         rows.append(
@@ -40,7 +40,7 @@ def search_best(outcome: pd.DataFrame) -> pd.DataFrame:
                 "Best epoch": f"{row['best_epoch']:g} of {row['epochs']:g}",
                 "Validation MRR": 100 * row["validation_mrr"],
                 "Candidates": int((part["epochs"] == part["epochs"].min()).sum()),
-                "Minutes": part["minutes"].sum(skipna=False),
+                "Minutes": part.groupby(settings, dropna=False)["minutes"].max().sum(skipna=False),
             }
         )
     return pd.DataFrame(rows)
