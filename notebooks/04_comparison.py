@@ -362,7 +362,8 @@ for data in dict.fromkeys(searched):
             markup.show(
                 comparison.search_best(outcome),
                 f"{markup.data_title(*data)}: the settings chosen for each model, by validation MRR "
-                "(percent), and of how many candidates. A dash: not searched.",
+                "(percent), and of how many candidates; minutes of one core for all of them, each epoch counted once. "
+                "A dash: not searched, or not kept.",
                 f"tab-search-{data[0]}-{data[1]}",
             )
         )
