@@ -39,7 +39,8 @@ def train(data, command, *more) -> Run:
     done = subprocess.run([*command, *ARGUMENTS, *more], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     folders = list((data / "runs").glob("[!.]*"))
-    assert len(folders) == 1 and not list((data / "runs" / ".unfinished").glob("*.lock"))
+    (left,) = (data / "runs" / ".unfinished").iterdir()  # no lock: what more epochs would go on from
+    assert len(folders) == 1 and [path.name for path in left.iterdir()] == ["checkpoint.safetensors"]
     assert done.stdout.count(folders[0].name) == 1  # one process alone reports
     return Run.load(folders[0])
 

@@ -106,7 +106,7 @@ def graphs(node: Tensor, row: Tensor, position: Tensor) -> tuple[Tensor, Tensor]
         edges: (R, L, L) how often the prefix goes from one node directly to another.
     """
     width = node.shape[1]
-    walk = F.one_hot(node, width).to(torch.get_default_dtype())[row]  # (R, L, L), position by node
+    walk = F.one_hot(node[row], width).to(torch.get_default_dtype())  # (R, L, L), position by node
     walk = walk * (torch.arange(width, device=row.device) <= position[:, None])[..., None]
     return walk.sum(dim=1), walk[:, :-1].mT @ walk[:, 1:]
 
