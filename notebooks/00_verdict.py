@@ -21,6 +21,7 @@
 #
 # *Reproduced on the demo* means that what is claimed happens there, beyond noise and in both domains; for pictures also
 # that it does not happen where they were made to explain nothing. It does not mean that it works on Amazon's data.
+# *Without images* marks data that have no pictures: IFCDSR runs there on IDs alone, which is a part of what is claimed.
 # *Cannot be checked here* says what a check would need. The numbers are MRRs against 999 negatives in percent,
 # differences of them in percentage points. What follows a ± is half the width of a 95 % interval over seeds and test
 # cases ({doc}`05_ablation`); where only one seed was run, over test cases alone.

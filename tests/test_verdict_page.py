@@ -78,25 +78,50 @@ def comparison(rank):
     return {"SASRec": [made_run([4] * 30, [4] * 30, model="sasrec")], "IFCDSR": [made_run([rank] * 30, [rank] * 30)]}
 
 
-@pytest.mark.parametrize("rank, expected", [(2, verdict.REPRODUCED), (4, verdict.NOT), (8, verdict.NOT)])
-def test_outperforms(rank, expected):
-    judged = verdict.outperforms({"food_kitchen": comparison(rank)}, comparison(2), "food_kitchen", {})
-    assert judged.verdict == expected and "better in 2 of 2 tests" in judged.evidence
-    assert verdict.outperforms({}, comparison(2), "food_kitchen", {}).verdict == verdict.UNCHECKED
-    without = comparison(rank)
-    without["IFCDSR"][0].config["model_options"] = {"image_fusion": False}  # another model
-    judged = verdict.outperforms({"food_kitchen": without}, comparison(2), "food_kitchen", {})
-    assert judged.verdict == verdict.UNCHECKED and "without images" in judged.evidence
-    assert "ABXI's complete data" not in judged.evidence
-    complete = comparison(rank)
-    for (run,) in complete.values():
+def complete(rank, **ranks):
+    """A comparison on complete data: SASRec, IFCDSR of this rank, and other rivals of theirs."""
+    rivals = {model: [made_run([other] * 30, [other] * 30, model=model)] for model, other in ranks.items()}
+    runs = rivals | comparison(rank)
+    for (run,) in runs.values():
         run.ranks["unseen_999"] = run.ranks["sampled_999"]
-    others = {"food_kitchen": complete, "beauty_electronics": {"SASRec": complete["SASRec"]}}
-    judged = verdict.outperforms({"food_kitchen": without}, comparison(2), "food_kitchen", others)
-    found = f"better than {int(rank < 4)} of 1 models, worse than {int(rank > 4)}"
-    assert f"plateau: Food: {found}; Kitchen: {found}. On the demo" in judged.evidence
-    complete["SASRec"][0].history["selection"] = [0.1, 0.2, 0.3]  # still rising
-    assert "plateau" not in verdict.outperforms({}, comparison(2), "food_kitchen", others).evidence
+    return runs
+
+
+@pytest.mark.parametrize("rank, expected", [(2, verdict.REPRODUCED), (4, verdict.NOT), (8, verdict.NOT)])
+def test_outperforms_by_the_papers_test_sets_where_there_are_images(rank, expected):
+    judged = verdict.outperforms({"food_kitchen": comparison(rank)}, comparison(2), "food_kitchen", {})
+    assert judged.verdict == expected and judged.where == "on the paper's test sets"
+    assert "better in 2 of 2 tests" in judged.evidence and "needs" not in judged.evidence
+    assert verdict.outperforms({}, comparison(2), "food_kitchen", {}).verdict == verdict.UNCHECKED
+
+
+@pytest.mark.parametrize(
+    "others, expected",
+    [
+        ({}, verdict.REPRODUCED),
+        ({"psjnet": 4, "mifn": 1}, verdict.PARTLY),
+        ({"psjnet": 1, "mifn": 1}, verdict.NOT),
+        ({"psjnet": 2}, verdict.NOT),  # better in half of the tests: not in most
+    ],
+)
+def test_outperforms_by_complete_data_where_there_are_none(others, expected):
+    without = comparison(2)
+    without["IFCDSR"][0].config["model_options"] = {"image_fusion": False}  # another model
+    real = {"food_kitchen": without}
+    judged = verdict.outperforms(real, comparison(2), "food_kitchen", {})
+    assert judged.verdict == verdict.UNCHECKED and judged.where == "" and "without images" in judged.evidence
+    assert "ABXI's complete data" not in judged.evidence
+    on_abxi = complete(2, **others)
+    judged = verdict.outperforms(
+        real, comparison(2), "food_kitchen", {"food_kitchen": on_abxi, "beauty_electronics": {"x": on_abxi["SASRec"]}}
+    )
+    assert judged.verdict == expected and judged.where == "on complete data, without images"
+    rivals = [4, *others.values()]
+    found = f"better than {rivals.count(4)} of {len(rivals)} models, worse than {rivals.count(1)}"
+    assert f"plateau: Food: {found}; Kitchen: {found}. On the paper's" in judged.evidence
+    on_abxi["SASRec"][0].history["selection"] = [0.1, 0.2, 0.3]  # still rising
+    judged = verdict.outperforms(real, comparison(2), "food_kitchen", {"food_kitchen": on_abxi})
+    assert judged.verdict == verdict.UNCHECKED and "plateau" not in judged.evidence
 
 
 def test_table4_and_partition():

@@ -150,7 +150,9 @@ def balance(gains: pd.DataFrame, larger: str) -> Judgement:
 def outperforms(real: Mapping[str, Runs], demo: Runs, scenario: str, complete: Mapping[str, Runs]) -> Judgement:
     """Is IFCDSR significantly better than every rival? By paired tests with Holm's correction, in every domain.
 
-    Runs of IFCDSR without images cannot check it: that is another model. Their results are reported nevertheless.
+    Reproduced if it is better in every test, in part if in most of them. The paper's test sets decide if IFCDSR has its
+    images there; else ABXI's complete data, where all models are trained to their plateau and IFCDSR is without images,
+    a part of the model alone. What does not decide is reported nevertheless.
 
     Args:
         real: comparisons on the paper's test sets, by scenario; demo: one on the demo's ``scenario``.
@@ -158,27 +160,30 @@ def outperforms(real: Mapping[str, Runs], demo: Runs, scenario: str, complete: M
             stopped too early, say nothing here.
     """
     tests = {name: _against_rivals(runs, name, "sampled_999") for name, runs in real.items()}
-    without = not all(
-        runs[reference(runs)][0].config["model_options"].get("image_fusion", True) for runs in real.values()
-    )
-    unchecked = without or not real
-    verdicts = [verdict for table in tests.values() for verdict in table["Verdict"]]
-    better, worse = verdicts.count("better"), verdicts.count("worse")
-    verdict = UNCHECKED if unchecked else REPRODUCED if better == len(verdicts) else PARTLY if better > worse else NOT
-    said = ["That needs the training file, the items' pictures and CLIP's published weights."] if unchecked else []
-    if tests:
-        how = ", without images and after training on other sequences" if without else ""
-        said.append(f"On the paper's test sets{how}: {_counted(tests.values())}.")
     trained = {
         name: _against_rivals(runs, name, "unseen_999")
         for name, runs in complete.items()
         if any(group[0].config["model"] == "ifcdsr" for group in runs.values())
         and not any(stopped_too_early(run) for group in runs.values() for run in group)
     }
+    with_images = bool(real) and all(
+        runs[reference(runs)][0].config["model_options"].get("image_fusion", True) for runs in real.values()
+    )
+    deciding, where = (
+        (tests, "on the paper's test sets") if with_images else (trained, "on complete data, without images")
+    )
+    better = [verdict == "better" for table in deciding.values() for verdict in table["Verdict"]]
+    verdict = UNCHECKED if not better else _graded(better) if 2 * sum(better) > len(better) else NOT
+    said = []
     if trained:
         said.append(
             f"On ABXI's complete data, without images but trained to the plateau: {_counted(trained.values())}."
         )
+    if tests:
+        how = "" if with_images else ", without images and after training on other sequences"
+        said.append(f"On the paper's test sets{how}: {_counted(tests.values())}.")
+    if not with_images:
+        said.append("What is claimed needs the training file, the items' pictures and CLIP's published weights.")
     planted = _against_rivals(demo, scenario, "sampled_999")
     won = int((planted["Verdict"] == "better").sum())
     said.append(f"On the demo, with pictures that matter by design, it is better in {won} of {len(planted)} tests.")
@@ -186,7 +191,7 @@ def outperforms(real: Mapping[str, Runs], demo: Runs, scenario: str, complete: M
         "IFCDSR is significantly better than existing methods, in all four domains.",
         "abstract; Tables 2 and 3",
         verdict,
-        "" if unchecked else "on the paper's test sets",
+        "" if verdict == UNCHECKED else where,
         " ".join(said),
         "04_comparison",
     )
