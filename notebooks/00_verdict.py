@@ -40,7 +40,7 @@ from ifcdsr_core.book import evidence, markup, parameters
 from ifcdsr_core.book.pages import data_statistics, verdict
 from ifcdsr_core.runs import lists, store, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
-from ifcdsr_core.sources import abxi, c2dsr
+from ifcdsr_core.sources import c2dsr
 
 seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
@@ -51,8 +51,8 @@ domains = {signal: sweep.run_all(lists.domain_control(scenario, signal, seed_lis
 titles = {signal: sweep.run_all(lists.text_control(scenario, signal, seed_list, **changes)) for signal in (0.0, 1.0)}
 ablation = sweep.run_all(lists.ablation(scenario, seed_list, **changes))
 demo = sweep.run_all(lists.comparison(scenario, seed_list, **changes))
-real = {name: runs for name in c2dsr.SCENARIOS if (runs := lists.shipped_comparison("c2dsr", name))}
-complete = {name: runs for name in abxi.SCENARIOS if (runs := lists.shipped_comparison("abxi", name))}
+real = lists.shipped_comparisons("c2dsr")
+complete = lists.shipped_comparisons("abxi")
 real_steps = {name: store.shipped(lists.ablation(name, seed_list, "c2dsr")) for name in c2dsr.SCENARIOS}
 real_texts = {
     markup.data_title(source, "food_kitchen"): store.shipped(lists.modalities("food_kitchen", range(10), source))

@@ -45,7 +45,7 @@ from ifcdsr_core.book import evidence, figures, markup, parameters
 from ifcdsr_core.book.pages import comparison, training
 from ifcdsr_core.runs import lists, search, store, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
-from ifcdsr_core.sources import abxi, c2dsr
+from ifcdsr_core.sources import abxi
 
 names = parameters.parse_scenarios(scenarios, source)
 seed_list = parameters.parse_seeds(seeds)
@@ -77,7 +77,7 @@ markup.show(
 # handicaps.
 
 # %%
-shipped = {name: runs for name in c2dsr.SCENARIOS if (runs := lists.shipped_comparison("c2dsr", name))}
+shipped = lists.shipped_comparisons("c2dsr")
 evidence.inventory(shipped)
 
 # %% mystnb={"markdown_format": "myst"}
@@ -257,7 +257,7 @@ else:
 # that the tables lack have not been trained so yet.
 
 # %% mystnb={"markdown_format": "myst"}
-peers = {name: runs for name in abxi.SCENARIOS if (runs := lists.shipped_comparison("abxi", name))}
+peers = lists.shipped_comparisons("abxi")
 for name, runs in peers.items():
     rows = runs | store.shipped(lists.controls(name, "abxi"))
     display(evidence.comparison_table(rows, "abxi", name, "unseen_999", f"tab-shipped-abxi-{name}"))

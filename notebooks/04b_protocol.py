@@ -34,14 +34,14 @@ from ifcdsr_core.book import evidence, figures, markup, parameters
 from ifcdsr_core.book.pages import data_statistics, protocol
 from ifcdsr_core.runs import lists, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
-from ifcdsr_core.sources import abxi, c2dsr, prepare
+from ifcdsr_core.sources import prepare
 
 names = parameters.parse_scenarios(scenarios, source)
 seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 
 # %%
-shipped = {name: runs for name in c2dsr.SCENARIOS if (runs := lists.shipped_comparison("c2dsr", name))}
+shipped = lists.shipped_comparisons("c2dsr")
 evidence.inventory(shipped)
 
 # %% [markdown]
@@ -101,7 +101,7 @@ for name, runs in shipped.items():
 # ranked by these choices, on ABXI's data:
 
 # %% mystnb={"markdown_format": "myst"}
-peers = {name: runs for name in abxi.SCENARIOS if (runs := lists.shipped_comparison("abxi", name))}
+peers = lists.shipped_comparisons("abxi")
 for name, runs in peers.items():
     caption = (
         f"{markup.data_title('abxi', name)}: test MRR in percent against 999 negatives, by whom they are drawn from "

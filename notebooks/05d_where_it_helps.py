@@ -38,7 +38,6 @@ from ifcdsr_core.analysis import paired, subgroups
 from ifcdsr_core.book import figures, markup, parameters
 from ifcdsr_core.book.pages import where_it_helps
 from ifcdsr_core.runs import lists, sweep
-from ifcdsr_core.sources import c2dsr
 
 names = parameters.parse_scenarios(scenarios, source)
 seed_list = parameters.parse_seeds(seeds)
@@ -130,7 +129,7 @@ for name, runs in results.items():
 # MRR is logarithmic, since unseen targets and bestsellers differ in it by a factor of hundreds.
 
 # %%
-real = {name: runs for name in c2dsr.SCENARIOS if (runs := lists.shipped_comparison("c2dsr", name))}
+real = lists.shipped_comparisons("c2dsr")
 real_cases = {name: subgroups.load_properties("c2dsr", name) for name in real}
 
 # %% mystnb={"figure": {"caption": "The paper's test sets: MRR against 999 negatives of every model, by how often the target occurs in training, with the share of the test cases below each group. Dotted line: a random order of the candidates.", "name": "fig-where-popularity"}}

@@ -580,6 +580,12 @@ def shipped_comparison(source: str, scenario: str) -> dict[str, list[Run]]:
     }
 
 
+def shipped_comparisons(source: str) -> dict[str, dict[str, list[Run]]]:
+    """``shipped_comparison`` on all scenarios of a source, without those that have none."""
+    found = {scenario: shipped_comparison(source, scenario) for scenario in source_module(source).SCENARIOS}
+    return {scenario: runs for scenario, runs in found.items() if runs}
+
+
 def exact_runs(source: str, scenario: str) -> dict[str, list[Run]]:
     """The committed runs of the comparison's models, trained with the exact loss, whatever their other settings.
 
