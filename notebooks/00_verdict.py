@@ -53,7 +53,10 @@ ablation = sweep.run_all(lists.ablation(scenario, seed_list, **changes))
 demo = sweep.run_all(lists.comparison(scenario, seed_list, **changes))
 real = lists.shipped_comparisons("c2dsr")
 complete = lists.shipped_comparisons("abxi")
-real_steps = {name: store.shipped(lists.ablation(name, seed_list, "c2dsr")) for name in c2dsr.SCENARIOS}
+real_domains = {
+    markup.data_title(*data): paired.arm_gains(runs, paired.DOMAIN_STEPS, DOMAIN_NAMES[data[1]])
+    for data, runs in lists.shipped_domains().items()
+}
 real_texts = {
     markup.data_title(source, "food_kitchen"): store.shipped(lists.modalities("food_kitchen", range(10), source))
     for source in ("c2dsr", "llmcdsr")
@@ -70,8 +73,8 @@ text_gains = paired.control_gains(titles, paired.TEXT_STEPS, names)
 judgements = [
     verdict.outperforms(real, demo, scenario, complete),
     verdict.images(image_gains),
-    verdict.attention(domain_gains, real_steps),
-    verdict.crossing(domain_gains),
+    verdict.attention(domain_gains, real_domains),
+    verdict.crossing(domain_gains, real_domains),
     verdict.balance(domain_gains, larger=names[1]),
     verdict.table4(ablation, scenario),
     verdict.partition(counted),

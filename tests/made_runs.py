@@ -28,6 +28,7 @@ def made_run(ranks_x: list[float], ranks_y: list[float], seed: int = 0, first_us
         "scenario": "food_kitchen",
         "model": "ifcdsr",
         "seed": seed,
+        "select_protocol": "sampled_999",
         "source_options": {},
         "model_options": {},
         **config,

@@ -268,7 +268,7 @@ def test_every_list_takes_a_source_of_ones_own_as_real_data(encoder):
         ours = next(configs[0] for configs in rows.values() if configs[0].model == "ifcdsr")
         assert all(getattr(ours, name) == value for name, value in lists.REAL.items())
         assert ours.encoder == (encoder or "small_clip") and ours.model_options["image_fusion"] == bool(encoder)
-        for what in ("comparison", "ablation", "readings", "sensitivity", "modalities", "search"):
+        for what in ("comparison", "domains", "readings", "sensitivity", "modalities", "search"):
             configs = lists.named_list(what, scenario, "mine", [0], [], source_options={})
             assert configs and {config.source for config in configs} == {"mine"}
             pictured = any(config.model_options.get("image_fusion") for config in configs)
@@ -285,10 +285,12 @@ def test_pages_name_a_source_of_ones_own_and_notebook_03_takes_it(encoder):
     config = parameters.run_config("food_kitchen", "mine", "sasrec", 0, 1, visual_signal=1.0, image_fusion=True)
     assert (config.source, config.epochs, config.source_options) == ("mine", 1, {"kind": "all"})
     if encoder:
+        assert len(lists.ablation("food_kitchen", [0], "mine")) == 3
         assert len(lists.parts("food_kitchen", [0], "mine")) == 4
     else:
-        with pytest.raises(InputError, match="'mine' has no pictures here"):
-            lists.parts("food_kitchen", [0], "mine")
+        for pictured in (lists.ablation, lists.parts):
+            with pytest.raises(InputError, match="'mine' has no pictures here"):
+                pictured("food_kitchen", [0], "mine")
 
 
 def test_what_only_counts_stays_when_the_settings_of_training_change(monkeypatch):

@@ -327,7 +327,7 @@ def test_gains_of_a_control_by_its_dial():
         "images over those of other items": 50.0,
     }
     wide = evidence.control_table(table)
-    assert wide.columns.tolist() == ["What is gained", "Target", "0", "1"]
+    assert wide.columns.tolist() == ["compared", "domain", "0", "1"]
     assert wide.iloc[0].tolist() == ["images", "Food", "+0.00\u00a0±\u00a00.00", "+50.00\u00a0±\u00a00.00"]
 
 
@@ -384,6 +384,24 @@ def test_step_gains_go_from_label_to_label(experiment):
     table = paired.step_gains({"a": experiment["SASRec"], "b": experiment["IFCDSR"], "c": experiment["IFCDSR"]}, NAMES)
     assert list(zip(table["step"], table["domain"], strict=True)) == list(itertools.product("bc", NAMES))
     assert table["gain"].tolist() == pytest.approx([25, 0, 0, 0])
+
+
+def test_arms_are_compared_over_the_seeds_of_both_by_the_protocol_that_chose_their_epochs():
+    runs = {
+        "own domain alone": [made_run([4], [4], seed) for seed in (0, 1)],
+        "multiple attention": [made_run([2], [4], seed) for seed in (1, 2)],
+    }
+    table = paired.arm_gains(runs, paired.DOMAIN_STEPS, NAMES)
+    assert table["compared"].unique().tolist() == ["over each domain alone"]  # there is no arm of the other step
+    assert table["gain"].tolist() == pytest.approx([25, 0]) and table["seed_error"].isna().all()  # seed 1 alone
+    for run in itertools.chain(*runs.values()):
+        run.config["select_protocol"] = "full"
+    assert paired.arm_gains(runs, paired.DOMAIN_STEPS, NAMES)["gain"].tolist() == pytest.approx([12.5, 0])
+    runs["multiple attention"] = runs["multiple attention"][1:]
+    with pytest.raises(InputError, match="same seeds"):
+        paired.arm_gains(runs, paired.DOMAIN_STEPS, NAMES)
+    with pytest.raises(InputError, match="no two of the arms"):
+        paired.arm_gains({"own domain alone": runs["own domain alone"]}, paired.DOMAIN_STEPS, NAMES)
 
 
 def test_exact_against_sampled_pairs_the_runs_of_a_model():

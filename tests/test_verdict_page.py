@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from made_runs import NAMES, made_run
 
-from ifcdsr_core.analysis.paired import DOMAIN_STEPS, IMAGE_STEPS, TEXT_STEPS, control_gains
+from ifcdsr_core.analysis.paired import DOMAIN_STEPS, IMAGE_STEPS, TEXT_STEPS, arm_gains, control_gains
 from ifcdsr_core.book.pages import verdict
 
 
@@ -46,21 +46,35 @@ def domain_gains(at_0, at_1):
     )
 
 
-def test_attention_counts_the_real_steps_too():
+def real_gains(**ranks):
+    return {"Food-Kitchen (somewhere)": arm_gains(arms(DOMAIN_STEPS, **ranks), DOMAIN_STEPS, NAMES)}
+
+
+def test_attention_counts_real_data_too():
     gains = domain_gains({}, {"multiple_attention": (2, 2)})
-    step = {"original framework": [made_run([4, 4], [4, 4])], "+ multiple attention": [made_run([2, 2], [4, 4])]}
-    assert verdict.attention(gains, {}).verdict == verdict.REPRODUCED
-    judged = verdict.attention(gains, {"food_kitchen": step, "movie_book": {}})
-    assert judged.verdict == verdict.PARTLY and "+25.00 ± 0.00 (Food) and +0.00 ± 0.00 (Kitchen)" in judged.evidence
+    judged = verdict.attention(gains, {})
+    assert judged.verdict == verdict.REPRODUCED and judged.where == "on the demo"
+    judged = verdict.attention(gains, real_gains(merged_sequence_alone=(4, 2), multiple_attention=(2, 2)))
+    assert judged.verdict == verdict.PARTLY and judged.where == "on the demo and on real data"
+    assert (
+        "On Food-Kitchen (somewhere), without images, it brings +25.00 ± 0.00 (Food) and +0.00 ± 0.00 (Kitchen)."
+        in judged.evidence
+    )
     assert verdict.attention(domain_gains({}, {}), {}).verdict == verdict.NOT
 
 
 def test_crossing_is_what_grows_with_the_dial_over_each_domain_alone():
     constant = {"multiple_attention": (2, 2)}  # as much of a gain where nothing carries over
-    assert verdict.crossing(domain_gains(constant, constant)).verdict == verdict.NOT
-    assert verdict.crossing(domain_gains({}, constant)).verdict == verdict.REPRODUCED
-    judged = verdict.crossing(domain_gains({}, {"multiple_attention": (2, 4)}))
+    assert verdict.crossing(domain_gains(constant, constant), {}).verdict == verdict.NOT
+    assert verdict.crossing(domain_gains({}, constant), {}).verdict == verdict.REPRODUCED
+    judged = verdict.crossing(domain_gains({}, {"multiple_attention": (2, 4)}), {})
     assert judged.verdict == verdict.PARTLY and "+25.00 ± 0.00 for Food and +0.00 ± 0.00 for Kitchen" in judged.evidence
+    real = real_gains(own_domain_alone=(2, 2), multiple_attention=(1, 4))
+    judged = verdict.crossing(domain_gains({}, constant), real)  # real data have no dial and decide nothing
+    assert judged.verdict == verdict.REPRODUCED
+    assert judged.evidence.endswith("without images, they bring +50.00 ± 0.00 (Food) and −25.00 ± 0.00 (Kitchen).")
+    alone = real["Food-Kitchen (somewhere)"].query("compared == 'over the merged sequence alone'")
+    assert "somewhere" not in verdict.crossing(domain_gains({}, constant), {"Food-Kitchen (somewhere)": alone}).evidence
 
 
 def test_balance_asks_the_smaller_domain_to_gain_more():

@@ -361,6 +361,34 @@ DOMAIN_STEPS = (
 )
 
 
+def chosen_by(experiment: Runs) -> str:
+    """The protocol by which the first run's epoch was chosen."""
+    return next(iter(experiment.values()))[0].config["select_protocol"]
+
+
+def arm_gains(experiment: Runs, steps: Sequence[tuple[str, str, str]], names: tuple[str, str]) -> pd.DataFrame:
+    """Gains between the arms of an experiment, over the seeds that both have, by the protocol they were ``chosen_by``.
+
+    Args:
+        steps: ``IMAGE_STEPS``, ``TEXT_STEPS`` or ``DOMAIN_STEPS``; one that lacks an arm has no rows.
+
+    Returns:
+        The columns of ``gains``, with ``compared`` in front.
+
+    Raises:
+        InputError: no step has both its arms, or one's have no seed in common.
+    """
+    protocol = chosen_by(experiment)
+    parts = [
+        gains(*of_both_seeds(experiment[after], experiment[before]), names, protocol).assign(compared=label)
+        for label, after, before in steps
+        if after in experiment and before in experiment
+    ]
+    if not parts:
+        raise InputError(f"no two of the arms that are compared are among {', '.join(experiment)}")
+    return first_columns(pd.concat(parts, ignore_index=True), "compared")
+
+
 def control_gains(
     controls: Mapping[float, Runs], steps: Sequence[tuple[str, str, str]], names: tuple[str, str]
 ) -> pd.DataFrame:

@@ -160,9 +160,7 @@ def control_table(table: pd.DataFrame) -> pd.DataFrame:
     cells = table.assign(cell=texts, signal=table["signal"].map("{:g}".format))
     order = list(dict.fromkeys(zip(cells["compared"], cells["domain"], strict=True)))
     wide = cells.pivot(index=["compared", "domain"], columns="signal", values="cell").loc[order]
-    return (
-        wide.reset_index().rename(columns={"compared": "What is gained", "domain": "Target"}).rename_axis(columns=None)
-    )
+    return wide.reset_index().rename_axis(columns=None)
 
 
 def modality_verdict(table: pd.DataFrame, steps: Sequence[tuple[str, str, str]], things: str) -> str:

@@ -42,6 +42,7 @@ def data_title(source: str, scenario: str) -> str:
 
 _GAIN_HEADINGS = {
     "step": "Step",
+    "compared": "What is gained",
     "domain": "Target",
     "gain": "Gain in MRR",
     "seed_error": "Std. error over seeds",

@@ -20,7 +20,7 @@ from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.search import OPTIONS, SETTINGS, chosen
 from ifcdsr_core.runs.store import Run, shipped, shipped_runs
 from ifcdsr_core.settings import SEEDS
-from ifcdsr_core.sources import source_module
+from ifcdsr_core.sources import SOURCES, source_module
 
 # What one needs to know to redo the numbers.
 DEMO = dict(source="demo", epochs=100, patience=8, batch_size=64, learning_rate=1e-2)
@@ -184,13 +184,21 @@ def controls(scenario: str, source: str = "demo") -> Experiment:
 
 
 def ablation(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes) -> Experiment:
-    """Table 4: its three columns; data without pictures here (``encoder_of``) lack those with images."""
-    columns = {"original framework": {"image_fusion": False, "multiple_attention": False}}
-    if encoder_of(source):
-        columns["+ image fusion"] = {"image_fusion": True, "multiple_attention": False}
-        columns["+ multiple attention"] = {"image_fusion": True, "multiple_attention": True}
-    else:
-        columns["+ multiple attention (no images)"] = {"image_fusion": False, "multiple_attention": True}
+    """Table 4: its three columns.
+
+    Raises:
+        InputError: the source has no pictures here (``encoder_of``): ``domains`` has the last step without them.
+    """
+    if not encoder_of(source):
+        raise InputError(
+            f"source {source!r} has no pictures here (its module names no ENCODER): choose demo, "
+            "or domains for what needs none"
+        )
+    columns = {
+        "original framework": {"image_fusion": False, "multiple_attention": False},
+        "+ image fusion": {"image_fusion": True, "multiple_attention": False},
+        "+ multiple attention": {"image_fusion": True, "multiple_attention": True},
+    }
     return {
         label: configurations("ifcdsr", scenario, seeds, source, model_options=options, **changes)
         for label, options in columns.items()
@@ -221,24 +229,22 @@ def image_control(scenario: str, visual_signal: float, seeds: Iterable[int] = SE
     }
 
 
-def domain_control(scenario: str, cross_domain_signal: float, seeds: Iterable[int] = SEEDS, **changes) -> Experiment:
-    """IFCDSR on the merged sequence alone, on each domain alone, and on all three, at one position of the dial."""
+def domains(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes) -> Experiment:
+    """IFCDSR on the merged sequence alone, on each domain alone, and on all three; with images where there are any."""
     arms = {
         "merged sequence alone": {"multiple_attention": False},
         "own domain alone": {"lambda_1": 0.0, "lambda_2": 0.0},
         "multiple attention": {},
     }
     return {
-        label: configurations(
-            "ifcdsr",
-            scenario,
-            seeds,
-            source_options={"cross_domain_signal": cross_domain_signal},
-            model_options=options,
-            **changes,
-        )
+        label: _changed("ifcdsr", scenario, seeds, source, {**changes, **_options(**options)})
         for label, options in arms.items()
     }
+
+
+def domain_control(scenario: str, cross_domain_signal: float, seeds: Iterable[int] = SEEDS, **changes) -> Experiment:
+    """``domains`` at one position of the dial."""
+    return domains(scenario, seeds, source_options={"cross_domain_signal": cross_domain_signal}, **changes)
 
 
 def modalities(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes) -> Experiment:
@@ -508,6 +514,7 @@ _ANY = ("source", "source_options", "models")
 _NAMED = {
     "comparison": _Named(lambda *of, **changes: [comparison(*of, **changes)], _ANY),
     "ablation": _Named(lambda *of, **changes: [ablation(*of, **changes)], _OWN_MODELS),
+    "domains": _Named(lambda *of, **changes: [domains(*of, **changes)], _OWN_MODELS),
     "control": _Named(_controls, _ONLY_DEMO),
     "readings": _Named(lambda *of, **changes: [readings(*of, **changes)], _OWN_OPTIONS),
     "sensitivity": _Named(lambda *of, **changes: [*sensitivity(*of, **changes).values()], _OWN_OPTIONS),
@@ -586,6 +593,17 @@ def shipped_comparisons(source: str) -> dict[str, dict[str, list[Run]]]:
     return {scenario: runs for scenario, runs in found.items() if runs}
 
 
+def shipped_domains() -> dict[tuple[str, str], dict[str, list[Run]]]:
+    """Shipped runs of ``domains`` on real data, by source and scenario, where there are arms to compare."""
+    found = {
+        (source, scenario): shipped(domains(scenario, range(10), source))
+        for source in SOURCES
+        if source != "demo"
+        for scenario in source_module(source).SCENARIOS
+    }
+    return {data: arms for data, arms in found.items() if len(arms) > 1}
+
+
 def exact_runs(source: str, scenario: str) -> dict[str, list[Run]]:
     """The committed runs of the comparison's models, trained with the exact loss, whatever their other settings.
 
@@ -610,8 +628,6 @@ def parts(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **c
     Raises:
         InputError: the source has no pictures here.
     """
-    if not encoder_of(source):
-        raise InputError(f"source {source!r} has no pictures here (its module names no ENCODER): choose demo")
     seeds = list(seeds)
     steps = ablation(scenario, seeds, source, **changes)
     without = configurations("ifcdsr", scenario, seeds, source, model_options={"image_fusion": False}, **changes)
