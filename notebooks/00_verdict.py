@@ -59,7 +59,7 @@ real_domains = {
 }
 real_texts = {
     markup.data_title(source, "food_kitchen"): store.shipped(lists.modalities("food_kitchen", range(10), source))
-    for source in ("c2dsr", "llmcdsr")
+    for source in ("c2dsr", "llmcdsr", "abxi")
 }
 counted = pd.concat(
     part["table1_against_paper"] for part in data_statistics.statistics_of("c2dsr", c2dsr.SCENARIOS).values()

@@ -203,7 +203,7 @@ for name, runs in results.items():
 
 # %%
 for name, runs in results.items():
-    gained = llm_emf.arm_gains(runs, DOMAIN_NAMES[name])
+    gained = llm_emf.over_id(runs, DOMAIN_NAMES[name])
     display(Markdown(f"{markup.data_title('demo', name)}. " + llm_emf.modalities_verdict(gained)))
 
 # %% [markdown]
@@ -251,8 +251,12 @@ else:
 # ```
 
 # %% mystnb={"markdown_format": "myst"}
+kitchen = DOMAIN_NAMES["food_kitchen"]
 for source, runs in llm_emf.encoder_runs().items():
-    display(evidence.comparison_table(runs, source, "food_kitchen", "sampled_999", f"tab-text-encoders-{source}"))
+    protocol = paired.chosen_by(runs)
+    display(evidence.comparison_table(runs, source, "food_kitchen", protocol, f"tab-text-encoders-{source}"))
+    gained = llm_emf.over_id(runs, kitchen)
+    display(Markdown(f"{markup.data_title(source, 'food_kitchen')}. " + llm_emf.modalities_verdict(gained)))
 
 # %% [markdown]
 # What titles bring by the lexical encoder:
@@ -271,9 +275,8 @@ for source, runs in real.items():
     display(evidence.comparison_table(runs, source, "food_kitchen", "sampled_999", f"tab-modalities-{source}"))
 
 # %%
-kitchen = DOMAIN_NAMES["food_kitchen"]
 for source, runs in real.items():
-    gained = llm_emf.arm_gains(runs, kitchen)
+    gained = llm_emf.over_id(runs, kitchen)
     display(Markdown(f"{markup.data_title(source, 'food_kitchen')}. " + llm_emf.modalities_verdict(gained)))
 
 # %% [markdown]

@@ -33,7 +33,7 @@ def arms(image=(4, 4), text=(4, 4)):
 
 
 def test_gains_of_every_arm_are_over_the_id():
-    table = llm_emf.arm_gains(arms(image=(2, 4), text=(1, 8)), NAMES)
+    table = llm_emf.over_id(arms(image=(2, 4), text=(1, 8)), NAMES)
     assert table[["arm", "domain", "gain", "verdict"]].to_numpy().tolist() == [
         ["ID + image", "Food", 25.0, "a gain"],
         ["ID + image", "Kitchen", 0.0, "within noise"],
@@ -49,10 +49,10 @@ def test_an_arm_with_fewer_seeds_is_compared_with_these():
         "ID": [made_run([4, 4], [4, 4], seed=0), made_run([1, 1], [1, 1], seed=1)],
         "ID + text": [made_run([2, 2], [4, 4], seed=0)],
     }
-    assert llm_emf.arm_gains(runs, NAMES)["gain"].tolist() == [25.0, 0.0]
+    assert llm_emf.over_id(runs, NAMES)["gain"].tolist() == [25.0, 0.0]
     runs["ID + text"] = [made_run([2, 2], [4, 4], seed=5)]
     with pytest.raises(ValueError, match="paired by seed"):
-        llm_emf.arm_gains(runs, NAMES)
+        llm_emf.over_id(runs, NAMES)
 
 
 def test_worlds_are_named_by_what_explains_them():

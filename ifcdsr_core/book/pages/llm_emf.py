@@ -1,6 +1,6 @@
 """Page 06, LLM-EMF: which modality helps where, over the runs of ``lists.modalities`` and ``lists.planted``.
 
-Gains are in points of MRR, each over the ID alone, paired by seed and by test case (``paired.gains``).
+Gains are in points of MRR, each over the ID alone, paired by seed and by test case (``paired.arm_gains``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ifcdsr_core.analysis.paired import first_columns, gains, of_both_seeds, over_seeds, signed
+from ifcdsr_core.analysis.paired import Runs, arm_gains, first_columns, of_both_seeds, over_seeds, signed
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, gain_by_group
 from ifcdsr_core.book.figures import BLACK, BLUE, GREY, ORANGE, PLUM, WIDTH, drawn, subplots
 from ifcdsr_core.book.markup import data_title, escape, unbroken
@@ -39,25 +39,17 @@ def world_name(visual_signal: float, text_signal: float) -> str:
     return " and ".join(parts) or "neither"
 
 
-def arm_gains(experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
-    """What each arm adds to the ID alone: the columns of ``paired.gains``, with ``arm`` in front.
-
-    An arm is compared with the ID over the seeds that both have.
+def over_id(experiment: Runs, names: tuple[str, str]) -> pd.DataFrame:
+    """What each arm adds to the ID alone: ``paired.arm_gains``, the arm's label as ``arm``.
 
     Raises:
         InputError: the runs differ in test cases.
     """
-    parts = [
-        gains(*of_both_seeds(runs, experiment[BASE]), names).assign(arm=arm)
-        for arm, runs in experiment.items()
-        if arm != BASE
-    ]
-    return first_columns(pd.concat(parts, ignore_index=True), "arm")
+    steps = [(arm, arm, BASE) for arm in experiment if arm != BASE]
+    return arm_gains(experiment, steps, names).rename(columns={"compared": "arm"})
 
 
-def planted_table(
-    worlds: Mapping[tuple[float, float], Mapping[str, Sequence[Run]]], names: tuple[str, str]
-) -> pd.DataFrame:
+def planted_table(worlds: Mapping[tuple[float, float], Runs], names: tuple[str, str]) -> pd.DataFrame:
     """MRR of every arm by what explains behaviour (pictures, titles, both, neither): one row per world and domain.
 
     Args:
@@ -75,11 +67,9 @@ def planted_table(
     return pd.DataFrame(rows)
 
 
-def planted_gains(
-    worlds: Mapping[tuple[float, float], Mapping[str, Sequence[Run]]], names: tuple[str, str]
-) -> pd.DataFrame:
-    """``arm_gains`` of every world, with ``world`` in front."""
-    parts = [arm_gains(experiment, names).assign(world=world_name(*dials)) for dials, experiment in worlds.items()]
+def planted_gains(worlds: Mapping[tuple[float, float], Runs], names: tuple[str, str]) -> pd.DataFrame:
+    """``over_id`` of every world, with ``world`` in front."""
+    parts = [over_id(experiment, names).assign(world=world_name(*dials)) for dials, experiment in worlds.items()]
     return first_columns(pd.concat(parts, ignore_index=True), "world")
 
 
@@ -100,7 +90,7 @@ def planted_verdict(table: pd.DataFrame) -> str:
     return "\n".join(sentences)
 
 
-def by_title(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names: tuple[str, str]) -> pd.DataFrame:
+def by_title(table: pd.DataFrame, experiment: Runs, names: tuple[str, str]) -> pd.DataFrame:
     """What texts add to the ID alone for targets with and without a title, one row per arm, domain and group.
 
     Where a domain has too few of one group to tell it apart, both are one.
@@ -122,7 +112,7 @@ def by_title(table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names
 
 
 def gain_panels(
-    table: pd.DataFrame, experiment: Mapping[str, Sequence[Run]], names: tuple[str, str], along: str
+    table: pd.DataFrame, experiment: Runs, names: tuple[str, str], along: str
 ) -> dict[tuple[str, str], pd.DataFrame]:
     """``subgroups.gain_by_group`` of every arm over the ID alone, by the title of a panel and what its axis shows."""
     return {
@@ -136,7 +126,7 @@ def gain_panels(
 
 
 def modalities_verdict(table: pd.DataFrame) -> str:
-    """What ``arm_gains`` says, in one sentence per arm."""
+    """What ``over_id`` says, in one sentence per arm."""
     sentences = []
     for arm, part in table.groupby("arm", sort=False):
         words = "; ".join(

@@ -19,8 +19,7 @@ from ifcdsr_core.analysis.paired import (
     TEXT_STEPS,
     Runs,
     against_rivals,
-    gains,
-    of_both_seeds,
+    arm_gains,
     reference,
     rise,
     signed,
@@ -281,8 +280,9 @@ def successor(control: pd.DataFrame, real: Mapping[str, Runs]) -> Judgement:
     parts = []
     for name, runs in real.items():
         if {"ID", "ID + text"} <= set(runs):
-            pair, names = of_both_seeds(runs["ID + text"], runs["ID"]), DOMAIN_NAMES[runs["ID"][0].config["scenario"]]
-            parts.append(f"On {escape(name)} titles bring {with_noise(gains(*pair, names))} over IDs alone.")
+            names = DOMAIN_NAMES[runs["ID"][0].config["scenario"]]
+            gained = arm_gains(runs, [("titles", "ID + text", "ID")], names)
+            parts.append(f"On {escape(name)} titles bring {with_noise(gained)} over IDs alone.")
     return Judgement(
         "Texts written by a language model improve the ranking further (LLM-EMF).",
         "abstract of the successor",
