@@ -335,15 +335,6 @@ def of_both_seeds(after: Sequence[Run], before: Sequence[Run]) -> tuple[list[Run
     return after, before
 
 
-def step_gains(experiment: Runs, names: tuple[str, str], protocol: str = "sampled_999") -> pd.DataFrame:
-    """Gains from each label to the next, over the seeds that both have; the column ``step`` in front."""
-    parts = [
-        gains(*of_both_seeds(after, before), names, protocol).assign(step=label)
-        for (_, before), (label, after) in pairwise(experiment.items())
-    ]
-    return first_columns(pd.concat(parts, ignore_index=True), "step")
-
-
 # What is compared in a control: its name, the arm with it, the arm without it.
 IMAGE_STEPS = (
     ("images", "with images", "without images"),
@@ -387,6 +378,12 @@ def arm_gains(experiment: Runs, steps: Sequence[tuple[str, str, str]], names: tu
     if not parts:
         raise InputError(f"no two of the arms that are compared are among {', '.join(experiment)}")
     return first_columns(pd.concat(parts, ignore_index=True), "compared")
+
+
+def step_gains(experiment: Runs, names: tuple[str, str]) -> pd.DataFrame:
+    """``arm_gains`` from each label to the next, which is told as ``step``."""
+    steps = [(after, after, before) for before, after in pairwise(experiment)]
+    return arm_gains(experiment, steps, names).rename(columns={"compared": "step"})
 
 
 def control_gains(
