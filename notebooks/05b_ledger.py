@@ -23,10 +23,10 @@
 # in {doc}`05_ablation`; where only one seed was run, over test cases alone. Where zero lies within the brackets, the
 # effect cannot be told from noise.
 #
-# Most effects are measured on the demo. Some are measured on real data as well, without pictures (see
-# {doc}`04_comparison`): on the paper's, with a training set that is not the paper's and few epochs, and on ABXI's, where
-# training reaches its plateau. Numbers of the demo say what matters to *this model on data of its kind*; how large the
-# effects would be on Amazon's data is another question.
+# Most effects are measured on the demo. Some are measured on real data as well, without pictures
+# ({doc}`04_comparison`): on the paper's, with a training set that is not the paper's and few epochs, and on ABXI's,
+# where training reaches its plateau. Numbers of the demo say what matters to *this model on data of its kind*; how
+# large the effects would be on Amazon's data is another question.
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
