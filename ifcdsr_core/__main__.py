@@ -473,6 +473,8 @@ def _sweep(options) -> None:
         raise InputError(
             "--keep goes with search, and without --source-option: what it keeps is for the source as it is"
         )
+    if options.ship and options.what == "search":
+        raise InputError("--ship ships what tables show: of a search its outcome is kept, with --keep")
     gpus = [number.strip() for number in options.gpus.split(",") if number.strip()]
     require(all(re.fullmatch("[0-9]{1,4}", number) for number in gpus), "--gpus", options.gpus, "numbers such as 0,1")
     configs = named_list(
@@ -497,13 +499,12 @@ def _sweep(options) -> None:
         return submit(waiting, runs_dir() / ".cluster", options.cluster, given, **how)
 
     if options.what == "search":
-        rounds = search.halve(configs, carry_out)
-        runs = [run for found in rounds for run in found]
+        outcome = search.outcome(search.halve(configs, carry_out))
         if options.keep:
-            search.keep(search.outcome(rounds), options.source, options.scenario)
-    else:
-        runs = carry_out(configs)
-    for finished in runs:
+            search.keep(outcome, options.source, options.scenario)
+        print(outcome.to_string(index=False))
+        return
+    for finished in carry_out(configs):
         folder = ship(finished) if options.ship and finished.folder.parent == runs_dir() else finished.folder
         mrr = " ".join(f"{domain}: {100 * value:5.2f}" for domain, value in finished.mrr().items())
         print(f"{folder}  MRR sampled_999 (%)  {mrr}")

@@ -48,10 +48,13 @@ def test_a_search_keeps_what_the_book_then_trains_with(capsys, data, monkeypatch
     assert main([*command, "--keep"]) == 0
     first = capsys.readouterr()
     outcome = search.load("demo", "food_kitchen")
-    assert len(first.out.splitlines()) == len(outcome) == 18 and first.err.count("test MRR") == 18
+    assert len(first.out.splitlines()) == 1 + len(outcome) == 19 and first.err.count("validation MRR") == 18
+    assert "test" not in first.out + first.err  # it has no say, and nobody is tempted
     assert lists.settings("demo", "food_kitchen", "gru4rec")[0]["l2"] == search.best(outcome)["l2"]
     assert main(command) == 0
-    assert capsys.readouterr().err.count("test MRR") == 0
+    again = capsys.readouterr()
+    assert again.out == first.out and not again.err.count("validation MRR")
+    assert main([*command, "--ship"]) == 1 and "--ship ships what tables show" in capsys.readouterr().err
     for wrong in (["comparison"], ["search", "--source-option", "visual_signal=0"]):
         assert main(["sweep", *wrong, "--keep"]) == 1
         assert "--keep goes with search, and without --source-option" in capsys.readouterr().err

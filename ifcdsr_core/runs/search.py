@@ -62,13 +62,9 @@ def _pretraining(config: RunConfig) -> int:
 def _go_on(runs: Sequence[Run]) -> list[bool]:
     """Whether each is among the best third of its model's; of equal ones the first."""
     models = pd.Series([run.config["model"] for run in runs], dtype=object)
-    scores = pd.Series([_validation(run) for run in runs], dtype=float)
+    scores = pd.Series([run.validation_mrr for run in runs], dtype=float)
     places = scores.groupby(models).rank(ascending=False, method="first")
     return list(places <= np.ceil(models.map(models.value_counts()) / SHARE))
-
-
-def _validation(run: Run) -> float:
-    return float(run.history["selection"].max())
 
 
 def outcome(rounds: Iterable[Iterable[Run]]) -> pd.DataFrame:
@@ -84,7 +80,7 @@ def outcome(rounds: Iterable[Iterable[Run]]) -> pd.DataFrame:
             "epochs": run.config["epochs"],
             **{name: run.config[name] for name in SETTINGS},
             **{name: run.config["model_options"].get(name, math.nan) for name in OPTIONS},
-            "validation_mrr": _validation(run),
+            "validation_mrr": run.validation_mrr,
             "best_epoch": run.best_epoch,
             "minutes": run.history["seconds"].sum() / 60,
             "run": run.folder.name,

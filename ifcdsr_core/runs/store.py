@@ -104,6 +104,11 @@ class Run:
     def best_epoch(self) -> int:
         return best_epoch(self.history)
 
+    @property
+    def validation_mrr(self) -> float:
+        """That of the best epoch, the mean over domains by the protocol that chose it."""
+        return float(self.history["selection"].max())
+
     def mrr(self, protocol: str = "sampled_999") -> dict[str, float]:
         """Test MRR of each target domain."""
         chosen = self.metrics[self.metrics["protocol"] == protocol]

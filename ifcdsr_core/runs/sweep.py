@@ -183,11 +183,12 @@ def _identities(configs: Sequence[RunConfig]) -> list[dict]:
 
 
 def _outcome_line(config: RunConfig, outcome: Run | Exception) -> str:
+    """One run of a sweep in a line, by its validation: who searches has no business with the test set."""
     what = f"{config.source} {config.scenario} {config.model} seed {config.seed}"
     if isinstance(outcome, Exception):
         return f"{what}: {_reason(outcome)}"
-    mrr = ", ".join(f"{domain} {100 * value:.2f}" for domain, value in outcome.mrr().items())
-    return f"{what}: test MRR (sampled_999, %) {mrr}"
+    epochs = f"epoch {outcome.best_epoch} of {len(outcome.history)}"
+    return f"{what}: validation MRR {100 * outcome.validation_mrr:.2f} % ({epochs})"
 
 
 def _reason(error: Exception) -> str:
