@@ -42,7 +42,7 @@ def test_the_comparison_has_every_model_and_seeds_for_those_that_are_trained():
 
 def test_a_rival_on_the_data_of_its_authors_follows_their_recipe():
     for scenario, l2, ranks in (("food_kitchen", 3.0, (16, 64)), ("beauty_electronics", 2.0, (64, 64))):
-        (config,) = lists.configurations("abxi", scenario, [1], "abxi")
+        (config,) = lists.recipes(scenario, [1], "abxi")["ABXI"]
         assert (config.source, config.seed, config.decay, config.l2, config.learning_rate) == (
             "abxi",
             1,
@@ -51,15 +51,14 @@ def test_a_rival_on_the_data_of_its_authors_follows_their_recipe():
             1e-4,
         )
         assert (config.model_options["domain_rank"], config.model_options["invariant_rank"]) == ranks
-    assert lists.configurations("abxi", "food_kitchen", [1], "c2dsr")[0].decay == "l2"
-    assert lists.configurations("sasrec", "food_kitchen", [1], "abxi")[0].decay == "l2"
+    assert lists.configurations("abxi", "food_kitchen", [1], "abxi")[0].decay == "l2"  # in a comparison all are alike
+    with pytest.raises(InputError, match="no rival's authors have a recipe for food_kitchen of 'c2dsr'"):
+        lists.recipes("food_kitchen", [1], "c2dsr")
 
 
 def test_all_models_of_a_comparison_have_the_same_budget():
     for source in ("demo", "c2dsr", "llmcdsr", "abxi"):
-        trained = [
-            name for name in COMPARED if name not in COUNTING and (source, "food_kitchen", name) not in lists.RECIPES
-        ]
+        trained = [name for name in COMPARED if name not in COUNTING]
         rows = lists.comparison("food_kitchen", [0], source, trained)
         budgets = {
             tuple(
@@ -141,7 +140,6 @@ def test_every_model_has_the_same_candidates_as_far_as_it_has_the_settings():
     triples = list(dict.fromkeys(point[:3] for point in points["ifcdsr"]))
     assert triples == [point[:3] for point in points["sasrec"]][: len(triples)]
     assert list(lists.search("food_kitchen", models=["popularity"])) == []
-    assert list(lists.search("food_kitchen", "abxi", ["abxi"])) == []  # it follows its authors' recipe
 
 
 def test_a_search_halves_each_model_by_validation_alone():

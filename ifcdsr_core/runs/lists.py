@@ -47,8 +47,8 @@ REAL_OF_SOURCE = {
 # Model options, of models that have them: a quarter of the paper's width, and the pre-training of Tri-CDR's authors.
 SMALL = dict(hidden_size=64, inner_size=64)
 OPTIONS_OF_SOURCE = {"demo": SMALL, "abxi": SMALL | dict(pretrain_epochs=8)}
-# Rivals on data of their own authors, by these authors' recipe: run settings, and model options, by source, scenario
-# and model. It takes hundreds of epochs, and no search changes it.
+# Rivals on data of their own authors, by these authors' recipe (``recipes``): run settings, and model options, by
+# source, scenario and model. It takes hundreds of epochs, and no search changes it.
 ABXI_RECIPE = dict(
     epochs=500,
     patience=62,
@@ -84,12 +84,9 @@ UNTITLED = {"abxi": ("beauty_electronics",)}
 def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
     """Run settings and model options of the book for a source, a scenario and a model.
 
-    What was searched is as the search found it, where its outcome is shipped (``search.chosen``). A rival that has a
-    recipe for these data (``RECIPES``) follows it. What only counts has no settings of a training, so that its runs
-    stay when these change.
+    What was searched is as the search found it, where its outcome is shipped (``search.chosen``). What only counts has
+    no settings of a training, so that its runs stay when these change.
     """
-    if recipe := RECIPES.get((source, scenario, model)):
-        return recipe[0] | dict(source=source), dict(recipe[1])
     encoder = encoder_of(source)
     tuned, options = chosen(source, scenario, model)
     known = MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
@@ -172,6 +169,27 @@ def _compared(source: str, scenario: str) -> list[str]:
     """The models of a comparison that names none."""
     left_out = {*CONTROLS, *(["llm_emf"] if scenario in UNTITLED.get(source, ()) else [])}
     return [name for name in MODELS if name not in left_out]
+
+
+def recipes(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes) -> Experiment:
+    """Rivals by their authors' recipe, on these authors' data: no rows of a comparison, where all are trained alike.
+
+    Raises:
+        InputError: there is none for these data.
+    """
+    found = {model: recipe for (*data, model), recipe in RECIPES.items() if data == [source, scenario]}
+    if not found:
+        raise InputError(f"no rival's authors have a recipe for {scenario} of {source!r}: choose abxi")
+    seeds = list(seeds)
+    return {
+        MODELS[model].title: [
+            RunConfig(
+                source=source, scenario=scenario, model=model, seed=seed, model_options=options, **{**run, **changes}
+            )
+            for seed in seeds
+        ]
+        for model, (run, options) in found.items()
+    }
 
 
 def controls(scenario: str, source: str = "demo") -> Experiment:
@@ -454,12 +472,12 @@ def _changed(model: str, scenario: str, seeds: Iterable[int], source: str, chang
 def search(
     scenario: str, source: str = "demo", models: Iterable[str] | None = None, seed: int = 0, **changes
 ) -> Experiment:
-    """The candidates of each model that is trained, or of some, for ``search.halve``; none for a recipe's."""
+    """The candidates of each model that is trained, or of some, for ``search.halve``."""
     changes = {"epochs": SEARCH_EPOCHS["demo" if source == "demo" else "real"]} | changes
     return {
         label: candidates(configs[0])
         for label, configs in comparison(scenario, [seed], source, models, **changes).items()
-        if configs[0].model not in COUNTING and (source, scenario, configs[0].model) not in RECIPES
+        if configs[0].model not in COUNTING
     }
 
 
@@ -514,6 +532,7 @@ _ANY = ("source", "source_options", "models")
 _NAMED = {
     "comparison": _Named(lambda *of, **changes: [comparison(*of, **changes)], _ANY),
     "ablation": _Named(lambda *of, **changes: [ablation(*of, **changes)], _OWN_MODELS),
+    "recipes": _Named(lambda *of, **changes: [recipes(*of, **changes)], _OWN_OPTIONS),
     "domains": _Named(lambda *of, **changes: [domains(*of, **changes)], _OWN_MODELS),
     "control": _Named(_controls, _ONLY_DEMO),
     "readings": _Named(lambda *of, **changes: [readings(*of, **changes)], _OWN_OPTIONS),
