@@ -175,6 +175,7 @@ def test_shipped_runs_are_those_of_the_experiment_and_no_others(tmp_path, monkey
     assert list(lists.shipped_comparisons("c2dsr")) == ["food_kitchen"]  # nothing of Movie-Book
     assert "ships no results" in evidence.inventory({}).data
     assert "IFCDSR (no images) (1 run)" in evidence.inventory({"food_kitchen": found}).data
+    assert "\\<b\\> (1 run)" in evidence.inventory({"food_kitchen": {"<b>": found["GRU4Rec"]}}).data
     (folder / "ranks.parquet").write_bytes(b"no table")
     with pytest.raises(InputError, match="ranks.parquet is damaged"):
         lists.shipped_comparison("c2dsr", "food_kitchen")

@@ -62,8 +62,10 @@ def inventory(results: Mapping[str, Runs]) -> Markdown:
     from IPython.display import Markdown
 
     lines = [
-        f"- {data_title(runs[0].config['source'], scenario)}: "
-        + ", ".join(f"{label} ({len(group)} run{'s' if len(group) > 1 else ''})" for label, group in experiment.items())
+        f"- {escape(data_title(runs[0].config['source'], scenario))}: "
+        + ", ".join(
+            f"{escape(label)} ({len(group)} run{'s' if len(group) > 1 else ''})" for label, group in experiment.items()
+        )
         for scenario, experiment in results.items()
         for runs in [next(iter(experiment.values()))]
     ]
