@@ -274,9 +274,11 @@ for name, runs in peers.items():
 # ABXI's authors publish what their model reaches on exactly these files, over five seeds, so that here our code can be
 # held against theirs: a ratio near 1 says that the model written anew for this book is theirs. For that it is trained
 # by their recipe, which no other model has: four times the width, a slow learning rate with a warm-up, a strong decay,
-# and the patience of hundreds of epochs. These runs are in no table above; a model is held against another only where
-# both were trained alike. Beside the authors' number the same runs stand against 999 negatives of all kinds, the user's
-# own items among them, as in the other tables. (The authors let a target win its ties; here they count one half.)
+# and the patience of hundreds of epochs. These runs are in no table above: a model is held against another only where
+# both were trained alike, as the row of ABXI above was. What its authors' numbers owe to the recipe is the difference
+# between that row and these; what the recipe would do for the others has not been tried. Beside the authors' number the
+# same runs stand against 999 negatives of all kinds, the user's own items among them, as in the other tables. (The
+# authors let a target win its ties; here they count one half.)
 
 # %% mystnb={"markdown_format": "myst"}
 recipe = {name: store.shipped(lists.recipes(name, range(10), "abxi")) for name in abxi.SCENARIOS}
