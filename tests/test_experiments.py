@@ -140,6 +140,9 @@ def test_every_model_has_the_same_candidates_as_far_as_it_has_the_settings():
     triples = list(dict.fromkeys(point[:3] for point in points["ifcdsr"]))
     assert triples == [point[:3] for point in points["sasrec"]][: len(triples)]
     assert list(lists.search("food_kitchen", models=["popularity"])) == []
+    assert len(lists.search("food_kitchen", "abxi", ["abxi"])["ABXI"]) == lists.CANDIDATES  # its recipe is another list
+    recipe = lists.named_list("recipes", "food_kitchen", "abxi", [0, 4], [], source_options={})
+    assert recipe == lists.recipes("food_kitchen", [0, 4], "abxi")["ABXI"]
 
 
 def test_a_search_halves_each_model_by_validation_alone():

@@ -353,7 +353,10 @@ DOMAIN_STEPS = (
 
 
 def chosen_by(experiment: Runs) -> str:
-    """The protocol by which the first run's epoch was chosen."""
+    """The protocol by which the epochs of an experiment's arms were chosen: all are trained, and alike.
+
+    Of a comparison it tells nothing: its first rows only count, and nothing is chosen for them.
+    """
     return next(iter(experiment.values()))[0].config["select_protocol"]
 
 
