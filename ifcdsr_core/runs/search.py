@@ -21,7 +21,6 @@ from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import results_dir
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.store import Run
-from ifcdsr_core.scenario import DOMAIN_NAMES
 
 ROUNDS, SHARE = 3, 3  # of a round's candidates one in SHARE goes on, to SHARE times as many epochs
 SETTINGS, OPTIONS = (
@@ -138,13 +137,13 @@ def best(table: pd.DataFrame) -> pd.Series:
     return last.loc[last["validation_mrr"].idxmax()]
 
 
-def chosen(source: str, scenario: str, model: str) -> tuple[dict, dict]:
-    """Run settings and model options that a search found: that of the scenario, or else of another one of the source.
+def chosen(source: str, scenarios: Iterable[str], model: str) -> tuple[dict, dict]:
+    """Run settings and model options that a search found, on the first of some scenarios that has an outcome.
 
     Raises:
         InputError: an outcome is damaged or can't be opened.
     """
-    for name in (scenario, *(other for other in DOMAIN_NAMES if other != scenario)):
+    for name in scenarios:
         table = load(source, name)
         rows = table[table["model"] == model] if table is not None else ()
         if len(rows):
