@@ -137,8 +137,8 @@ def best(table: pd.DataFrame) -> pd.Series:
     return last.loc[last["validation_mrr"].idxmax()]
 
 
-def chosen(source: str, scenarios: Iterable[str], model: str) -> tuple[dict, dict]:
-    """Run settings and model options that a search found, on the first of some scenarios that has an outcome.
+def found(source: str, scenarios: Iterable[str], model: str) -> pd.DataFrame | None:
+    """The rows of one model's outcome on the first of some scenarios that has one; None where none has.
 
     Raises:
         InputError: an outcome is damaged or can't be opened.
@@ -147,9 +147,22 @@ def chosen(source: str, scenarios: Iterable[str], model: str) -> tuple[dict, dic
         table = load(source, name)
         rows = table[table["model"] == model] if table is not None else ()
         if len(rows):
-            row = best(rows)
-            return (
-                {name: float(row[name]) for name in SETTINGS},
-                {name: float(row[name]) for name in OPTIONS if not math.isnan(row[name])},
-            )
-    return {}, {}
+            return rows
+    return None
+
+
+def num_candidates(rows: pd.DataFrame) -> int:
+    """How many candidates one model's outcome began with."""
+    return int((rows["epochs"] == rows["epochs"].min()).sum())
+
+
+def chosen(source: str, scenarios: Iterable[str], model: str) -> tuple[dict, dict]:
+    """Run settings and model options of the ``best`` that was ``found``; none where nothing was."""
+    rows = found(source, scenarios, model)
+    if rows is None:
+        return {}, {}
+    row = best(rows)
+    return (
+        {name: float(row[name]) for name in SETTINGS},
+        {name: float(row[name]) for name in OPTIONS if not math.isnan(row[name])},
+    )
