@@ -205,6 +205,14 @@ def test_the_outcome_of_a_search_is_what_the_book_trains_with():
     assert list(search.load("demo", "food_kitchen")["model"]) == ["gru4rec"] + 3 * ["sasrec"]
 
 
+def test_a_search_serves_those_scenarios_of_a_source_that_are_trained_alike(monkeypatch):
+    search.keep(search.outcome([[made_run("sasrec", 0.02, 1e-4, 0.1)]]), "c2dsr", "movie_book")
+    monkeypatch.setitem(lists.REAL_OF, ("c2dsr", "food_kitchen"), lists.REAL_OF["c2dsr", "movie_book"])
+    assert lists.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] == 0.02
+    monkeypatch.setitem(lists.REAL_OF, ("c2dsr", "food_kitchen"), {"epochs": 8})
+    assert lists.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] == lists.REAL["learning_rate"]
+
+
 def test_a_damaged_outcome_of_a_search_is_refused(results):
     (results / "search").mkdir()
     (results / "search" / "demo-food_kitchen.csv").write_text("model,learning_rate\nsasrec,fast\n")
@@ -297,8 +305,8 @@ def test_pages_name_a_source_of_ones_own_and_notebook_03_takes_it(encoder):
 def test_what_only_counts_stays_when_the_settings_of_training_change(monkeypatch):
     before = lists.comparison("food_kitchen", [0], "abxi", ["popularity", "sasrec"])
     monkeypatch.setitem(lists.REAL, "precision", "float32")
-    monkeypatch.setitem(lists.REAL_OF_SOURCE["abxi"], "batch_size", 32)
-    monkeypatch.setitem(lists.REAL_OF_SOURCE["abxi"], "max_seq_len", 40)
+    monkeypatch.setitem(lists.REAL_OF["abxi"], "batch_size", 32)
+    monkeypatch.setitem(lists.REAL_OF["abxi"], "max_seq_len", 40)
     after = lists.comparison("food_kitchen", [0], "abxi", ["popularity", "sasrec"])
     assert after["SASRec"][0].batch_size == 32 and after["SASRec"] != before["SASRec"]
     assert after["Popularity"] == [dataclasses.replace(before["Popularity"][0], max_seq_len=40)]

@@ -18,7 +18,7 @@ from ifcdsr_core.book.pages import ablation, comparison, protocol
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import summarise
 from ifcdsr_core.models import MODELS
-from ifcdsr_core.runs import lists, store
+from ifcdsr_core.runs import lists, search, store
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.store import Run
 from ifcdsr_core.runs.versions import code_versions
@@ -447,3 +447,20 @@ def test_training_course_says_how_far_each_model_got():
     assert table.to_numpy().tolist() == [["SASRec", "0, 4", "3 of 8", "2", 2.0]]
     runs[1].history["selection"] = [0.1, 0.2, 0.3]
     assert evidence.training_course(experiment)["Best epoch"].item() == "2 to 3 †"
+
+
+def test_the_budget_tells_of_each_data_set_and_model_how_it_was_trained_and_searched(monkeypatch, tmp_path):
+    monkeypatch.setattr(search, "results_dir", lambda: tmp_path)
+    settings = {"epochs": 8, "learning_rate": 0.1, "l2": 0.0}
+    rows = {MODELS[model].title: [made_run([1], [1], model=model, **settings)] for model in ("sasrec", "gru4rec")}
+    for run in [*rows["SASRec"], *rows["GRU4Rec"]]:
+        run.history["seconds"] = 60.0
+    (run,) = rows["SASRec"]
+    longer = dataclasses.replace(run, config=run.config | {"epochs": 24})
+    search.keep(search.outcome([[run, run], [longer]]), "abxi", "food_kitchen")
+    counted = {"Popularity": [made_run([1], [1], model="popularity")]}
+    results = {("abxi", "beauty_electronics"): rows | counted, ("c2dsr", "food_kitchen"): rows}
+    table = comparison.budget(results)
+    assert table["Data"].tolist() == 2 * ["Beauty-Electronics (ABXI's data)"] + 2 * ["Food-Kitchen (the paper's data)"]
+    assert table["Model"].tolist() == 2 * ["SASRec", "GRU4Rec"]
+    assert table["Candidates"].tolist() == [2, None, None, None]  # those of ABXI's Food-Kitchen, which is trained alike

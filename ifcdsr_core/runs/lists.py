@@ -25,28 +25,24 @@ from ifcdsr_core.sources import SOURCES, source_module
 # What one needs to know to redo the numbers.
 DEMO = dict(source="demo", epochs=100, patience=8, batch_size=64, learning_rate=1e-2)
 REAL = dict(epochs=8, patience=3, batch_size=128, learning_rate=1e-3, train_negatives=8192, precision="bfloat16")
-# What is other for one source; any that is not named has REAL alone. Epochs are chosen for two processors; the paper
-# trains 100 on a GPU. LLMCDSR's histories reach 150 items, C2DSR's 14. On ABXI's data models are trained to their
-# plateau, for which they have to be small, and products of small models gain nothing from bfloat16; there, epochs are
-# chosen as the authors test.
+# To the plateau: small models, for which two processors have the time, and whose products gain nothing from bfloat16.
+PLATEAU = dict(
+    epochs=100, patience=10, batch_size=64, train_negatives=1024, precision="float32", text_encoder="wordllama"
+)
+# What is other for a source, or for one scenario of it; where nothing is named, REAL alone holds. Its epochs are chosen
+# for two processors; the paper trains 100 on a GPU. LLMCDSR's histories reach 150 items, C2DSR's 14. On ABXI's data
+# epochs are chosen as the authors test.
 AS_ABXI_TESTS = dict(select_protocol="unseen_999")
 OF_COUNTS = ("source", "train_on", "max_seq_len")  # settings that decide what a model counts: nothing is trained
-REAL_OF_SOURCE = {
+REAL_OF = {
     "c2dsr": dict(train_on="valid"),
+    ("c2dsr", "movie_book"): PLATEAU | dict(train_on="valid"),
     "llmcdsr": dict(epochs=2, max_seq_len=20),
-    "abxi": dict(
-        epochs=100,
-        patience=10,
-        batch_size=64,
-        train_negatives=1024,
-        precision="float32",
-        text_encoder="wordllama",
-        **AS_ABXI_TESTS,
-    ),
+    "abxi": PLATEAU | AS_ABXI_TESTS,
 }
 # Model options, of models that have them: a quarter of the paper's width, and the pre-training of Tri-CDR's authors.
 SMALL = dict(hidden_size=64, inner_size=64)
-OPTIONS_OF_SOURCE = {"demo": SMALL, "abxi": SMALL | dict(pretrain_epochs=8)}
+OPTIONS_OF = {"demo": SMALL} | dict.fromkeys(["abxi", ("c2dsr", "movie_book")], SMALL | dict(pretrain_epochs=8))
 # Rivals on data of their own authors, by these authors' recipe (``recipes``): run settings, and model options, by
 # source, scenario and model. It takes hundreds of epochs, and no search changes it.
 ABXI_RECIPE = dict(
@@ -88,14 +84,25 @@ def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
     no settings of a training, so that its runs stay when these change.
     """
     encoder = encoder_of(source)
-    tuned, options = chosen(source, scenario, model)
+    tuned, options = chosen(source, trained_alike(source, scenario), model)
     known = MODELS[choose("model", model, MODELS)].Config.__dataclass_fields__
-    given = {name: value for name, value in OPTIONS_OF_SOURCE.get(source, {}).items() if name in known}
-    real = REAL | REAL_OF_SOURCE.get(source, {}) | ({"encoder": encoder} if encoder else {})
+    given = {name: value for name, value in _of(OPTIONS_OF, source, scenario).items() if name in known}
+    real = REAL | _of(REAL_OF, source, scenario) | ({"encoder": encoder} if encoder else {})
     common = DEMO if source == "demo" else real | dict(source=source)
     if model in COUNTING:
         return {name: common[name] for name in OF_COUNTS if name in common}, {}
     return common | tuned, given | options
+
+
+def _of(mapping: dict, source: str, scenario: str) -> dict:
+    return mapping.get((source, scenario), mapping.get(source, {}))
+
+
+def trained_alike(source: str, scenario: str) -> list[str]:
+    """A scenario, then those of the source that are trained alike: the outcome of a search on one serves the others."""
+    others = [name for name in source_module(source).SCENARIOS if name != scenario]
+    settings = _of(REAL_OF, source, scenario)
+    return [scenario, *(name for name in others if _of(REAL_OF, source, name) == settings)]
 
 
 def encoder_of(source: str) -> str | None:

@@ -21,7 +21,6 @@ from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import results_dir
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.store import Run
-from ifcdsr_core.scenario import DOMAIN_NAMES
 
 ROUNDS, SHARE = 3, 3  # of a round's candidates one in SHARE goes on, to SHARE times as many epochs
 SETTINGS, OPTIONS = (
@@ -138,19 +137,32 @@ def best(table: pd.DataFrame) -> pd.Series:
     return last.loc[last["validation_mrr"].idxmax()]
 
 
-def chosen(source: str, scenario: str, model: str) -> tuple[dict, dict]:
-    """Run settings and model options that a search found: that of the scenario, or else of another one of the source.
+def found(source: str, scenarios: Iterable[str], model: str) -> pd.DataFrame | None:
+    """The rows of one model's outcome on the first of some scenarios that has one; None where none has.
 
     Raises:
         InputError: an outcome is damaged or can't be opened.
     """
-    for name in (scenario, *(other for other in DOMAIN_NAMES if other != scenario)):
+    for name in scenarios:
         table = load(source, name)
         rows = table[table["model"] == model] if table is not None else ()
         if len(rows):
-            row = best(rows)
-            return (
-                {name: float(row[name]) for name in SETTINGS},
-                {name: float(row[name]) for name in OPTIONS if not math.isnan(row[name])},
-            )
-    return {}, {}
+            return rows
+    return None
+
+
+def num_candidates(rows: pd.DataFrame) -> int:
+    """How many candidates one model's outcome began with."""
+    return int((rows["epochs"] == rows["epochs"].min()).sum())
+
+
+def chosen(source: str, scenarios: Iterable[str], model: str) -> tuple[dict, dict]:
+    """Run settings and model options of the ``best`` that was ``found``; none where nothing was."""
+    rows = found(source, scenarios, model)
+    if rows is None:
+        return {}, {}
+    row = best(rows)
+    return (
+        {name: float(row[name]) for name in SETTINGS},
+        {name: float(row[name]) for name in OPTIONS if not math.isnan(row[name])},
+    )

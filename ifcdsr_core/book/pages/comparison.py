@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from ifcdsr_core.analysis import paired
 from ifcdsr_core.analysis.paired import Runs, beside_paper, reference
-from ifcdsr_core.book.evidence import PROTOCOL_NAMES
+from ifcdsr_core.book.evidence import PROTOCOL_NAMES, training_course
 from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, drawn, is_ours, nothing, percent, subplots
 from ifcdsr_core.book.markup import data_title, escape, model_name, show
-from ifcdsr_core.runs import search
+from ifcdsr_core.runs import lists, search
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 if TYPE_CHECKING:
@@ -39,11 +39,29 @@ def search_best(outcome: pd.DataFrame) -> pd.DataFrame:
                 "Temperature": row["temperature"],
                 "Best epoch": f"{row['best_epoch']:g} of {row['epochs']:g}",
                 "Validation MRR": 100 * row["validation_mrr"],
-                "Candidates": int((part["epochs"] == part["epochs"].min()).sum()),
                 "Minutes": part.groupby(settings, dropna=False)["minutes"].max().sum(skipna=False),
             }
         )
     return pd.DataFrame(rows)
+
+
+def budget(results: Mapping[tuple[str, str], Runs]) -> pd.DataFrame:
+    """How the models of all comparisons were trained: ``training_course`` under the title of each data set.
+
+    ``Candidates``: among how many a search chose a model's settings; None where there was no search.
+
+    Args:
+        results: by source and scenario.
+    """
+    parts = []
+    for (source, scenario), experiment in results.items():
+        alike, course = lists.trained_alike(source, scenario), training_course(experiment)
+        outcomes = [search.found(source, alike, experiment[label][0].config["model"]) for label in course["Model"]]
+        candidates = [None if rows is None else search.num_candidates(rows) for rows in outcomes]
+        course.insert(0, "Data", data_title(source, scenario))
+        course.insert(2, "Candidates", pd.Series(candidates, dtype=object))
+        parts.append(course)
+    return pd.concat(parts, ignore_index=True)
 
 
 def beside_authors(experiment: Runs, published: pd.DataFrame) -> pd.DataFrame:
