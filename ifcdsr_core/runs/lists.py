@@ -101,8 +101,8 @@ def _of(mapping: dict, source: str, scenario: str) -> dict:
 def trained_alike(source: str, scenario: str) -> list[str]:
     """A scenario, then those of the source that are trained alike: the outcome of a search on one serves the others."""
     others = [name for name in source_module(source).SCENARIOS if name != scenario]
-    settings = _of(REAL_OF, source, scenario)
-    return [scenario, *(name for name in others if _of(REAL_OF, source, name) == settings)]
+    own = _of(REAL_OF, source, scenario)
+    return [scenario, *(name for name in others if _of(REAL_OF, source, name) == own)]
 
 
 def encoder_of(source: str) -> str | None:
