@@ -175,9 +175,9 @@ if "food_kitchen" in shipped:
 #   {cite:p}`klenitskiy2023`. The authors of C2DSR also use the softmax over all items.
 # - *One epoch for both domains, chosen on few cases.* A tenth of the validation file selects the epoch; another tenth
 #   might have selected another.
-# - *On Movie-Book, little to learn from.* Most models are at their best after a few epochs. From then on their loss falls
-#   and so does the MRR on validation: what so few sequences say of a hundred thousand items is soon learned by heart.
-#   Slower rates and patience ({ref}`budget <budget>`) took no model that learns beyond Popularity.
+# - *On Movie-Book, little to learn from.* Most models are at their best after a few epochs. From then on their loss
+#   falls and so does the MRR on validation: what so few sequences say of a hundred thousand items is soon learned by
+#   heart. Slower rates and patience ({ref}`budget <budget>`) took no model that learns beyond Popularity.
 # - *Other tie rules and negatives.* Ties are averaged here, and the negatives are drawn once for all models. What the
 #   authors' choices would change has not been measured yet.
 # - *Other implementations.* All models are written anew for this book, from papers and authors' code; each file of

@@ -208,6 +208,8 @@ def test_the_outcome_of_a_search_is_what_the_book_trains_with():
 def test_a_search_serves_those_scenarios_of_a_source_that_are_trained_alike(monkeypatch):
     search.keep(search.outcome([[made_run("sasrec", 0.02, 1e-4, 0.1)]]), "c2dsr", "movie_book")
     monkeypatch.setitem(lists.REAL_OF, ("c2dsr", "food_kitchen"), lists.REAL_OF["c2dsr", "movie_book"])
+    assert lists.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] == lists.REAL["learning_rate"]  # wider
+    monkeypatch.setitem(lists.OPTIONS_OF, ("c2dsr", "food_kitchen"), lists.OPTIONS_OF["c2dsr", "movie_book"])
     assert lists.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] == 0.02
     monkeypatch.setitem(lists.REAL_OF, ("c2dsr", "food_kitchen"), {"epochs": 8})
     assert lists.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] == lists.REAL["learning_rate"]

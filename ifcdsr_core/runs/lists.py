@@ -101,8 +101,11 @@ def _of(mapping: dict, source: str, scenario: str) -> dict:
 def trained_alike(source: str, scenario: str) -> list[str]:
     """A scenario, then those of the source that are trained alike: the outcome of a search on one serves the others."""
     others = [name for name in source_module(source).SCENARIOS if name != scenario]
-    own = _of(REAL_OF, source, scenario)
-    return [scenario, *(name for name in others if _of(REAL_OF, source, name) == own)]
+
+    def alike(mapping: dict, name: str) -> bool:
+        return _of(mapping, source, name) == _of(mapping, source, scenario)
+
+    return [scenario, *(name for name in others if alike(REAL_OF, name) and alike(OPTIONS_OF, name))]
 
 
 def encoder_of(source: str) -> str | None:
