@@ -372,7 +372,7 @@ class Reading:
         label: what is different, in words.
         changes: to the model's configuration, as ``configurations`` takes them.
         changes_y: those for target domain Y, where each domain has a run of its own.
-        sources: data on which the reading can be told from ours: the demo, and c2dsr, which stands for all real data.
+        kinds: data on which the reading can be told from ours: the demo, and real data.
         model: whose configuration is changed.
     """
 
@@ -380,7 +380,7 @@ class Reading:
     label: str
     changes: dict
     changes_y: dict | None = None
-    sources: tuple[str, ...] = ("demo", "c2dsr")
+    kinds: tuple[str, ...] = ("demo", "real")
     model: str = "ifcdsr"
 
 
@@ -401,13 +401,13 @@ READINGS = (
     Reading(7, "1 head", _options(num_heads=1)),
     Reading(7, "no positions", _options(positions=False)),
     Reading(7, "bare attention: no positions, no feed-forward part", _options(positions=False, inner_size=0)),
-    Reading(8, "half of the items without a picture", {"source_options": {"missing_pictures": 0.5}}, sources=("demo",)),
-    Reading(9, "a learned projection of the images", _options(image_projection="linear"), sources=("demo",)),
+    Reading(8, "half of the items without a picture", {"source_options": {"missing_pictures": 0.5}}, kinds=("demo",)),
+    Reading(9, "a learned projection of the images", _options(image_projection="linear"), kinds=("demo",)),
     Reading(10, "a model of its own for each target domain", _options(target="x"), _options(target="y")),
     Reading(11, "each domain at its own best epoch", {"select_domain": "x"}, {"select_domain": "y"}),
     Reading(11, "epoch chosen by the rank among all items", {"select_protocol": "full"}),
     *(
-        Reading(12, label, changes, sources=("demo",), model="llm_emf")
+        Reading(12, label, changes, kinds=("demo",), model="llm_emf")
         for label, changes in (
             ("LLM-EMF: a quarter of the rest to the text", _options(text_share=0.25)),
             ("LLM-EMF: three quarters of the rest to the text", _options(text_share=0.75)),
@@ -416,8 +416,8 @@ READINGS = (
             ("LLM-EMF: titles embedded by the small CLIP", {"text_encoder": "small_clip"}),
         )
     ),
-    Reading(15, "loss from 256 sampled items a step", {"train_negatives": 256}, sources=("demo",)),
-    Reading(15, "exact loss", {"train_negatives": 0}, sources=("c2dsr",)),
+    Reading(15, "loss from 256 sampled items a step", {"train_negatives": 256}, kinds=("demo",)),
+    Reading(15, "exact loss", {"train_negatives": 0}, kinds=("real",)),
 )
 
 
@@ -427,11 +427,11 @@ def readings(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", 
     A reading with a run for each target domain has two rows, its label followed by the domain's letter.
     """
     rows = {OURS: ("ifcdsr", {})} | ({OURS_TEXT: ("llm_emf", {})} if source == "demo" else {})
-    kind = "demo" if source == "demo" else "c2dsr"
+    kind = "demo" if source == "demo" else "real"
     for reading in READINGS:
-        if kind in reading.sources and reading.changes_y is None:
+        if kind in reading.kinds and reading.changes_y is None:
             rows[reading.label] = reading.model, reading.changes
-        elif kind in reading.sources:
+        elif kind in reading.kinds:
             rows |= {
                 f"{reading.label}, x": (reading.model, reading.changes),
                 f"{reading.label}, y": (reading.model, reading.changes_y),
