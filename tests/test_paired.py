@@ -171,7 +171,6 @@ def test_shipped_runs_are_those_of_the_experiment_and_no_others(tmp_path, monkey
     seeds = {label: [run.config["seed"] for run in runs] for label, runs in found.items()}
     assert seeds == {"GRU4Rec": [0], "IFCDSR (no images)": [0]}  # those that all models have
     assert list(found) == ["GRU4Rec", "IFCDSR (no images)"]
-    assert list(lists.exact_runs("c2dsr", "food_kitchen")) == ["SASRec"]
     assert list(lists.shipped_comparisons("c2dsr")) == ["food_kitchen"]  # nothing of Movie-Book
     assert lists.shipped_domains() == {}  # one arm is nothing to compare
     assert "ships no results" in evidence.inventory({}).data
@@ -404,22 +403,6 @@ def test_arms_are_compared_over_the_seeds_of_both_by_the_protocol_that_chose_the
         paired.arm_gains(runs, paired.DOMAIN_STEPS, NAMES)
     with pytest.raises(InputError, match="no two of the arms"):
         paired.arm_gains({"own domain alone": runs["own domain alone"]}, paired.DOMAIN_STEPS, NAMES)
-
-
-def test_exact_against_sampled_pairs_the_runs_of_a_model():
-    exact = {
-        "SASRec": [made_run([1, 2], [4, 4], model="sasrec")],
-        "Popularity": [made_run([9, 9], [9, 9], model="popularity")],
-    }
-    sampled = {
-        "SASRec": [made_run([2, 2], [4, 2], model="sasrec")],
-        "Popularity": exact["Popularity"],
-        "SR-GNN": [made_run([1, 1], [1, 1], model="srgnn")],
-    }
-    table = paired.exact_against_sampled(exact, sampled, NAMES, "sampled_999")
-    assert table["Model"].tolist() == ["SASRec", "SASRec"]
-    assert table["Exact loss"].tolist() == [75.0, 25.0] and table["Sampled loss"].tolist() == [50.0, 37.5]
-    assert [cell.value for cell in table["Difference"]] == [25.0, -12.5]
 
 
 def test_how_far_counting_leads_beside_printed_numbers():

@@ -19,7 +19,7 @@ from ifcdsr_core.analysis.paper import HEADLINE
 from ifcdsr_core.analysis.significance import bootstrap_interval, half_width, holm, permutation_p
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import METRICS, per_case
-from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
+from ifcdsr_core.models import CONTROLS, MODELS
 from ifcdsr_core.runs.store import Run
 
 LEVEL = 0.05  # of significance
@@ -197,23 +197,6 @@ def against_rivals(experiment: Runs, reference: str, names: tuple[str, str], pro
         for p, difference in zip(corrected, table["Difference"], strict=True)
     ]
     return table.assign(p=table["p"].map(PValue), Holm=[PValue(p) for p in corrected], Verdict=verdicts)
-
-
-def exact_against_sampled(exact: Runs, sampled: Runs, names: tuple[str, str], protocol: str) -> pd.DataFrame:
-    """MRR after training with the exact loss and with sampled negatives, for the models that have runs of both.
-
-    Returns:
-        ``Target``, ``Model``, both MRRs, their ``Difference`` (exact minus sampled, 95 % bootstrap interval over test
-        cases) and the p-value of a paired permutation test.
-    """
-    rows = []
-    for name, code in zip(names, "xy", strict=True):
-        for label in (label for label in exact if label in sampled and exact[label][0].config["model"] not in COUNTING):
-            check_same_cases([*exact[label], *sampled[label]])
-            one, other = (case_means(runs[label], protocol, "MRR", code) for runs in (exact, sampled))
-            difference, p = Difference.of(one - other), PValue(permutation_p(one - other))
-            rows.append((name, label, one.mean(), other.mean(), difference, p))
-    return pd.DataFrame(rows, columns=["Target", "Model", "Exact loss", "Sampled loss", "Difference", "p"])
 
 
 # --- what the protocol does to the numbers ----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from ifcdsr_core.errors import InputError, choose, first_line
 from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.search import OPTIONS, SETTINGS, chosen
-from ifcdsr_core.runs.store import Run, shipped, shipped_runs
+from ifcdsr_core.runs.store import Run, shipped
 from ifcdsr_core.settings import SEEDS
 from ifcdsr_core.sources import SOURCES, source_module
 
@@ -631,21 +631,6 @@ def shipped_domains() -> dict[tuple[str, str], dict[str, list[Run]]]:
         for scenario in source_module(source).SCENARIOS
     }
     return {data: arms for data, arms in found.items() if len(arms) > 1}
-
-
-def exact_runs(source: str, scenario: str) -> dict[str, list[Run]]:
-    """The committed runs of the comparison's models, trained with the exact loss, whatever their other settings.
-
-    Raises:
-        InputError: a run folder is damaged.
-    """
-    found: dict[str, list[Run]] = {}
-    listed = {run.folder for group in shipped(readings(scenario, range(10), source)).values() for run in group}
-    for run in shipped_runs(f"{source}-{scenario}-*"):
-        if run.folder not in listed and run.config["model"] not in COUNTING and not run.config.get("train_negatives"):
-            without = "" if run.config["model_options"].get("image_fusion", True) else " (no images)"
-            found.setdefault(MODELS[run.config["model"]].title + without, []).append(run)
-    return found
 
 
 FULL, NO_IMAGES, NO_MULTIPLE, NEITHER = "IFCDSR", "without images", "without multiple attention", "without both"
