@@ -57,7 +57,8 @@ GAPS = (
         "Temperature",
         "Equations (3) and (4) put plain cosines, between −1 and 1, into a softmax over tens of thousands of items. "
         "That distribution is almost uniform whatever the model has learned. No scale is mentioned.",
-        "Cosines are divided by 0.07, the customary value of contrastive learning.",
+        "Cosines are divided by 0.07, the customary value of contrastive learning, or by what a search on validation "
+        "finds, where there was one.",
     ),
     Gap(
         2,
@@ -163,8 +164,8 @@ GAPS = (
         "The loss of the real runs",
         "This one is ours. On the real data the softmax over all items is estimated from a sample of them in "
         "training; the papers say nothing of sampling.",
-        "8,192 items per step on the real data, 1,024 on ABXI's, weighted so that the estimate of the denominator is "
-        "unbiased; the exact loss on the demo.",
+        "1,024 items per step where training on real data goes to its plateau, 8,192 elsewhere, weighted so that the "
+        "estimate of the denominator is unbiased; the exact loss on the demo.",
     ),
 )
 
