@@ -20,7 +20,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ifcdsr_core.book.build import PAGES
-from ifcdsr_core.book.papermill_engine import prefer_own_kernel
+from ifcdsr_core.book.kernels import prefer_own_kernel
 from ifcdsr_core.paths import ROOT
 
 STUBS = str(Path(__file__).with_name("stubs"))

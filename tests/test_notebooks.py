@@ -14,7 +14,7 @@ import papermill
 import pytest
 from conftest import toy_notebook
 
-from ifcdsr_core.book.papermill_engine import QUIET_KERNEL
+from ifcdsr_core.book.kernels import prefer_own_kernel
 from ifcdsr_core.paths import ROOT
 
 FOLDER = ROOT / "notebooks"
@@ -124,7 +124,7 @@ def nbval(executed: Path) -> subprocess.CompletedProcess:
 
 
 def execute(notebook: Path, output: Path, parameters: dict) -> Path:
-    papermill.execute_notebook(notebook, output, parameters, progress_bar=False, **QUIET_KERNEL)
+    papermill.execute_notebook(notebook, output, parameters, progress_bar=False, **prefer_own_kernel())
     return output
 
 

@@ -304,6 +304,16 @@ def test_two_at_once(toy_checkout):
 
 
 @slow
+def test_a_temporary_folder_may_be_deep(toy_checkout, tmp_path):
+    """Deeper than a socket's path can be."""
+    deep = tmp_path / ("deep" * 25)
+    deep.mkdir()
+    done = shell(toy_checkout, f"TMPDIR={shlex.quote(str(deep))} papermill notebooks/03_train.ipynb")
+    assert done.returncode == 0, done.stderr
+    assert not list(deep.iterdir())
+
+
+@slow
 @pytest.mark.parametrize(
     "code, says",
     [

@@ -34,7 +34,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from ifcdsr_core import interrupts
-from ifcdsr_core.book.kernels import QUIET_KERNEL, end_with, line_of, prefer_own_kernel, stoppable
+from ifcdsr_core.book.kernels import end_with, line_of, prefer_own_kernel, stoppable
 from ifcdsr_core.errors import InputError, in_one_line, require
 from ifcdsr_core.files import file_hash, locked, new_folder
 from ifcdsr_core.paths import ROOT, processors, results_dir
@@ -180,7 +180,6 @@ def execute(page: Page, key: str) -> float:
 
     started = time.perf_counter()
     _say(f"{page.output}: running")
-    prefer_own_kernel()
     running = BUILD / "running" / f"{page.output}.ipynb"
     for folder in (running.parent, _executed(page).parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -190,7 +189,7 @@ def execute(page: Page, key: str) -> float:
         page.parameters,
         cwd=NOTEBOOKS,
         progress_bar=False,
-        **QUIET_KERNEL,
+        **prefer_own_kernel(),
     )
     _key_file(page).unlink(missing_ok=True)
     os.replace(running, _executed(page))

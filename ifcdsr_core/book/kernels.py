@@ -12,22 +12,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from traitlets.config import Config
+
 from ifcdsr_core.errors import InputError, first_line, in_one_line
 from ifcdsr_core.interrupts import Terminated
 
-QUIET_KERNEL = {"extra_arguments": ["--log-level=CRITICAL"]}  # else its start and end put log lines among ours
+QUIET = "--log-level=CRITICAL"  # else a kernel's start and end put log lines among ours
+LONGEST_SOCKET = 90  # bytes of its path; systems allow 104 and more
 
 _THEIRS = ("MPLBACKEND", "PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONOPTIMIZE")
 _RUNNERS = ("papermill.", "nbclient.", "jupyter_client.", "nbformat.", "jsonschema.")
 _own_folders: list[tempfile.TemporaryDirectory] = []  # removed when this process ends
 
 
-def prefer_own_kernel() -> None:
+def prefer_own_kernel() -> dict:
     """Let kernels be this Python's own, whatever the user has set for his.
 
     A kernel named "python3" elsewhere may be another Python. Start-up files of IPython, a graphical backend or warnings
     as errors would change what a notebook shows, and a home folder that can't be written would keep a kernel from
     starting.
+
+    Returns:
+        Options for papermill: a kernel that logs nothing, reached through files where the system has such sockets.
+        A port is chosen before it is bound, so that of kernels that start together two may get the same
+        (https://github.com/nteract/papermill/issues/511).
     """
     own = str(Path(sys.prefix) / "share" / "jupyter")
     others = [path for path in os.environ.get("JUPYTER_PATH", "").split(os.pathsep) if path and path != own]
@@ -37,6 +45,10 @@ def prefer_own_kernel() -> None:
     if not _own_folders:
         _own_folders.append(tempfile.TemporaryDirectory(prefix="ifcdsr-"))
         os.environ["IPYTHONDIR"] = os.environ["JUPYTER_RUNTIME_DIR"] = _own_folders[0].name
+    sockets = str(Path(_own_folders[0].name) / str(os.getpid()))
+    has_files = os.name == "posix" and len(os.fsencode(sockets)) <= LONGEST_SOCKET
+    config = Config({"KernelManager": {"transport": "ipc", "ip": sockets} if has_files else {}})
+    return {"extra_arguments": [QUIET], "config": config}
 
 
 def line_of(error: BaseException) -> str | None:

@@ -30,7 +30,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.engines import NBClientEngine
 
 from ifcdsr_core import interrupts
-from ifcdsr_core.book.kernels import QUIET_KERNEL, cell_line, line_of, prefer_own_kernel, stoppable
+from ifcdsr_core.book.kernels import cell_line, line_of, prefer_own_kernel, stoppable
 from ifcdsr_core.errors import InputError, first_line, reason
 from ifcdsr_core.files import new_file
 from ifcdsr_core.paths import ROOT
@@ -50,10 +50,10 @@ def execute_notebook(nb, kernel_name: str, input_path: str, **options):
         InputError: a parameter was passed that the notebook does not have; or the kernel was killed.
     """
     _check_parameters(nb, Path(input_path).name)
-    prefer_own_kernel()
+    options |= prefer_own_kernel()
     get_kernel_spec(kernel_name)  # of one that is not there, the start would log a traceback
     try:
-        nb = NBClientEngine.execute_notebook(nb, kernel_name, input_path=input_path, **QUIET_KERNEL, **options)
+        nb = NBClientEngine.execute_notebook(nb, kernel_name, input_path=input_path, **options)
     except DeadKernelError as error:  # papermill's command would end with a traceback
         raise InputError(line_of(error)) from error
     if not nb.metadata.papermill.exception:
