@@ -100,6 +100,19 @@ def test_the_verdict_counts_what_is_beyond_noise():
     assert "of 6 effects, 1 lower the MRR beyond noise and 1 raise it: a (Kitchen)." in ledger.verdict(table)
 
 
+def test_what_a_reading_does_on_each_data_set_stands_together():
+    cells = Difference(0, -1, 1), Difference(0, -1, 1)
+    rows = [(7, "wide", "demo"), (7, "deep", "demo"), (9, "other", "demo"), (7, "deep", "real"), (7, "wide", "real")]
+    table = pd.DataFrame([(*row, *cells) for row in rows], columns=["gap", "reading", "data", *NAMES])
+    shown = ledger.measured(table, 7)
+    assert [*zip(shown["Reading"], shown["Data"], strict=True)] == [
+        ("wide", "demo"),
+        ("wide", "real"),
+        ("deep", "demo"),
+        ("deep", "real"),
+    ]
+
+
 def test_at_a_glance_what_is_beyond_noise_goes_before_what_is_larger():
     table = pd.DataFrame(
         [
