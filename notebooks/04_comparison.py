@@ -219,9 +219,9 @@ else:
 #
 # Here, as on Movie-Book above, models are trained to their plateau: until ten epochs in a row bring no better
 # validation MRR. Two processors have time for that only where models are small, so all have 64 dimensions, a quarter of
-# the paper's, and a loss that draws 1,024 items a step (ABXI its own, of 128 items a domain); what IFCDSR loses by that
-# is measured in {doc}`05b_ledger`, gap 15. Settings are searched for each model alike ({ref}`below <budget>`). Rivals
-# that the tables lack have not been trained so yet.
+# the paper's, and a loss that draws 1,024 items a step (ABXI its own, of 128 items a domain); what the draw costs
+# IFCDSR is measured in {doc}`05b_ledger`, gap 15. Settings are searched for each model alike ({ref}`below <budget>`).
+# Rivals that the tables lack have not been trained so yet.
 
 # %% mystnb={"markdown_format": "myst"}
 peers = lists.shipped_comparisons("abxi")
@@ -323,7 +323,7 @@ display(markup.show(comparison.budget(trained), caption, "tab-budget"))
 # the best third of them by validation MRR goes on to more (`sweep search`). The test set has no say, and what is in no
 # table is the same for all. Beauty-Electronics and the demo's Movie-Book take what was found on Food-Kitchen. On real
 # data rates from 3e-4 to 1e-2 were tried; a model that chose the end of a range might have found better beyond it. What
-# was not searched has the same learning rate and L2 for all, from the paper's grid (but for the exact loss).
+# was not searched has the same learning rate and L2 for all, from the paper's grid.
 #
 # The demo's settings are from an earlier and smaller search: three learning rates at one L2, at most 30 epochs each, in
 # an earlier version of this world, whose MRRs are not those of today's. ABXI came later and was searched as one does

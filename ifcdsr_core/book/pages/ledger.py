@@ -286,8 +286,8 @@ def entry(gap: Gap) -> Markdown:
 def measured(table: pd.DataFrame, number: int) -> pd.DataFrame:
     """The rows of one gap, for a page: of each reading one after the other what it does on each data set."""
     rows = table[table["gap"] == number].drop(columns="gap")
-    order = pd.Categorical(rows["reading"], rows["reading"].unique())
-    return rows.iloc[order.codes.argsort(kind="stable")].rename(columns={"reading": "Reading", "data": "Data"})
+    number_of_reading, _ = pd.factorize(rows["reading"])  # in the order in which they first appear
+    return rows.iloc[number_of_reading.argsort(kind="stable")].rename(columns={"reading": "Reading", "data": "Data"})
 
 
 def verdict(table: pd.DataFrame) -> str:
