@@ -33,7 +33,7 @@ def end_soon() -> None:
     signal.set_wakeup_fd(told, warn_on_full_buffer=False)  # written to at once, even while a library call lasts
     threading.Thread(target=_watch, args=(wakes,), daemon=True).start()
     os.register_at_fork(after_in_child=_forked)
-    sys.excepthook = _excepthook
+    sys.excepthook, sys.unraisablehook = _excepthook, _unraisablehook
 
 
 def say() -> None:
@@ -83,3 +83,9 @@ def _excepthook(kind, error, trace) -> None:
         say()
         leave(exit_code(error))
     sys.__excepthook__(kind, error, trace)
+
+
+def _unraisablehook(unraisable) -> None:
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):  # swallowed by a destructor, or a callback of an import
+        return  # the thread that watches ends the process
+    sys.__unraisablehook__(unraisable)

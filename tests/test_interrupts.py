@@ -98,6 +98,25 @@ def test_a_command_that_has_just_begun(wait):
     assert (code, error) == (130, LINE) and seconds < 2
 
 
+def test_a_destructor_that_is_being_run():
+    """Python doesn't pass on what is raised there, and would print it after the line."""
+    code = """
+import os, signal, time
+from ifcdsr_core import interrupts
+
+class Interrupted:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+
+interrupts.end_soon()
+Interrupted()
+time.sleep(60)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", LINE)
+
+
 def test_nobody_reads_the_output():
     command = [sys.executable, "-m", "ifcdsr_core", "prepare"]
     with open("/dev/full", "w") as full:
