@@ -57,9 +57,8 @@ real_domains = {
     markup.data_title(*data): paired.arm_gains(runs, paired.DOMAIN_STEPS, DOMAIN_NAMES[data[1]])
     for data, runs in lists.shipped_domains().items()
 }
-real_texts = {
-    markup.data_title(source, "food_kitchen"): store.shipped(lists.modalities("food_kitchen", range(10), source))
-    for source in ("c2dsr", "llmcdsr", "abxi")
+real_titles = {
+    markup.data_title("abxi", "food_kitchen"): store.shipped(lists.text_encoders("food_kitchen", range(10), "abxi"))
 }
 counted = pd.concat(
     part["table1_against_paper"] for part in data_statistics.statistics_of("c2dsr", c2dsr.SCENARIOS).values()
@@ -78,7 +77,7 @@ judgements = [
     verdict.balance(domain_gains, larger=names[1]),
     verdict.table4(ablation, scenario),
     verdict.partition(counted),
-    verdict.successor(text_gains, real_texts),
+    verdict.successor(text_gains, real_titles),
 ]
 
 # %% mystnb={"markdown_format": "myst"} tags=["hide-input"]

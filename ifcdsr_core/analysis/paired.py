@@ -329,6 +329,10 @@ TEXT_STEPS = (
     ("other items' texts", "with other items' text", "without text"),
     ("texts over those of other items", "with text", "with other items' text"),
 )
+TITLE_STEPS = (
+    ("titles over the ID alone", "ID + wordllama", "ID"),
+    ("titles over those of other items", "ID + wordllama", "ID + other items' text"),
+)
 DOMAIN_STEPS = (
     ("over the merged sequence alone", "multiple attention", "merged sequence alone"),
     ("over each domain alone", "multiple attention", "own domain alone"),
@@ -347,7 +351,7 @@ def arm_gains(experiment: Runs, steps: Sequence[tuple[str, str, str]], names: tu
     """Gains between the arms of an experiment, over the seeds that both have, by the protocol they were ``chosen_by``.
 
     Args:
-        steps: ``IMAGE_STEPS``, ``TEXT_STEPS`` or ``DOMAIN_STEPS``; one that lacks an arm has no rows.
+        steps: ``IMAGE_STEPS`` or one of the others above; one that lacks an arm has no rows.
 
     Returns:
         The columns of ``gains``, with ``compared`` in front.
@@ -379,7 +383,7 @@ def control_gains(
 
     Args:
         controls: by signal, the runs of ``lists.image_control``, ``text_control`` or ``domain_control``.
-        steps: ``IMAGE_STEPS``, ``TEXT_STEPS`` or ``DOMAIN_STEPS``.
+        steps: ``IMAGE_STEPS`` or one of the others above.
 
     Returns:
         The columns of ``gains``, with ``compared`` and ``signal`` in front.

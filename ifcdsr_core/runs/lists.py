@@ -276,19 +276,16 @@ def domain_control(scenario: str, cross_domain_signal: float, seeds: Iterable[in
 
 
 def modalities(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes) -> Experiment:
-    """The model over ID, ID and image, ID and text, and all three; without pictures a placebo stands in for images.
+    """The model over ID, ID and image, ID and text, and all three; where there are no pictures, without images.
 
-    Without text it is IFCDSR; all arms are trained with its learning rate and L2. The placebo gives each item the text
-    of another item of its domain.
+    Without text it is IFCDSR; all arms are trained with its learning rate and L2.
     """
-    arms = {"ID": ("ifcdsr", {"image_fusion": False}, {})}
-    if encoder_of(source):
-        arms["ID + image"] = ("ifcdsr", {}, {})
-    arms["ID + text"] = ("llm_emf", {"image_fusion": False}, {})
-    if encoder_of(source):
-        arms["ID + image + text"] = ("llm_emf", {}, {})
-    else:
-        arms["ID + other items' text"] = ("llm_emf", {"image_fusion": False}, {"shuffle_texts": 1})
+    arms = {
+        "ID": ("ifcdsr", False),
+        "ID + image": ("ifcdsr", True),
+        "ID + text": ("llm_emf", False),
+        "ID + image + text": ("llm_emf", True),
+    }
     given, (alike, shared) = changes.pop("source_options", {}), _tuned(source, scenario)
     return {
         label: configurations(
@@ -296,11 +293,12 @@ def modalities(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo"
             scenario,
             seeds,
             source,
-            model_options=shared | options,
+            model_options=shared | ({} if images else {"image_fusion": False}),
             source_options=(TITLED.get(source, {}) if model == "llm_emf" else {}) | given,
-            **{**alike, **changes, **more},
+            **{**alike, **changes},
         )
-        for label, (model, options, more) in arms.items()
+        for label, (model, images) in arms.items()
+        if encoder_of(source) or not images
     }
 
 
@@ -308,7 +306,9 @@ TEXT_ENCODERS = ("lexical", "wordllama", "minilm")  # of titles; the second is w
 
 
 def text_encoders(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", **changes) -> Experiment:
-    """The ID alone, and with plain titles by each encoder; the placebo is ``modalities``', by the second one."""
+    """The ID alone, and with plain titles by each encoder; a placebo gives each item the title of another one of its
+    domain, by the second encoder.
+    """
 
     def with_text(encoder: str, **more) -> list[RunConfig]:
         return modalities(scenario, seeds, source, **changes, text_encoder=encoder, **more)["ID + text"]

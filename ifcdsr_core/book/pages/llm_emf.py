@@ -16,7 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ifcdsr_core.analysis.paired import Runs, arm_gains, first_columns, of_both_seeds, over_seeds, signed
+from ifcdsr_core.analysis.paired import Runs, arm_gains, chosen_by, first_columns, of_both_seeds, over_seeds, signed
 from ifcdsr_core.analysis.subgroups import PROPERTY_NAMES, gain_by_group
 from ifcdsr_core.book.figures import BLACK, BLUE, GREY, ORANGE, PLUM, WIDTH, drawn, subplots
 from ifcdsr_core.book.markup import data_title, escape, unbroken
@@ -24,7 +24,6 @@ from ifcdsr_core.features.enhanced_titles import load_estimates
 from ifcdsr_core.files import new_file, reading
 from ifcdsr_core.paths import data_dir, results_dir
 from ifcdsr_core.runs import lists
-from ifcdsr_core.runs.store import Run, shipped
 from ifcdsr_core.scenario import Scenario
 
 BASE = "ID"
@@ -103,9 +102,9 @@ def by_title(table: pd.DataFrame, experiment: Runs, names: tuple[str, str]) -> p
         cases, ``From`` and ``To``.
     """
     parts = []
-    for arm, runs in experiment.items():
+    for arm in experiment:
         for name, code in zip(names, "xy", strict=True) if arm != BASE else ():
-            part = gain_by_group(table, *of_both_seeds(runs, experiment[BASE]), "titled", domain=code)
+            part = _gain_over_id(table, experiment, arm, "titled", code)
             parts.append(part.assign(Arm=arm, Target=name, said=part["group"].map(HAS_TITLE).astype(str)))
     headings = {"said": "The target is", "cases": "Cases", "gain": "Gain", "low": "From", "high": "To"}
     return pd.concat(parts, ignore_index=True)[["Arm", "Target", *headings]].rename(columns=headings)
@@ -116,13 +115,17 @@ def gain_panels(
 ) -> dict[tuple[str, str], pd.DataFrame]:
     """``subgroups.gain_by_group`` of every arm over the ID alone, by the title of a panel and what its axis shows."""
     return {
-        (f"{arm}: {name}", PROPERTY_NAMES[along]): gain_by_group(
-            table, *of_both_seeds(runs, experiment[BASE]), along, domain=code
-        )
-        for arm, runs in experiment.items()
+        (f"{arm}: {name}", PROPERTY_NAMES[along]): _gain_over_id(table, experiment, arm, along, code)
+        for arm in experiment
         if arm != BASE
         for name, code in zip(names, "xy", strict=True)
     }
+
+
+def _gain_over_id(table: pd.DataFrame, experiment: Runs, arm: str, along: str, domain: str) -> pd.DataFrame:
+    """``subgroups.gain_by_group`` of an arm over the ID alone, by the protocol that all were chosen by."""
+    both = of_both_seeds(experiment[arm], experiment[BASE])
+    return gain_by_group(table, *both, along, chosen_by(experiment), domain)
 
 
 def modalities_verdict(table: pd.DataFrame) -> str:
@@ -353,10 +356,3 @@ def nearest_titles(width: int = 60) -> pd.DataFrame:
         {"Title": title} | dict(zip(part["encoder"], part["nearest"], strict=True))
         for title, part in rows.groupby("title", sort=False)
     )
-
-
-def encoder_runs() -> dict[str, dict[str, list[Run]]]:
-    """The shipped runs of ``lists.text_encoders`` on Food-Kitchen by source, where some are by wordllama."""
-    sources = ("abxi", "llmcdsr", "c2dsr")
-    found = {source: shipped(lists.text_encoders("food_kitchen", range(10), source)) for source in sources}
-    return {source: runs for source, runs in found.items() if {BASE, "ID + wordllama"} <= set(runs)}

@@ -17,6 +17,7 @@ from ifcdsr_core.analysis.paired import (
     DOMAIN_STEPS,
     IMAGE_STEPS,
     TEXT_STEPS,
+    TITLE_STEPS,
     Runs,
     against_rivals,
     arm_gains,
@@ -269,20 +270,20 @@ def table4(ablation: Runs, scenario: str) -> Judgement:
     )
 
 
-def successor(control: pd.DataFrame, real: Mapping[str, Runs]) -> Judgement:
+def successor(control: pd.DataFrame, titles: Mapping[str, Runs]) -> Judgement:
     """Do texts improve the ranking further? Measured for titles; there are no texts of a language model here.
 
     Args:
         control: of the text control, ``paired.control_gains``.
-        real: runs of ``lists.modalities`` on real data, by the title of the data set.
+        titles: runs of ``lists.text_encoders`` on real data, by the title of the data set.
     """
     over = control[control["compared"] == TEXT_STEPS[2][0]]
     parts = []
-    for name, runs in real.items():
-        if {"ID", "ID + text"} <= set(runs):
-            names = DOMAIN_NAMES[runs["ID"][0].config["scenario"]]
-            gained = arm_gains(runs, [("titles", "ID + text", "ID")], names)
-            parts.append(f"On {escape(name)} titles bring {with_noise(gained)} over IDs alone.")
+    for name, runs in titles.items():
+        if runs:
+            gained = arm_gains(runs, TITLE_STEPS, DOMAIN_NAMES[runs["ID"][0].config["scenario"]])
+            told = [f"{escape(step)} {with_noise(part)}" for step, part in gained.groupby("compared", sort=False)]
+            parts.append(f"On {escape(name)}, by an encoder that knows words: {'; '.join(told)}.")
     return Judgement(
         "Texts written by a language model improve the ranking further (LLM-EMF).",
         "abstract of the successor",
