@@ -98,8 +98,7 @@ for name, runs in shipped.items():
 # times). The p-value is that of a *permutation test*: if two models were equally good, each case's difference could as
 # well have had the other sign; how often do random signs give a mean as far from zero? With many tests in one table
 # some will look significant by chance; Holm's correction makes up for that. None of this says how a model would have
-# come out with other initial weights: for that, there are seeds. Models are compared here over the seeds that all have;
-# {doc}`06_llm_emf` compares IFCDSR and LLM-EMF over more, and where the two pages differ, that one counts.
+# come out with other initial weights: for that, there are seeds. Models are compared here over the seeds that all have.
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():

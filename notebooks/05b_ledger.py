@@ -24,10 +24,9 @@
 # was run, as for most readings on real data, the interval is over test cases alone, and what another seed does (gap 13)
 # is not in it. Of so many effects, one in twenty is beyond its interval by chance.
 #
-# Most effects are measured on the demo. Some are measured on real data as well, without pictures
-# ({doc}`04_comparison`): on the paper's, with a training set that is not the paper's and few epochs, and on ABXI's,
-# where training reaches its plateau. Numbers of the demo say what matters to *this model on data of its kind*; how
-# large the effects would be on Amazon's data is another question.
+# Most effects are measured on the demo. Those that need no pictures are measured on real data as well: on ABXI's, which
+# are complete, and where training reaches its plateau ({doc}`04_comparison`). Numbers of the demo say what matters to
+# *this model on data of its kind*; how large the effects would be on Amazon's data is another question.
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
@@ -47,15 +46,14 @@ seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 demo = sweep.run_all(lists.readings(scenario, seed_list, **changes))
 rivals = sweep.run_all(lists.comparison(scenario, seed_list, models=["popularity", "c2dsr"], **changes))
-real = {source: store.shipped(lists.readings(scenario, range(10), source)) for source in ("c2dsr", "abxi")}
-real = {source: runs for source, runs in real.items() if lists.OURS in runs}
+real = store.shipped(lists.readings(scenario, range(10), "abxi"))
 
 # %%
 world = prepare("demo", scenario)
 parts = [ledger.effects(demo, (world.num_items_x, world.num_items_y), rivals)]
-for source, runs in real.items():
-    num_items, real_rivals = data_statistics.num_items(source, scenario), lists.shipped_comparison(source, scenario)
-    parts.append(ledger.effects(runs, num_items, real_rivals))
+if real:
+    num_items, real_rivals = data_statistics.num_items("abxi", scenario), lists.shipped_comparison("abxi", scenario)
+    parts.append(ledger.effects(real, num_items, real_rivals))
 effects = pd.concat(parts, ignore_index=True)
 
 # %% [markdown]
@@ -92,6 +90,6 @@ for gap in ledger.GAPS:
 # ## The runs
 
 # %%
-runs = [run for part in (demo, *real.values()) for group in part.values() for run in group]
-commands = [f"sweep readings --source {source} --scenario {scenario}" for source in ("demo", *real)]
+runs = [run for part in (demo, real) for group in part.values() for run in group]
+commands = [f"sweep readings --source {source} --scenario {scenario}" for source in ("demo", "abxi")]
 display(evidence.origin(runs, *commands))

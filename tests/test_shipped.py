@@ -85,9 +85,8 @@ def test_every_model_has_a_result_on_the_papers_test_set(scenario):
     assert found == set(MODELS) - ({"llm_emf"} if scenario == "movie_book" else set())
 
 
-@pytest.mark.parametrize("source", ["c2dsr", "abxi"])
-def test_every_reading_of_ifcdsr_has_a_result_on_real_data(source):
-    readings = lists.readings("food_kitchen", [0], source)
+def test_every_reading_of_ifcdsr_has_a_result_on_real_data():
+    readings = lists.readings("food_kitchen", [0], "abxi")
     assert set(store.shipped(readings)) == set(readings) and len(readings) == 18
 
 
