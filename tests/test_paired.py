@@ -427,9 +427,9 @@ def test_training_course_says_how_far_each_model_got():
     runs[0].history["seconds"], runs[1].history["seconds"] = 60.0, 20.0
     experiment = {"SASRec": runs, "Popularity": [made_run([1], [1], model="popularity")]}
     table = evidence.training_course(experiment)
-    assert table.to_numpy().tolist() == [["SASRec", "0, 4", "3 of 8", "2", 2.0]]
+    assert table.to_numpy().tolist() == [["SASRec", "0,\u00a04", "3\u00a0of\u00a08", "2", 2.0]]
     runs[1].history["selection"] = [0.1, 0.2, 0.3]
-    assert evidence.training_course(experiment)["Best epoch"].item() == "2 to 3 †"
+    assert evidence.training_course(experiment)["Best epoch"].item() == "2\u00a0to\u00a03\u00a0†"
 
 
 def test_the_budget_tells_of_each_data_set_and_model_how_it_was_trained_and_searched(monkeypatch, tmp_path):

@@ -141,14 +141,19 @@ def training_course(experiment: Runs) -> pd.DataFrame:
         rows.append(
             {
                 "Model": label,
-                "Seeds": ", ".join(str(run.config["seed"]) for run in runs),
-                "Epochs": f"{_span(len(run.history) for run in runs)} of {allowed}",
-                "Best epoch": _span(run.best_epoch for run in runs)
-                + (f" {MARK}" if any(map(stopped_too_early, runs)) else ""),
+                "Seeds": _in_one_line(", ".join(str(run.config["seed"]) for run in runs)),
+                "Epochs": _in_one_line(f"{_span(len(run.history) for run in runs)} of {allowed}"),
+                "Best epoch": _in_one_line(
+                    _span(run.best_epoch for run in runs) + (f" {MARK}" if any(map(stopped_too_early, runs)) else "")
+                ),
                 "Minutes": sum(run.history["seconds"].sum() for run in runs) / len(runs) / 60,
             }
         )
     return pd.DataFrame(rows, columns=["Model", "Seeds", "Epochs", "Best epoch", "Minutes"])
+
+
+def _in_one_line(cell: str) -> str:
+    return cell.replace(" ", "\u00a0")
 
 
 def _span(numbers: Iterable[int]) -> str:
@@ -158,7 +163,7 @@ def _span(numbers: Iterable[int]) -> str:
 
 def control_table(table: pd.DataFrame) -> pd.DataFrame:
     """``paired.control_gains`` for a page: one column per position of the dial, gain ± noise in its cells."""
-    texts = [f"{signed(row.gain)} ± {row.noise:.2f}".replace(" ", "\u00a0") for row in table.itertuples()]
+    texts = [_in_one_line(f"{signed(row.gain)} ± {row.noise:.2f}") for row in table.itertuples()]
     cells = table.assign(cell=texts, signal=table["signal"].map("{:g}".format))
     order = list(dict.fromkeys(zip(cells["compared"], cells["domain"], strict=True)))
     wide = cells.pivot(index=["compared", "domain"], columns="signal", values="cell").loc[order]
