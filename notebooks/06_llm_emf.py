@@ -259,6 +259,9 @@ display(evidence.comparison_table(runs, "abxi", "food_kitchen", paired.chosen_by
 display(Markdown(f"{title}. " + llm_emf.modalities_verdict(llm_emf.over_id(runs, pair))))
 
 # %% [markdown]
+# All rows have the settings that were found for IFCDSR. How LLM-EMF fares with settings of its own is in
+# {doc}`04_comparison`.
+#
 # Where do titles help? If they do by what they say, then for targets that have one:
 
 # %% mystnb={"markdown_format": "myst"}

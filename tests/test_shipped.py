@@ -90,11 +90,10 @@ def test_every_reading_of_ifcdsr_has_a_result_on_real_data():
     assert set(store.shipped(readings)) == set(readings) and len(readings) == 18
 
 
-def test_every_encoder_of_titles_and_the_placebo_have_results_on_real_data():
+def test_titles_and_their_placebo_have_results_on_real_data():
     runs = store.shipped(lists.text_encoders("food_kitchen", [0, 4], "abxi"))
-    assert {arm: [run.config["seed"] for run in group] for arm, group in runs.items()} == dict.fromkeys(
-        ["ID", "ID + lexical", "ID + wordllama", "ID + minilm", "ID + other items' text"], [0, 4]
-    )
+    for arm in ("ID", "ID + wordllama", "ID + other items' text"):
+        assert [run.config["seed"] for run in runs[arm]] == [0, 4]
 
 
 def test_the_outcome_of_a_search_names_its_runs():
