@@ -268,8 +268,8 @@ display(Markdown(f"{title}. " + llm_emf.modalities_verdict(llm_emf.over_id(runs,
 cases = subgroups.load_properties("abxi", "food_kitchen")
 markup.show(
     llm_emf.by_title(cases, runs, pair),
-    f"{title}: what texts add to the ID alone, in points of MRR, for targets with and without a title; 95 % interval "
-    "over test cases.",
+    f"{title}: what texts add to the ID alone, in points of MRR {evidence.PROTOCOL_NAMES[paired.chosen_by(runs)]}, for "
+    "targets with and without a title; 95 % interval over test cases.",
     "tab-titled",
 )
 
