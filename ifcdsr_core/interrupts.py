@@ -86,6 +86,6 @@ def _excepthook(kind, error, trace) -> None:
 
 
 def _unraisablehook(unraisable) -> None:
-    if isinstance(unraisable.exc_value, KeyboardInterrupt):  # swallowed by a destructor, or a callback of an import
-        return  # the thread that watches ends the process
-    sys.__unraisablehook__(unraisable)
+    """Say nothing of an interrupt that a destructor or an import's callback swallowed: the watching thread ends all."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)

@@ -260,7 +260,7 @@ display(Markdown(f"{title}. " + llm_emf.modalities_verdict(llm_emf.over_id(runs,
 
 # %% [markdown]
 # All rows have the settings that were found for IFCDSR. How LLM-EMF fares with settings of its own is in
-# {doc}`04_comparison`.
+# {doc}`04_comparison`. An encoder that has no row was not trained with yet.
 #
 # Where do titles help? If they do by what they say, then for targets that have one:
 
@@ -277,7 +277,7 @@ markup.show(
 # And if they tell what IDs cannot, then most for targets that are rare in training:
 
 # %% mystnb={"figure": {"caption": "ABXI's Food-Kitchen: what texts add to the ID alone, by how often the target occurs in training; 95 % intervals over test cases.", "name": "fig-titled-popularity"}}
-shown = {label: runs[label] for label in (llm_emf.BASE, "ID + wordllama", "ID + other items' text") if label in runs}
+shown = {label: runs[label] for label in (llm_emf.BASE, "ID + wordllama", "ID + other items' text")}
 panels = llm_emf.gain_panels(cases, shown, pair, "popularity")
 figures.save_figure(figures.gains_by_group(panels), "06_popularity")
 
@@ -287,7 +287,7 @@ figures.save_figure(figures.gains_by_group(panels), "06_popularity")
 # %%
 made = [
     run
-    for part in (controls, worlds, results)
+    for part in (controls, worlds, results, {title: runs})
     for experiment in part.values()
     for group in experiment.values()
     for run in group

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ifcdsr_core.analysis.paired import Runs, over_seeds, rise, signed, with_intervals
 from ifcdsr_core.analysis.paper import PAPER_TABLE1
-from ifcdsr_core.book.markup import data_title, escape, show
+from ifcdsr_core.book.markup import data_title, escape, show, unbroken
 from ifcdsr_core.models import COUNTING, MODELS
 from ifcdsr_core.runs.store import Run, shipped_dir
 from ifcdsr_core.scenario import DOMAIN_NAMES
@@ -141,19 +141,15 @@ def training_course(experiment: Runs) -> pd.DataFrame:
         rows.append(
             {
                 "Model": label,
-                "Seeds": _in_one_line(", ".join(str(run.config["seed"]) for run in runs)),
-                "Epochs": _in_one_line(f"{_span(len(run.history) for run in runs)} of {allowed}"),
-                "Best epoch": _in_one_line(
+                "Seeds": unbroken(", ".join(str(run.config["seed"]) for run in runs)),
+                "Epochs": unbroken(f"{_span(len(run.history) for run in runs)} of {allowed}"),
+                "Best epoch": unbroken(
                     _span(run.best_epoch for run in runs) + (f" {MARK}" if any(map(stopped_too_early, runs)) else "")
                 ),
                 "Minutes": sum(run.history["seconds"].sum() for run in runs) / len(runs) / 60,
             }
         )
     return pd.DataFrame(rows, columns=["Model", "Seeds", "Epochs", "Best epoch", "Minutes"])
-
-
-def _in_one_line(cell: str) -> str:
-    return cell.replace(" ", "\u00a0")
 
 
 def _span(numbers: Iterable[int]) -> str:
@@ -163,7 +159,7 @@ def _span(numbers: Iterable[int]) -> str:
 
 def control_table(table: pd.DataFrame) -> pd.DataFrame:
     """``paired.control_gains`` for a page: one column per position of the dial, gain ± noise in its cells."""
-    texts = [_in_one_line(f"{signed(row.gain)} ± {row.noise:.2f}") for row in table.itertuples()]
+    texts = [unbroken(f"{signed(row.gain)} ± {row.noise:.2f}") for row in table.itertuples()]
     cells = table.assign(cell=texts, signal=table["signal"].map("{:g}".format))
     order = list(dict.fromkeys(zip(cells["compared"], cells["domain"], strict=True)))
     wide = cells.pivot(index=["compared", "domain"], columns="signal", values="cell").loc[order]

@@ -108,7 +108,7 @@ def _text(cell) -> str:
 
 
 def unbroken(text: str) -> str:
-    """The title of a data set so that a narrow column breaks it before the bracket only."""
+    """A cell, such as the title of a data set, so that a narrow column breaks it before a bracket only."""
     return text.replace("-", "\u2011").replace(" ", "\u00a0").replace("\u00a0(", " (")
 
 

@@ -1,4 +1,4 @@
-"""Page 06, LLM-EMF: which modality helps where, over the runs of ``lists.modalities`` and ``lists.planted``.
+"""Page 06, LLM-EMF: which modality helps where, over runs of ``lists.modalities``, ``planted``, ``text_encoders``.
 
 Gains are in points of MRR, each over the ID alone, paired by seed and by test case (``paired.arm_gains``).
 """
