@@ -52,7 +52,9 @@ titles = {signal: sweep.run_all(lists.text_control(scenario, signal, seed_list, 
 ablation = sweep.run_all(lists.ablation(scenario, seed_list, **changes))
 demo = sweep.run_all(lists.comparison(scenario, seed_list, **changes))
 real = lists.shipped_comparisons("c2dsr")
-complete = lists.shipped_comparisons("abxi")
+complete = {
+    (source, name): runs for source in ("abxi", "llmcdsr") for name, runs in lists.shipped_comparisons(source).items()
+}
 real_domains = {
     markup.data_title(*data): paired.arm_gains(runs, paired.DOMAIN_STEPS, DOMAIN_NAMES[data[1]])
     for data, runs in lists.shipped_domains().items()

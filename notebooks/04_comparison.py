@@ -305,8 +305,8 @@ for name, runs in results.items():
 # (budget)=
 # ## The budget of each model
 #
-# How far training went: it stops when some epochs in a row bring no better validation MRR, ten on Movie-Book and on
-# ABXI's data, eight on the demo, three elsewhere. Where the best epoch is the last (†), more would have helped.
+# How far training went: it stops when some epochs in a row bring no better validation MRR, ten on real data, but three
+# on the paper's Food-Kitchen; eight on the demo. Where the best epoch is the last (†), more would have helped.
 
 # %% mystnb={"markdown_format": "myst"}
 compared = {"c2dsr": shipped, "llmcdsr": {"food_kitchen": other}, "abxi": peers, source: results}

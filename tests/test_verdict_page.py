@@ -93,11 +93,12 @@ def comparison(rank):
 
 
 def complete(rank, **ranks):
-    """A comparison on complete data: SASRec, IFCDSR of this rank, and other rivals of theirs."""
+    """A comparison as on ABXI's data: SASRec, IFCDSR of this rank, and other rivals of theirs."""
     rivals = {model: [made_run([other] * 30, [other] * 30, model=model)] for model, other in ranks.items()}
     runs = rivals | comparison(rank)
     for (run,) in runs.values():
-        run.ranks["unseen_999"] = run.ranks["sampled_999"]
+        run.config["select_protocol"] = "unseen_999"
+        run.ranks.columns = run.ranks.columns.str.replace("sampled_999", "unseen_999")
     return runs
 
 
@@ -124,17 +125,22 @@ def test_outperforms_by_complete_data_where_there_are_none(others, expected):
     real = {"food_kitchen": without}
     judged = verdict.outperforms(real, comparison(2), "food_kitchen", {})
     assert judged.verdict == verdict.UNCHECKED and judged.where == "" and "without images" in judged.evidence
-    assert "ABXI's complete data" not in judged.evidence
+    assert "complete" not in judged.evidence
     on_abxi = complete(2, **others)
-    judged = verdict.outperforms(
-        real, comparison(2), "food_kitchen", {"food_kitchen": on_abxi, "beauty_electronics": {"x": on_abxi["SASRec"]}}
-    )
+    abxi = {("abxi", "food_kitchen"): on_abxi, ("abxi", "beauty_electronics"): {"x": on_abxi["SASRec"]}}
+    judged = verdict.outperforms(real, comparison(2), "food_kitchen", abxi)
     assert judged.verdict == expected and judged.where == "on complete data, without images"
     rivals = [4, *others.values()]
     found = f"better than {rivals.count(4)} of {len(rivals)} models, worse than {rivals.count(1)}"
     assert f"plateau: Food: {found}; Kitchen: {found}. On the paper's" in judged.evidence
+    also = abxi | {("llmcdsr", "food_kitchen"): comparison(8)}
+    judged = verdict.outperforms(real, comparison(2), "food_kitchen", also)
+    assert judged.verdict == verdict.NOT  # better in half of all tests at most
+    assert "On LLMCDSR's data, complete, without images but trained to the plateau: Food: better than 0 of 1" in (
+        judged.evidence
+    )
     on_abxi["SASRec"][0].history["selection"] = [0.1, 0.2, 0.3]  # still rising
-    judged = verdict.outperforms(real, comparison(2), "food_kitchen", {"food_kitchen": on_abxi})
+    judged = verdict.outperforms(real, comparison(2), "food_kitchen", abxi)
     assert judged.verdict == verdict.UNCHECKED and "plateau" not in judged.evidence
 
 

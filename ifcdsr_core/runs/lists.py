@@ -107,10 +107,10 @@ def trained_alike(source: str, scenario: str) -> list[str]:
     """A scenario, then those of the source that are trained alike: the outcome of a search on one serves the others."""
     others = [name for name in source_module(source).SCENARIOS if name != scenario]
 
-    def alike(mapping: dict, name: str) -> bool:
-        return _of(mapping, source, name) == _of(mapping, source, scenario)
+    def alike(name: str) -> bool:
+        return all(_of(part, source, name) == _of(part, source, scenario) for part in (REAL_OF, DATA_OF, OPTIONS_OF))
 
-    return [scenario, *(name for name in others if alike(REAL_OF, name) and alike(OPTIONS_OF, name))]
+    return [scenario, *filter(alike, others)]
 
 
 def encoder_of(source: str) -> str | None:

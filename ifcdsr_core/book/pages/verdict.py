@@ -28,7 +28,7 @@ from ifcdsr_core.analysis.paired import (
 )
 from ifcdsr_core.analysis.paper import PAPER_TABLE4
 from ifcdsr_core.book.evidence import stopped_too_early, with_noise
-from ifcdsr_core.book.markup import escape
+from ifcdsr_core.book.markup import SOURCE_NAMES, escape
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 if TYPE_CHECKING:
@@ -162,22 +162,24 @@ def balance(gains: pd.DataFrame, larger: str) -> Judgement:
     )
 
 
-def outperforms(real: Mapping[str, Runs], demo: Runs, scenario: str, complete: Mapping[str, Runs]) -> Judgement:
+def outperforms(
+    real: Mapping[str, Runs], demo: Runs, scenario: str, complete: Mapping[tuple[str, str], Runs]
+) -> Judgement:
     """Is IFCDSR significantly better than every rival? By paired tests with Holm's correction, in every domain.
 
     Reproduced if it is better in every test, in part if in most of them. The paper's test sets decide if IFCDSR has its
-    images there; else ABXI's complete data, where all models are trained to their plateau and IFCDSR is without images,
-    a part of the model alone. What does not decide is reported nevertheless.
+    images there; else data of others that come with their training files, where all models are trained to their plateau
+    and IFCDSR is without images, a part of the model alone. What does not decide is reported nevertheless.
 
     Args:
         real: comparisons on the paper's test sets, by scenario; demo: one on the demo's ``scenario``.
-        complete: comparisons on ABXI's data, by scenario, without images; those without IFCDSR, or with a run that
-            stopped too early, say nothing here.
+        complete: comparisons without images on complete data, by source and scenario; those without IFCDSR, or with a
+            run that stopped too early, say nothing here. They are tested by the protocol that chose their epochs.
     """
     tests = {name: _against_rivals(runs, name, "sampled_999") for name, runs in real.items()}
     trained = {
-        name: _against_rivals(runs, name, "unseen_999")
-        for name, runs in complete.items()
+        data: _against_rivals(runs, data[1], runs[reference(runs)][0].config["select_protocol"])
+        for data, runs in complete.items()
         if any(group[0].config["model"] == "ifcdsr" for group in runs.values())
         and not any(stopped_too_early(run) for group in runs.values() for run in group)
     }
@@ -190,9 +192,10 @@ def outperforms(real: Mapping[str, Runs], demo: Runs, scenario: str, complete: M
     better = [verdict == "better" for table in deciding.values() for verdict in table["Verdict"]]
     verdict = UNCHECKED if not better else _graded(better) if 2 * sum(better) > len(better) else NOT
     said = []
-    if trained:
+    for data in dict.fromkeys(data for data, _ in trained):
+        tables = [table for (source, _), table in trained.items() if source == data]
         said.append(
-            f"On ABXI's complete data, without images but trained to the plateau: {_counted(trained.values())}."
+            f"On {SOURCE_NAMES[data]}, complete, without images but trained to the plateau: {_counted(tables)}."
         )
     if tests:
         how = "" if with_images else ", without images and after training on other sequences"
