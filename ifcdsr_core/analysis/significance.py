@@ -22,12 +22,14 @@ ENDS = 0.025, 0.975  # of a 95 % interval
 
 def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
     """95 % percentile bootstrap interval of a mean (Efron & Tibshirani, An Introduction to the Bootstrap, 1993,
-    chapter 13).
+    chapter 13); NaN without cases.
 
     Args:
         values: (cases,) what is resampled, for paired comparisons the difference of each case.
     """
     values = np.asarray(values, dtype=np.float64)
+    if not len(values):
+        return math.nan, math.nan
     return _ends(_resamples(len(values)) @ values / len(values))
 
 
