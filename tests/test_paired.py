@@ -146,9 +146,9 @@ def test_a_published_mrr_stands_beside_ours_by_both_protocols():
     assert len(comparison.beside_authors({"SASRec": [run]}, paper.PUBLISHED_ABXI["food_kitchen"])) == 0
 
 
-def put_run(folder: Path, configured: RunConfig) -> Path:
-    """A run folder with this configuration, of the code at hand."""
-    run = made_run([2], [4], configured.seed)
+def put_run(folder: Path, configured: RunConfig, ranks=(2, 4)) -> Path:
+    """A run folder with this configuration, of the code at hand, and one rank in each domain."""
+    run = made_run([ranks[0]], [ranks[1]], configured.seed)
     run.provenance["code_versions"] = code_versions(MODELS[configured.model])
     folder.mkdir(parents=True)
     dataclasses.replace(run, folder=folder, config=dataclasses.asdict(configured)).save()
@@ -179,6 +179,19 @@ def test_shipped_runs_are_those_of_the_experiment_and_no_others(tmp_path, monkey
     (folder / "ranks.parquet").write_bytes(b"no table")
     with pytest.raises(InputError, match="ranks.parquet is damaged"):
         lists.shipped_comparison("c2dsr", "food_kitchen")
+
+
+def test_more_users_count_over_the_seeds_that_both_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "results_dir", lambda: tmp_path)
+    for users, seeds, ranks in (("both", (0, 1), (2, 4)), ("all", (1,), (1, 5))):
+        rows = lists.comparison("food_kitchen", seeds, "llmcdsr", source_options={"train_users": users})
+        for configured in [*rows["SASRec"], rows["Popularity"][0], *(rows["GRU4Rec"] if users == "both" else [])]:
+            name = f"llmcdsr-food_kitchen-{configured.model}-seed{configured.seed}-{users}"
+            put_run(tmp_path / "runs" / name, configured, (1, 1) if configured.seed == 0 else ranks)
+    table = comparison.of_more_users()
+    assert table[["Target", "Model", "Seeds"]].to_numpy().tolist() == [["Food", "SASRec", 1], ["Kitchen", "SASRec", 1]]
+    assert table["Users of both domains"].tolist() == [50, 25] and table["All users"].tolist() == [100, 20]
+    assert [difference.value for difference in table["Difference"]] == pytest.approx([50, -5])
 
 
 def test_the_origin_of_runs_says_what_is_shipped(tmp_path, monkeypatch):

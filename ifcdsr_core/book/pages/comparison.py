@@ -15,8 +15,9 @@ from ifcdsr_core.analysis.paired import Runs, beside_paper, reference
 from ifcdsr_core.book.evidence import PROTOCOL_NAMES, training_course
 from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, drawn, is_ours, nothing, percent, subplots
 from ifcdsr_core.book.markup import data_title, escape, model_name, show
-from ifcdsr_core.runs import lists, search
-from ifcdsr_core.scenario import DOMAIN_NAMES
+from ifcdsr_core.models import COUNTING
+from ifcdsr_core.runs import lists, search, store
+from ifcdsr_core.scenario import DOMAIN_NAMES, DOMAINS
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -74,6 +75,31 @@ def beside_authors(experiment: Runs, published: pd.DataFrame) -> pd.DataFrame:
     pairs = zip(table["MRR here"], table["MRR printed"], strict=True)
     by_the_book = beside_paper(experiment, published)["MRR here"]
     return table.assign(Ratio=[here.mean / printed for here, printed in pairs], **{"999 of all kinds": by_the_book})
+
+
+def of_more_users() -> pd.DataFrame:
+    """Test MRR in percent of models that LLMCDSR's data have trained on the users of both domains, and on all.
+
+    One row per domain and model that has both among the shipped runs, over the seeds that both have.
+    """
+    protocol, rows = "sampled_999", []
+    few, more = (
+        store.shipped(lists.comparison("food_kitchen", range(10), "llmcdsr", source_options={"train_users": users}))
+        for users in ("both", "all")
+    )
+    for label in more:
+        seeds = {run.config["seed"] for run in more[label]}
+        same = [run for run in few.get(label, []) if run.config["seed"] in seeds]
+        if not same or more[label][0].config["model"] in COUNTING:
+            continue
+        paired.check_same_seeds(more[label], same)
+        paired.check_same_cases([*same, *more[label]])
+        for name, code in zip(DOMAIN_NAMES["food_kitchen"], DOMAINS, strict=True):
+            means = [paired.case_means(runs, protocol, "MRR", code) for runs in (same, more[label])]
+            gained = paired.Difference.of(means[1] - means[0])
+            rows.append((name, label, *(mean.mean() for mean in means), gained, len(same)))
+    columns = ["Target", "Model", "Users of both domains", "All users", "Difference", "Seeds"]
+    return pd.DataFrame(rows, columns=columns).sort_values("Target", kind="stable", ignore_index=True)
 
 
 def against_rivals(experiment: Runs, source: str, scenario: str, protocol: str) -> Markdown:
