@@ -230,7 +230,7 @@ display(markup.show(comparison.of_more_users(), caption, "tab-more-users"))
 # validation MRR. Two processors have time for that only where models are small, so all have 64 dimensions, a quarter of
 # the paper's, and a loss that draws 1,024 items a step (ABXI its own, of 128 items a domain); what the draw costs
 # IFCDSR is measured in {doc}`05b_ledger`, gap 15. Settings are searched for each model alike ({ref}`below <budget>`).
-# On Beauty-Electronics, Tri-CDR has not been trained yet; of its items there are no titles.
+# Of the items of Beauty-Electronics there are no titles, so that LLM-EMF is missing there.
 
 # %% mystnb={"markdown_format": "myst"}
 peers = lists.shipped_comparisons("abxi")
