@@ -210,12 +210,13 @@ else:
     display(Markdown("This version of the book ships no runs on these data."))
 
 # %% [markdown]
-# What the users of one domain would have brought, two models say that were also trained on all, with the same settings:
+# What the users of one domain would have brought is seen where a model was trained on all of them, too, with the same
+# settings:
 
 # %% mystnb={"markdown_format": "myst"}
 caption = (
     "Food-Kitchen (LLMCDSR's data): test MRR in percent against 999 sampled negatives after training on the users of "
-    "both domains and on all; the difference with its interval over test cases, over the seeds that both have."
+    "both domains and on all; the difference with its interval over test cases. Means over the seeds that both have."
 )
 display(markup.show(comparison.of_more_users(), caption, "tab-more-users"))
 

@@ -185,7 +185,7 @@ def test_more_users_count_over_the_seeds_that_both_have(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "results_dir", lambda: tmp_path)
     for users, seeds, ranks in (("both", (0, 1), (2, 4)), ("all", (1,), (1, 5))):
         rows = lists.comparison("food_kitchen", seeds, "llmcdsr", source_options={"train_users": users})
-        for configured in [*rows["SASRec"], rows["Popularity"][0], *(rows["GRU4Rec"] if users == "both" else [])]:
+        for configured in [*rows["SASRec"], *(rows["GRU4Rec"] if users == "both" else [])]:
             name = f"llmcdsr-food_kitchen-{configured.model}-seed{configured.seed}-{users}"
             put_run(tmp_path / "runs" / name, configured, (1, 1) if configured.seed == 0 else ranks)
     table = comparison.of_more_users()

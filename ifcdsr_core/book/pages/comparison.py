@@ -15,7 +15,6 @@ from ifcdsr_core.analysis.paired import Runs, beside_paper, reference
 from ifcdsr_core.book.evidence import PROTOCOL_NAMES, training_course
 from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, drawn, is_ours, nothing, percent, subplots
 from ifcdsr_core.book.markup import data_title, escape, model_name, show
-from ifcdsr_core.models import COUNTING
 from ifcdsr_core.runs import lists, search, store
 from ifcdsr_core.scenario import DOMAIN_NAMES, DOMAINS
 
@@ -90,7 +89,7 @@ def of_more_users() -> pd.DataFrame:
     for label in more:
         seeds = {run.config["seed"] for run in more[label]}
         same = [run for run in few.get(label, []) if run.config["seed"] in seeds]
-        if not same or more[label][0].config["model"] in COUNTING:
+        if not same:
             continue
         paired.check_same_seeds(more[label], same)
         paired.check_same_cases([*same, *more[label]])
