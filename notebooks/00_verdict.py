@@ -38,7 +38,7 @@ from IPython.display import Markdown, display
 from ifcdsr_core.analysis import paired, paper
 from ifcdsr_core.book import evidence, markup, parameters
 from ifcdsr_core.book.pages import data_statistics, verdict
-from ifcdsr_core.runs import lists, store, sweep
+from ifcdsr_core.runs import lists, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
 from ifcdsr_core.sources import c2dsr
 
@@ -57,10 +57,11 @@ complete = {
 }
 real_domains = {
     markup.data_title(*data): paired.arm_gains(runs, paired.DOMAIN_STEPS, DOMAIN_NAMES[data[1]])
-    for data, runs in lists.shipped_domains().items()
+    for data, runs in lists.shipped_arms(lists.domains, "merged sequence alone").items()
 }
 real_titles = {
-    markup.data_title("abxi", "food_kitchen"): store.shipped(lists.text_encoders("food_kitchen", range(10), "abxi"))
+    markup.data_title(*data): runs
+    for data, runs in lists.shipped_arms(lists.text_encoders, "ID + other items' text").items()
 }
 counted = pd.concat(
     part["table1_against_paper"] for part in data_statistics.statistics_of("c2dsr", c2dsr.SCENARIOS).values()

@@ -153,7 +153,7 @@ for name, runs in results.items():
 # are compared over the seeds of both; with one seed, noise is that of the test cases alone.
 
 # %% mystnb={"markdown_format": "myst"}
-for (real_source, name), runs in lists.shipped_domains().items():
+for (real_source, name), runs in lists.shipped_arms(lists.domains, "merged sequence alone").items():
     data, title, protocol = f"{real_source}-{name}", markup.data_title(real_source, name), paired.chosen_by(runs)
     display(evidence.comparison_table(runs, real_source, name, protocol, f"tab-domains-{data}"))
     gained = paired.arm_gains(runs, paired.DOMAIN_STEPS, DOMAIN_NAMES[name])

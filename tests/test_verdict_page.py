@@ -166,7 +166,7 @@ def judged_texts():
         "ID + wordllama": [made_run([2, 2], [8, 8], model="llm_emf")],
         "ID + other items' text": [made_run([4, 4], [8, 8], model="llm_emf")],
     }
-    return verdict.successor(control, {"Food-Kitchen (somewhere)": runs, "nothing": {}})
+    return verdict.successor(control, {"Food-Kitchen (somewhere)": runs})
 
 
 def test_titles_are_measured_and_texts_of_a_language_model_stay_unchecked():

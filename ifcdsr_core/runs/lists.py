@@ -627,15 +627,19 @@ def shipped_comparisons(source: str) -> dict[str, dict[str, list[Run]]]:
     return {scenario: runs for scenario, runs in found.items() if runs}
 
 
-def shipped_domains() -> dict[tuple[str, str], dict[str, list[Run]]]:
-    """Shipped runs of ``domains`` on real data, by source and scenario, where there are arms to compare."""
+def shipped_arms(experiment: Callable[..., Experiment], base: str) -> dict[tuple[str, str], dict[str, list[Run]]]:
+    """Shipped runs on real data of a list such as ``domains``, by source and scenario.
+
+    Args:
+        base: the arm with which others are compared; data that have no run of it, or none of another, are left out.
+    """
     found = {
-        (source, scenario): shipped(domains(scenario, range(10), source))
+        (source, scenario): shipped(experiment(scenario, range(10), source))
         for source in SOURCES
         if source != "demo"
         for scenario in source_module(source).SCENARIOS
     }
-    return {data: arms for data, arms in found.items() if len(arms) > 1}
+    return {data: arms for data, arms in found.items() if base in arms and len(arms) > 1}
 
 
 FULL, NO_IMAGES, NO_MULTIPLE, NEITHER = "IFCDSR", "without images", "without multiple attention", "without both"

@@ -283,10 +283,9 @@ def successor(control: pd.DataFrame, titles: Mapping[str, Runs]) -> Judgement:
     over = control[control["compared"] == TEXT_STEPS[2][0]]
     parts = []
     for name, runs in titles.items():
-        if runs:
-            gained = arm_gains(runs, TITLE_STEPS, DOMAIN_NAMES[runs["ID"][0].config["scenario"]])
-            told = [f"{escape(step)} {with_noise(part)}" for step, part in gained.groupby("compared", sort=False)]
-            parts.append(f"On {escape(name)}, by an encoder that knows words: {'; '.join(told)}.")
+        gained = arm_gains(runs, TITLE_STEPS, DOMAIN_NAMES[runs["ID"][0].config["scenario"]])
+        told = [f"{escape(step)} {with_noise(part)}" for step, part in gained.groupby("compared", sort=False)]
+        parts.append(f"On {escape(name)}, by an encoder that knows words: {'; '.join(told)}.")
     return Judgement(
         "Texts written by a language model improve the ranking further (LLM-EMF).",
         "abstract of the successor",
