@@ -94,10 +94,9 @@ def test_titles_and_their_placebo_have_results_on_real_data():
     found = lists.shipped_arms(lists.text_encoders, "ID + other items' text")
     assert set(found) == {("abxi", "food_kitchen"), ("llmcdsr", "food_kitchen")}
     for runs in found.values():
-        seeds = [
-            {run.config["seed"] for run in runs[arm]} for arm in ("ID", "ID + wordllama", "ID + other items' text")
-        ]
-        assert seeds[0] >= seeds[1] == seeds[2] == {0, 4}
+        arms = [runs[arm] for arm in ("ID", "ID + wordllama", "ID + other items' text")]
+        alone, with_titles, placebo = ({run.config["seed"] for run in arm} for arm in arms)
+        assert alone >= with_titles == placebo == {0, 4}
 
 
 def test_the_outcome_of_a_search_names_its_runs():
