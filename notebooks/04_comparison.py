@@ -196,9 +196,9 @@ for name, runs in shipped.items():
 # ## LLMCDSR's data
 #
 # The same domains, cut by other authors, complete with their training files. Most users of these have a history in one
-# domain only, as none of the paper's has; they are left out (`train_users=both`), as an epoch with them takes seven
-# times as long. Histories are cut to their newest 20 items. There are few users to test on, so that intervals are wide;
-# no number of the paper belongs here. Models are trained as on ABXI's data, below.
+# domain only, as none of the paper's has; they are left out (`train_users=both`), as with them there are seven times as
+# many sequences. Histories are cut to their newest 20 items. There are few users to test on, so that intervals are
+# wide; no number of the paper belongs here. Models are trained as on ABXI's data, below.
 
 # %% mystnb={"markdown_format": "myst"}
 other = lists.shipped_comparison("llmcdsr", "food_kitchen")
@@ -211,7 +211,8 @@ else:
 
 # %% [markdown]
 # What the users of one domain would have brought is seen where a model was trained on all of them, too, with the same
-# settings:
+# settings. It is much. The tables above compare models that see little of their data; who would be ahead with all of it
+# is open:
 
 # %% mystnb={"markdown_format": "myst"}
 caption = (

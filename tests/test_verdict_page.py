@@ -125,7 +125,7 @@ def test_outperforms_by_complete_data_where_there_are_none(others, expected):
     real = {"food_kitchen": without}
     judged = verdict.outperforms(real, comparison(2), "food_kitchen", {})
     assert judged.verdict == verdict.UNCHECKED and judged.where == "" and "without images" in judged.evidence
-    assert "complete" not in judged.evidence
+    assert "plateau" not in judged.evidence
     on_abxi = complete(2, **others)
     abxi = {("abxi", "food_kitchen"): on_abxi, ("abxi", "beauty_electronics"): {"x": on_abxi["SASRec"]}}
     judged = verdict.outperforms(real, comparison(2), "food_kitchen", abxi)
@@ -136,9 +136,7 @@ def test_outperforms_by_complete_data_where_there_are_none(others, expected):
     also = abxi | {("llmcdsr", "food_kitchen"): comparison(8)}
     judged = verdict.outperforms(real, comparison(2), "food_kitchen", also)
     assert judged.verdict == verdict.NOT  # better in half of all tests at most
-    assert "On LLMCDSR's data, complete, without images but trained to the plateau: Food: better than 0 of 1" in (
-        judged.evidence
-    )
+    assert "trained to the plateau, on their users of both domains alone: Food: better than 0 of 1" in judged.evidence
     on_abxi["SASRec"][0].history["selection"] = [0.1, 0.2, 0.3]  # still rising
     judged = verdict.outperforms(real, comparison(2), "food_kitchen", abxi)
     assert judged.verdict == verdict.UNCHECKED and "plateau" not in judged.evidence

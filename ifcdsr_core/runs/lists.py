@@ -40,8 +40,8 @@ REAL_OF = {
     "llmcdsr": PLATEAU | dict(max_seq_len=20),
     "abxi": PLATEAU | AS_ABXI_TESTS,
 }
-# Source options. Most users that LLMCDSR trains on have one domain alone, as none of the paper's has; with them an
-# epoch takes seven times as long.
+# Source options. Most users that LLMCDSR trains on have one domain alone, as none of the paper's has; with them there
+# are seven times as many sequences.
 DATA_OF = {"llmcdsr": {"train_users": "both"}}
 # Model options, of models that have them: a quarter of the paper's width, and the pre-training of Tri-CDR's authors.
 SMALL = dict(hidden_size=64, inner_size=64)

@@ -29,6 +29,7 @@ from ifcdsr_core.analysis.paired import (
 from ifcdsr_core.analysis.paper import PAPER_TABLE4
 from ifcdsr_core.book.evidence import stopped_too_early, with_noise
 from ifcdsr_core.book.markup import SOURCE_NAMES, escape
+from ifcdsr_core.runs import lists
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 if TYPE_CHECKING:
@@ -194,9 +195,8 @@ def outperforms(
     said = []
     for data in dict.fromkeys(data for data, _ in trained):
         tables = [table for (source, _), table in trained.items() if source == data]
-        said.append(
-            f"On {SOURCE_NAMES[data]}, complete, without images but trained to the plateau: {_counted(tables)}."
-        )
+        part = ", on their users of both domains alone" if "train_users" in lists.DATA_OF.get(data, {}) else ""
+        said.append(f"On {SOURCE_NAMES[data]}, without images but trained to the plateau{part}: {_counted(tables)}.")
     if tests:
         how = "" if with_images else ", without images and after training on other sequences"
         said.append(f"On the paper's test sets{how}: {_counted(tests.values())}.")
