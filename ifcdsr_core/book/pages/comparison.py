@@ -86,17 +86,15 @@ def of_more_users() -> pd.DataFrame:
         store.shipped(lists.comparison("food_kitchen", range(10), "llmcdsr", source_options={"train_users": users}))
         for users in ("both", "all")
     )
-    for label in more:
-        seeds = {run.config["seed"] for run in more[label]}
-        same = [run for run in few.get(label, []) if run.config["seed"] in seeds]
-        if not same:
+    for label in (label for label in more if label in few):
+        both = paired.of_both_seeds(few[label], more[label])
+        if not both[0]:
             continue
-        paired.check_same_seeds(more[label], same)
-        paired.check_same_cases([*same, *more[label]])
+        paired.check_same_cases([*both[0], *both[1]])
         for name, code in zip(DOMAIN_NAMES["food_kitchen"], DOMAINS, strict=True):
-            means = [paired.case_means(runs, protocol, "MRR", code) for runs in (same, more[label])]
+            means = [paired.case_means(runs, protocol, "MRR", code) for runs in both]
             gained = paired.Difference.of(means[1] - means[0])
-            rows.append((name, label, *(mean.mean() for mean in means), gained, len(same)))
+            rows.append((name, label, *(mean.mean() for mean in means), gained, len(both[0])))
     columns = ["Target", "Model", "Users of both domains", "All users", "Difference", "Seeds"]
     return pd.DataFrame(rows, columns=columns).sort_values("Target", kind="stable", ignore_index=True)
 
