@@ -335,6 +335,13 @@ def test_what_the_system_refuses_is_one_line(toy_checkout, code, says):
 
 
 @slow
+def test_what_tornado_logs_while_a_kernel_ends_is_not_among_our_lines(toy_checkout):
+    code = "import atexit, logging; atexit.register(lambda: logging.getLogger('tornado.general').error('late'))"
+    done = shell(toy_checkout, in_a_cell(code))
+    assert done.returncode == 0 and "ERROR:tornado.general:late" not in done.stderr
+
+
+@slow
 @pytest.mark.parametrize("option", ["--kernel nowhere", "--engine nowhere", "--cwd /nowhere"])
 def test_options_of_papermill_that_cannot_be(toy_checkout, option):
     done = shell(toy_checkout, f"papermill notebooks/03_train.ipynb {option}")

@@ -17,7 +17,12 @@ from traitlets.config import Config
 from ifcdsr_core.errors import InputError, first_line, in_one_line
 from ifcdsr_core.interrupts import Terminated
 
-QUIET = "--log-level=CRITICAL"  # else a kernel's start and end put log lines among ours
+# Else a kernel's start and end put log lines among ours: its own, and those of tornado, to which a socket that closes
+# while the kernel ends is an error with a traceback.
+QUIET = (
+    "--log-level=CRITICAL",
+    "--IPKernelApp.exec_lines=__import__('logging').getLogger('tornado').setLevel('CRITICAL')",
+)
 LONGEST_SOCKET = 90  # bytes of its path; systems allow 104 and more
 
 _THEIRS = ("MPLBACKEND", "PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONOPTIMIZE")
@@ -48,7 +53,7 @@ def prefer_own_kernel() -> dict:
     sockets = str(Path(_own_folders[0].name) / str(os.getpid()))
     has_files = os.name == "posix" and len(os.fsencode(sockets)) <= LONGEST_SOCKET
     config = Config({"KernelManager": {"transport": "ipc", "ip": sockets} if has_files else {}})
-    return {"extra_arguments": [QUIET], "config": config}
+    return {"extra_arguments": [*QUIET], "config": config}
 
 
 def line_of(error: BaseException) -> str | None:
