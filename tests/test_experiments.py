@@ -206,13 +206,16 @@ def test_the_outcome_of_a_search_is_what_the_book_trains_with():
 
 
 def test_a_search_serves_those_scenarios_of_a_source_that_are_trained_alike(monkeypatch):
-    search.keep(search.outcome([[made_run("sasrec", 0.02, 1e-4, 0.1)]]), "c2dsr", "movie_book")
-    monkeypatch.setitem(lists.REAL_OF, ("c2dsr", "food_kitchen"), lists.REAL_OF["c2dsr", "movie_book"])
-    assert lists.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] == lists.REAL["learning_rate"]  # wider
-    monkeypatch.setitem(lists.OPTIONS_OF, ("c2dsr", "food_kitchen"), lists.OPTIONS_OF["c2dsr", "movie_book"])
-    assert lists.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] == 0.02
-    monkeypatch.setitem(lists.REAL_OF, ("c2dsr", "food_kitchen"), {"epochs": 8})
-    assert lists.settings("c2dsr", "food_kitchen", "sasrec")[0]["learning_rate"] == lists.REAL["learning_rate"]
+    def rate():
+        return lists.settings("abxi", "beauty_electronics", "sasrec")[0]["learning_rate"]
+
+    search.keep(search.outcome([[made_run("sasrec", 0.02, 1e-4, 0.1)]]), "abxi", "food_kitchen")
+    assert rate() == 0.02
+    monkeypatch.setitem(lists.OPTIONS_OF, ("abxi", "beauty_electronics"), {"hidden_size": 256})
+    assert rate() == lists.REAL["learning_rate"]  # wider
+    monkeypatch.delitem(lists.OPTIONS_OF, ("abxi", "beauty_electronics"))
+    monkeypatch.setitem(lists.REAL_OF, ("abxi", "beauty_electronics"), {"epochs": 8})
+    assert rate() == lists.REAL["learning_rate"]
 
 
 def test_a_damaged_outcome_of_a_search_is_refused(results):

@@ -129,11 +129,13 @@ def test_outperforms_by_complete_data_where_there_are_none(others, expected):
     on_abxi = complete(2, **others)
     abxi = {("abxi", "food_kitchen"): on_abxi, ("abxi", "beauty_electronics"): {"x": on_abxi["SASRec"]}}
     judged = verdict.outperforms(real, comparison(2), "food_kitchen", abxi)
-    assert judged.verdict == expected and judged.where == "on complete data, without images"
+    assert judged.verdict == expected and judged.where == "on data of others, without images"
     rivals = [4, *others.values()]
     found = f"better than {rivals.count(4)} of {len(rivals)} models, worse than {rivals.count(1)}"
     assert f"plateau: Food: {found}; Kitchen: {found}. On the paper's" in judged.evidence
-    also = abxi | {("llmcdsr", "food_kitchen"): comparison(8)}
+    on_llmcdsr = comparison(8)
+    on_llmcdsr["IFCDSR"][0].config["source_options"] = {"train_users": "both"}
+    also = abxi | {("llmcdsr", "food_kitchen"): on_llmcdsr}
     judged = verdict.outperforms(real, comparison(2), "food_kitchen", also)
     assert judged.verdict == verdict.NOT  # better in half of all tests at most
     assert "trained to the plateau, on their users of both domains alone: Food: better than 0 of 1" in judged.evidence

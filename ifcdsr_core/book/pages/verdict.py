@@ -29,7 +29,6 @@ from ifcdsr_core.analysis.paired import (
 from ifcdsr_core.analysis.paper import PAPER_TABLE4
 from ifcdsr_core.book.evidence import stopped_too_early, with_noise
 from ifcdsr_core.book.markup import SOURCE_NAMES, escape
-from ifcdsr_core.runs import lists
 from ifcdsr_core.scenario import DOMAIN_NAMES
 
 if TYPE_CHECKING:
@@ -174,8 +173,8 @@ def outperforms(
 
     Args:
         real: comparisons on the paper's test sets, by scenario; demo: one on the demo's ``scenario``.
-        complete: comparisons without images on complete data, by source and scenario; those without IFCDSR, or with a
-            run that stopped too early, say nothing here. They are tested by the protocol that chose their epochs.
+        complete: comparisons without images on such data of others, by source and scenario; those without IFCDSR, or
+            with a run that stopped too early, say nothing here. Each is tested by the protocol that chose its epochs.
     """
     tests = {name: _against_rivals(runs, name, "sampled_999") for name, runs in real.items()}
     trained = {
@@ -188,17 +187,20 @@ def outperforms(
         runs[reference(runs)][0].config["model_options"].get("image_fusion", True) for runs in real.values()
     )
     deciding, where = (
-        (tests, "on the paper's test sets") if with_images else (trained, "on complete data, without images")
+        (tests, "on the paper's test sets") if with_images else (trained, "on data of others, without images")
     )
     better = [verdict == "better" for table in deciding.values() for verdict in table["Verdict"]]
     verdict = UNCHECKED if not better else _graded(better) if 2 * sum(better) > len(better) else NOT
     said = []
-    for data in dict.fromkeys(data for data, _ in trained):
-        tables = [table for (source, _), table in trained.items() if source == data]
-        part = ", on their users of both domains alone" if "train_users" in lists.DATA_OF.get(data, {}) else ""
-        said.append(f"On {SOURCE_NAMES[data]}, without images but trained to the plateau{part}: {_counted(tables)}.")
+    for source in dict.fromkeys(source for source, _ in trained):
+        tables = {data: table for data, table in trained.items() if data[0] == source}
+        ours = [complete[data][reference(complete[data])][0] for data in tables]
+        few = any(run.config["source_options"].get("train_users") == "both" for run in ours)
+        part = ", on their users of both domains alone" if few else ""
+        how = f"without images but trained to the plateau{part}"
+        said.append(f"On {SOURCE_NAMES[source]}, {how}: {_counted(tables.values())}.")
     if tests:
-        how = "" if with_images else ", without images and after training on other sequences"
+        how = "" if with_images else ", without images and without the training file"
         said.append(f"On the paper's test sets{how}: {_counted(tests.values())}.")
     if not with_images:
         said.append("What is claimed needs the training file, the items' pictures and CLIP's published weights.")
