@@ -97,6 +97,7 @@ def test_titles_and_their_placebo_have_results_on_real_data():
         arms = [runs[arm] for arm in ("ID", "ID + wordllama", "ID + other items' text")]
         alone, with_titles, placebo = ({run.config["seed"] for run in arm} for arm in arms)
         assert alone >= with_titles == placebo == {0, 4}
+    assert set(found["llmcdsr", "food_kitchen"]) == set(lists.text_encoders("food_kitchen", [0], "llmcdsr"))
 
 
 def test_the_outcome_of_a_search_names_its_runs():
