@@ -93,11 +93,11 @@ def test_every_reading_of_ifcdsr_has_a_result_on_real_data():
 def test_titles_and_their_placebo_have_results_on_real_data():
     found = lists.shipped_arms(lists.text_encoders, "ID + other items' text")
     assert set(found) == {("abxi", "food_kitchen"), ("llmcdsr", "food_kitchen")}
-    for runs in found.values():
+    for (source, scenario), runs in found.items():
+        assert set(runs) == set(lists.text_encoders(scenario, [0], source))
         arms = [runs[arm] for arm in ("ID", "ID + wordllama", "ID + other items' text")]
         alone, with_titles, placebo = ({run.config["seed"] for run in arm} for arm in arms)
         assert alone >= with_titles == placebo == {0, 4}
-    assert set(found["llmcdsr", "food_kitchen"]) == set(lists.text_encoders("food_kitchen", [0], "llmcdsr"))
 
 
 def test_the_outcome_of_a_search_names_its_runs():
