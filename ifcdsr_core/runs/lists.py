@@ -102,9 +102,13 @@ def settings(source: str, scenario: str, model: str) -> tuple[dict, dict]:
     return common | tuned, given | options
 
 
-def _of(mapping: dict, source: str, scenario: str) -> dict:
-    of_kind = mapping.get("demo" if source == "demo" else "real", {})
-    return mapping.get((source, scenario), mapping.get(source, of_kind))
+def _of(mapping: dict, source: str, scenario: str):
+    """What a mapping has for a scenario, else for its source, else for its kind, demo or real; {} for nothing."""
+    return mapping.get((source, scenario), mapping.get(source, mapping.get(_kind(source), {})))
+
+
+def _kind(source: str) -> str:
+    return "demo" if source == "demo" else "real"
 
 
 def trained_alike(source: str, scenario: str) -> list[str]:
@@ -436,7 +440,7 @@ def readings(scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", 
     A reading with a run for each target domain has two rows, its label followed by the domain's letter.
     """
     rows = {OURS: ("ifcdsr", {})} | ({OURS_TEXT: ("llm_emf", {})} if source == "demo" else {})
-    kind = "demo" if source == "demo" else "real"
+    kind = _kind(source)
     for reading in READINGS:
         if kind in reading.kinds and reading.changes_y is None:
             rows[reading.label] = reading.model, reading.changes
@@ -492,7 +496,7 @@ def search(
     scenario: str, source: str = "demo", models: Iterable[str] | None = None, seed: int = 0, **changes
 ) -> Experiment:
     """The candidates of each model that is trained, or of some, for ``search.halve``."""
-    changes = {"epochs": SEARCH_EPOCHS["demo" if source == "demo" else "real"]} | changes
+    changes = {"epochs": _of(SEARCH_EPOCHS, source, scenario)} | changes
     return {
         label: candidates(configs[0])
         for label, configs in comparison(scenario, [seed], source, models, **changes).items()
@@ -506,7 +510,7 @@ def candidates(config: RunConfig) -> list[RunConfig]:
     Of a draw a model takes the settings that it has; draws that it can't tell apart are one. Temperatures are in
     proportion to the model's own: only where scores are cosines is it near 0.07.
     """
-    values = {"learning_rate": LEARNING_RATES["demo" if config.source == "demo" else "real"], **SEARCHED}
+    values = {"learning_rate": _of(LEARNING_RATES, config.source, config.scenario), **SEARCHED}
     defaults = MODELS[config.model].Config()
     options = {name: getattr(defaults, name) for name in OPTIONS if name in config.model_options}
     if own := options.get("temperature"):
