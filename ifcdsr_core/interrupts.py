@@ -1,8 +1,9 @@
 """Ctrl-C and SIGTERM: one line, and the end within two seconds, whatever is being done.
 
 Python tells the main thread of a signal by an exception, once it is back from the library call that it is in. So that
-it cleans up; where that takes too long, a thread ends the process. Nothing is lost by it: files appear whole or not at
-all, and processes that work for this one end with it.
+it cleans up; where that takes too long, a thread ends the process. While a module is imported the process ends at once:
+there is nothing to clean up, and compiled modules abort at an exception. Nothing is lost by either: files appear whole
+or not at all, and processes that work for this one end with it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from types import FrameType
 from typing import NoReturn
 
 GRACE = 1.5  # seconds to clean up
@@ -58,9 +60,19 @@ def exit_code(error: KeyboardInterrupt) -> int:
 
 def _raising(kind: type[KeyboardInterrupt]):
     def handler(number, frame) -> None:
+        if _imports(frame):
+            say()
+            leave(128 + number)
         raise kind
 
     return handler
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported by what runs in a frame, or by its callers."""
+    while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _watch(wakes: int) -> None:
@@ -79,13 +91,13 @@ def _forked() -> None:
 
 
 def _excepthook(kind, error, trace) -> None:
-    if isinstance(error, KeyboardInterrupt):  # while modules were imported
+    if isinstance(error, KeyboardInterrupt):  # before main(), between two imports
         say()
         leave(exit_code(error))
     sys.__excepthook__(kind, error, trace)
 
 
 def _unraisablehook(unraisable) -> None:
-    """Say nothing of an interrupt that a destructor or an import's callback swallowed: the watching thread ends all."""
+    """Say nothing of an interrupt that a destructor swallowed: the watching thread ends all."""
     if not isinstance(unraisable.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)

@@ -117,6 +117,19 @@ time.sleep(60)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", LINE)
 
 
+def test_a_module_that_is_being_imported(tmp_path):
+    """Compiled ones, as torch's, abort the process where an exception passes through them."""
+    (tmp_path / "compiled.py").write_text(
+        "import os, signal, time\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(60)\n"
+        "except BaseException:\n    os.abort()\n"
+    )
+    code = f"import sys; sys.path.append({str(tmp_path)!r}); from ifcdsr_core import interrupts; interrupts.end_soon()"
+    command = [sys.executable, "-c", f"{code}; import compiled"]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", LINE)
+
+
 def test_nobody_reads_the_output():
     command = [sys.executable, "-m", "ifcdsr_core", "prepare"]
     with open("/dev/full", "w") as full:
