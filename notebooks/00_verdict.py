@@ -52,7 +52,7 @@ titles = {signal: sweep.run_all(lists.text_control(scenario, signal, seed_list, 
 ablation = sweep.run_all(lists.ablation(scenario, seed_list, **changes))
 demo = sweep.run_all(lists.comparison(scenario, seed_list, **changes))
 real = lists.shipped_comparisons("c2dsr")
-complete = {
+others = {
     (source, name): runs for source in ("abxi", "llmcdsr") for name, runs in lists.shipped_comparisons(source).items()
 }
 real_domains = {
@@ -73,7 +73,7 @@ image_gains = paired.control_gains(images, paired.IMAGE_STEPS, names)
 domain_gains = paired.control_gains(domains, paired.DOMAIN_STEPS, names)
 text_gains = paired.control_gains(titles, paired.TEXT_STEPS, names)
 judgements = [
-    verdict.outperforms(real, demo, scenario, complete),
+    verdict.outperforms(real, demo, scenario, others),
     verdict.images(image_gains),
     verdict.attention(domain_gains, real_domains),
     verdict.crossing(domain_gains, real_domains),

@@ -148,9 +148,8 @@ for name, runs in results.items():
 # There are no pictures of these items, so the columns with images are not available; what separate attention brings
 # without them can be measured: over the merged sequence alone, which is the last step of Table 4, and over an encoder
 # for each domain alone (λ1 = λ2 = 0), which knows nothing of the other domain. All are trained as in
-# {doc}`04_comparison`: on the paper's data from the validation file, on its Food-Kitchen for few epochs, elsewhere to
-# the plateau with the settings that were found for the whole model. Where one row has fewer seeds than the other, they
-# are compared over the seeds of both; with one seed, noise is that of the test cases alone.
+# {doc}`04_comparison`, to the plateau, with the settings that were found for the whole model. Where one row has fewer
+# seeds than the other, they are compared over the seeds of both; with one seed, noise is that of the test cases alone.
 
 # %% mystnb={"markdown_format": "myst"}
 for (real_source, name), runs in lists.shipped_arms(lists.domains, "merged sequence alone").items():

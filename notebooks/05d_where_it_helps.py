@@ -121,8 +121,9 @@ for name, runs in results.items():
 # ## The paper's test sets: where scores come from
 #
 # For the paper's data there are no pictures here, and the data may not be passed on. What can be shown are the shipped
-# runs, one row of numbers per test case, beside properties of the cases that name no user and no item. The models were
-# trained on the validation sequences (see {doc}`04_comparison`), and popularity is counted in the same ones.
+# runs, one row of numbers per test case, beside properties of the cases that name no user and no item. Popularity is
+# counted in the sequences that the models were trained on, those of a rebuilt training file on Food-Kitchen and of the
+# validation file on Movie-Book (see {doc}`04_comparison`).
 #
 # Two things to know before reading {numref}`fig-where-popularity`. The order by popularity is the very score of
 # *Popularity*: that it climbs from the bottom to the top here is not a finding but how it is made. And the axis of the

@@ -164,8 +164,8 @@ GAPS = (
         "The loss of the real runs",
         "This one is ours. On the real data the softmax over all items is estimated from a sample of them in "
         "training; the papers say nothing of sampling.",
-        "1,024 items per step where training on real data goes to its plateau, 8,192 elsewhere, weighted so that the "
-        "estimate of the denominator is unbiased; the exact loss on the demo.",
+        "1,024 items per step, weighted so that the estimate of the denominator is unbiased; the exact loss on the "
+        "demo.",
     ),
 )
 

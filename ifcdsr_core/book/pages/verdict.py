@@ -163,7 +163,7 @@ def balance(gains: pd.DataFrame, larger: str) -> Judgement:
 
 
 def outperforms(
-    real: Mapping[str, Runs], demo: Runs, scenario: str, complete: Mapping[tuple[str, str], Runs]
+    real: Mapping[str, Runs], demo: Runs, scenario: str, others: Mapping[tuple[str, str], Runs]
 ) -> Judgement:
     """Is IFCDSR significantly better than every rival? By paired tests with Holm's correction, in every domain.
 
@@ -173,13 +173,13 @@ def outperforms(
 
     Args:
         real: comparisons on the paper's test sets, by scenario; demo: one on the demo's ``scenario``.
-        complete: comparisons without images on such data of others, by source and scenario; those without IFCDSR, or
+        others: comparisons without images on such data of others, by source and scenario; those without IFCDSR, or
             with a run that stopped too early, say nothing here. Each is tested by the protocol that chose its epochs.
     """
     tests = {name: _against_rivals(runs, name, "sampled_999") for name, runs in real.items()}
     trained = {
         data: _against_rivals(runs, data[1], runs[reference(runs)][0].config["select_protocol"])
-        for data, runs in complete.items()
+        for data, runs in others.items()
         if any(group[0].config["model"] == "ifcdsr" for group in runs.values())
         and not any(stopped_too_early(run) for group in runs.values() for run in group)
     }
@@ -194,16 +194,16 @@ def outperforms(
     said = []
     for source in dict.fromkeys(source for source, _ in trained):
         tables = {data: table for data, table in trained.items() if data[0] == source}
-        ours = [complete[data][reference(complete[data])][0] for data in tables]
+        ours = [others[data][reference(others[data])][0] for data in tables]
         few = any(run.config["source_options"].get("train_users") == "both" for run in ours)
         part = ", on their users of both domains alone" if few else ""
         how = f"without images but trained to the plateau{part}"
         said.append(f"On {SOURCE_NAMES[source]}, {how}: {_counted(tables.values())}.")
     if tests:
-        how = "" if with_images else ", without images and without the training file"
+        how = "" if with_images else ", without images and without the training files"
         said.append(f"On the paper's test sets{how}: {_counted(tests.values())}.")
     if not with_images:
-        said.append("What is claimed needs the training file, the items' pictures and CLIP's published weights.")
+        said.append("What is claimed needs the training files, the items' pictures and CLIP's published weights.")
     planted = _against_rivals(demo, scenario, "sampled_999")
     won = int((planted["Verdict"] == "better").sum())
     said.append(f"On the demo, with pictures that matter by design, it is better in {won} of {len(planted)} tests.")
