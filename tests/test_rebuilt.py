@@ -234,7 +234,7 @@ def test_an_unknown_training_split_is_refused(tiny):
 def test_a_rebuilt_split_that_would_not_be_trained_on_is_refused():
     options = {"train": "rebuilt"}
     with pytest.raises(InputError, match="train_on is valid: it must be train or both where the source has train=re"):
-        lists.configurations("sasrec", "food_kitchen", [0], "c2dsr", source_options=options)
+        lists.configurations("sasrec", "food_kitchen", [0], "c2dsr", source_options=options, train_on="valid")
     (both,) = lists.configurations("sasrec", "food_kitchen", [0], "c2dsr", source_options=options, train_on="both")
     assert both.source_options["train"] == "rebuilt"
 
