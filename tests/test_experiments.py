@@ -205,6 +205,23 @@ def test_the_outcome_of_a_search_is_what_the_book_trains_with():
     assert list(search.load("demo", "food_kitchen")["model"]) == ["gru4rec"] + 3 * ["sasrec"]
 
 
+def test_what_a_first_round_passed_over_is_of_other_rates_and_trained_like_the_rest():
+    first = [(0.01, 1e-4, 0.6), (0.001, 1e-4, 0.2), (0.001, 1e-5, 0.3), (0.0003, 1e-4, 0.1), (0.01, 1e-5, 0.5)]
+    rounds = [
+        [made_run("sasrec", *settings, epochs=4, dropout=0.5) for settings in first],
+        [made_run("sasrec", 0.01, 1e-5, 0.7, epochs=12, dropout=0.5)],
+    ]
+    search.keep(search.outcome(rounds), "demo", "food_kitchen")
+    found = lists.named_list("passed_over", "food_kitchen", "demo", [0, 1], ["sasrec", "popularity", "gru4rec"])
+    assert [(one.model, one.learning_rate, one.l2) for one in found] == [
+        ("sasrec", 0.0003, 1e-4),
+        ("sasrec", 0.001, 1e-5),
+    ]
+    (compared,) = lists.comparison("food_kitchen", [0], models=["sasrec"])["SASRec"]
+    assert dataclasses.replace(found[1], learning_rate=0.01) == compared
+    assert lists.passed_over("movie_book", models=["sasrec"]) == {}  # searched elsewhere
+
+
 def test_a_search_serves_those_scenarios_of_a_source_that_are_trained_alike(monkeypatch):
     def rate():
         return lists.settings("abxi", "beauty_electronics", "sasrec")[0]["learning_rate"]

@@ -194,6 +194,21 @@ def test_more_users_count_over_the_seeds_that_both_have(tmp_path, monkeypatch):
     assert [difference.value for difference in table["Difference"]] == pytest.approx([50, -5])
 
 
+def test_what_a_search_passed_over_stands_under_what_it_chose(tmp_path, monkeypatch):
+    data = ("food_kitchen", "c2dsr")
+    (chosen,) = lists.comparison(data[0], [0], data[1], ["sasrec"])["SASRec"]
+    other, *_ = lists.passed_over(*data, ["sasrec"]).values()
+    (elsewhere,) = lists.comparison(data[0], [0], data[1], ["gru4rec"])["GRU4Rec"]
+    monkeypatch.setattr(store, "results_dir", lambda: tmp_path)
+    for name, configured in {"a": chosen, "b": elsewhere}.items():
+        put_run(tmp_path / "runs" / f"c2dsr-food_kitchen-{configured.model}-seed0-{name}", configured)
+    assert comparison.patience("c2dsr", "food_kitchen").empty
+    put_run(tmp_path / "runs" / "c2dsr-food_kitchen-sasrec-seed0-c", *other)
+    table = comparison.patience("c2dsr", "food_kitchen")
+    assert table["Model"].tolist() == ["SASRec"] * 2  # without what has nothing beside it
+    assert table["Rate"].tolist() == [f"{chosen.learning_rate:g} (chosen)", f"{other[0].learning_rate:g}"]
+
+
 def test_the_origin_of_runs_says_what_is_shipped(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "results_dir", lambda: Path())
     here, there = made_run([1], [1]), made_run([1], [1], seed=1)

@@ -17,7 +17,7 @@ import numpy as np
 from ifcdsr_core.errors import InputError, choose, first_line
 from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
 from ifcdsr_core.runs.config import Experiment, RunConfig
-from ifcdsr_core.runs.search import OPTIONS, SETTINGS, chosen
+from ifcdsr_core.runs.search import OPTIONS, SETTINGS, chosen, found, others_by_rate, settings_of
 from ifcdsr_core.runs.store import Run, shipped
 from ifcdsr_core.settings import SEEDS
 from ifcdsr_core.sources import SOURCES, source_module
@@ -527,6 +527,24 @@ def candidates(config: RunConfig) -> list[RunConfig]:
     return made
 
 
+def passed_over(
+    scenario: str, source: str = "demo", models: Iterable[str] | None = None, seed: int = 0, **changes
+) -> Experiment:
+    """What the search on these data passed over: of each rate but the chosen one the best candidate of its first round.
+
+    They are trained like a comparison's models, to the plateau. A first round is short, and may prefer what learns fast
+    to what gets far. Without those of a model that was not searched on these data.
+    """
+    rows: Experiment = {}
+    for label, (config,) in comparison(scenario, [seed], source, models, **changes).items():
+        outcome = found(source, [scenario], config.model)
+        for _, row in () if outcome is None else others_by_rate(outcome).iterrows():
+            tuned, options = settings_of(row)
+            told = replace(config, **tuned, model_options=config.model_options | options)
+            rows[f"{label}, rate {row['learning_rate']:g}"] = [told]
+    return rows
+
+
 # --- lists by name ----------------------------------------------------------------------------------------------------
 
 
@@ -563,6 +581,7 @@ _NAMED = {
     "text_encoders": _Named(lambda *of, **changes: [text_encoders(*of, **changes)], _OWN_MODELS),
     "text": _Named(_text, _ONLY_DEMO),
     "search": _Named(lambda scenario, seeds, **changes: [search(scenario, seed=seeds[0], **changes)], _ANY),
+    "passed_over": _Named(lambda scenario, seeds, **changes: [passed_over(scenario, seed=seeds[0], **changes)], _ANY),
 }
 
 

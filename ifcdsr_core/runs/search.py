@@ -159,10 +159,18 @@ def num_candidates(rows: pd.DataFrame) -> int:
 def chosen(source: str, scenarios: Iterable[str], model: str) -> tuple[dict, dict]:
     """Run settings and model options of the ``best`` that was ``found``; none where nothing was."""
     rows = found(source, scenarios, model)
-    if rows is None:
-        return {}, {}
-    row = best(rows)
+    return ({}, {}) if rows is None else settings_of(best(rows))
+
+
+def settings_of(row: pd.Series) -> tuple[dict, dict]:
+    """Run settings and model options of one row of an outcome."""
     return (
         {name: float(row[name]) for name in SETTINGS},
         {name: float(row[name]) for name in OPTIONS if not math.isnan(row[name])},
     )
+
+
+def others_by_rate(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of one model's first round, the best row of each learning rate but the chosen one, by rate."""
+    first = rows[(rows["epochs"] == rows["epochs"].min()) & (rows["learning_rate"] != best(rows)["learning_rate"])]
+    return first.loc[first.groupby("learning_rate")["validation_mrr"].idxmax()]

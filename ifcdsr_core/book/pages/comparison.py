@@ -45,6 +45,44 @@ def search_best(outcome: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def patience(source: str, scenario: str) -> pd.DataFrame:
+    """What the first round of a search passed over (``lists.passed_over``), under what was chosen, all to the plateau.
+
+    One row per shipped run of seed 0, for the models that have any; none where there is none. No test case has a say.
+    """
+    chosen = [runs[0] for runs in store.shipped(lists.comparison(scenario, [0], source)).values()]
+    others = [runs[0] for runs in store.shipped(lists.passed_over(scenario, source)).values()]
+    searched = {run.config["model"] for run in others}
+    columns = ["Model", "Rate", "L2", "Dropout", "Best epoch", "Validation MRR"]
+    rows = [
+        (
+            model_name(run.config["model"]),
+            f"{run.config['learning_rate']:g}{' (chosen)' if run in chosen else ''}",
+            f"{run.config['l2']:g}",
+            run.config["model_options"]["dropout"],
+            str(run.best_epoch),
+            100 * run.validation_mrr,
+        )
+        for first in chosen
+        if first.config["model"] in searched
+        for run in [first, *(other for other in others if other.config["model"] == first.config["model"])]
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def patience_verdict(table: pd.DataFrame) -> str:
+    """What ``patience`` says, in one sentence."""
+    firsts = table.groupby("Model", sort=False).head(1)
+    others = table.drop(firsts.index)
+    chosen = others["Model"].map(firsts.set_index("Model")["Validation MRR"])
+    better = others[others["Validation MRR"] > chosen]
+    which = [f"{row.Model} at rate {row.Rate}" for row in better.itertuples()]
+    return (
+        f"Of {len(others)} settings that were passed over, {len(better)} came further on validation than what was "
+        f"chosen{f': {_listed(which)}' if which else ''}."
+    )
+
+
 def budget(results: Mapping[tuple[str, str], Runs]) -> pd.DataFrame:
     """How the models of all comparisons were trained: ``training_course`` under the title of each data set.
 
