@@ -126,6 +126,16 @@ def test_nodes_counted_by_hand(size):
             assert nodes[number].tolist() == expected + [0] * (size - len(expected))
 
 
+def test_the_edge_that_is_to_be_predicted_is_left_out_however_often_its_item_stands_in_the_history():
+    model = make("mifn", {"num_neighbours": 12})
+    item, target = next(
+        (item, other) for item, near in neighbours(model).items() for other, count in near.items() if count == 1
+    )
+    history = torch.tensor([[item, item, 0]])
+    assert target in model.graph.strongest(history, None)
+    assert target not in model.graph.strongest(history, torch.tensor([target]))
+
+
 @pytest.mark.parametrize("size", [6, 12])
 def test_score_is_the_mixture_written_out(size):
     model, batch, seen = strong("mifn", num_neighbours=size), cases(), set()

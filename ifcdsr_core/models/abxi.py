@@ -33,9 +33,10 @@ one column with the logarithm of their number. With ``positions=from_start`` pos
 as in the book's other encoders, and only gaps are padding: nothing then depends on what follows.
 
 Deviations. The negatives of a step are drawn once for each user, where the authors draw anew for each of her items: the
-loss has the same expectation, at a twentieth of the look-ups. A user without items of the domain has h^d = 0 in
-ranking as well as in training (the authors' masks differ between the two; their users have items of both). The authors
-train on sequences of 47 items and rank with the newest 47 of each of the three: ``max_seq_len=47`` cuts S^{X+Y} first.
+loss has the same expectation, at a twentieth of the look-ups (``train_negatives`` of a run is for other models). A user
+without items of the domain has h^d = 0 in ranking as well as in training (the authors' masks differ between the two;
+their users have items of both). The authors train on sequences of 47 items and rank with the newest 47 of each of the
+three: ``max_seq_len=47`` cuts S^{X+Y} first.
 """
 
 from __future__ import annotations

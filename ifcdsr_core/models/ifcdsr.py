@@ -60,7 +60,7 @@ class IFCDSR(SequenceModel):
         lambda_2: float = setting(0.4, minimum=0)
         image_fusion: bool = True
         multiple_attention: bool = True
-        temperature: float = setting(0.07, above=0)
+        temperature: float = setting(0.07, minimum=0.01)  # ``queries`` lets a learned one become no smaller
         learn_temperature: bool = False
         source_branch: Literal["score", "zero"] = "score"
         target: Literal["both", "x", "y"] = "both"

@@ -279,13 +279,15 @@ class NeighbourGraph(nn.Module):
 
         Args:
             history: the newest item first, 0 where there is none.
-            target: (R,) what came next in training: one of its edges to the newest item is this very case.
+            target: (R,) what came next in training: one of its edges to the newest item is this very case, and counts
+                as often as that item stands in the history.
         """
         ids, weights = [self.neighbours[history].flatten(1), history], [self.counts[history].flatten(1)]
         weights.append(torch.full(history.shape, -torch.inf, device=history.device))  # no node itself
         if target is not None:
             ids.append(target[:, None])
-            weights.append(-(self.neighbours[history[:, 0]] == target[:, None]).any(dim=1, keepdim=True).float())
+            newest, known = history[:, :1], (self.neighbours[history[:, 0]] == target[:, None]).any(dim=1, keepdim=True)
+            weights.append(-(known * (history == newest).sum(dim=1, keepdim=True)).float())
         ids, order = torch.cat(ids, dim=1).sort(dim=1)  # (R, M)
         weights = torch.cat(weights, dim=1).gather(1, order)
         new = F.pad(ids[:, 1:] != ids[:, :-1], (1, 0), value=True)
