@@ -39,6 +39,7 @@ epochs = 0  # at most this many; 0: the book's number
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
+from scipy import stats
 
 from ifcdsr_core.analysis import bounds, paired, paper
 from ifcdsr_core.book import evidence, figures, markup, parameters
@@ -94,34 +95,41 @@ for name, runs in shipped.items():
 #
 # ### Is a difference more than luck?
 #
-# All models rank the same cases, so they can be compared case by case. The interval says how much the mean difference
-# would vary with other test cases of the same kind (a *bootstrap*: the cases are drawn anew, with replacement, many
-# times). The p-value is that of a *permutation test*: if two models were equally good, each case's difference could as
-# well have had the other sign; how often do random signs give a mean as far from zero? With many tests in one table
-# some will look significant by chance; Holm's correction makes up for that. None of this says how a model would have
-# come out with other initial weights: for that, there are seeds. Models are compared here over the seeds that all have.
+# All models rank the same cases, so they can be compared case by case, and seed by seed. With other test cases of the
+# same kind the mean difference would be another one, and with other initial weights, too. The 95 % interval holds both,
+# as in {doc}`05_ablation`: it is wide where there are two or three seeds, and where there is one it is over test cases
+# alone. The p-value is of the same Student's t: if two models were equally good, how often would seeds and cases give a
+# difference as far from zero? With many tests in one table some will look significant by chance; Holm's correction
+# makes up for that. Models are compared here over the seeds that all have.
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in shipped.items():
     display(comparison.against_rivals(runs, "c2dsr", name, "sampled_999"))
 
 # %% [markdown]
-# One cell of that table by hand, IFCDSR minus SASRec for Food. A case's reciprocal rank is averaged over the seeds of a
-# model; one model's average minus the other's is the difference of the case; 2,000 samples of the cases, drawn with
-# replacement, give the interval:
+# One cell of that table by hand, IFCDSR minus SASRec for Movie. Each seed and case has a difference of reciprocal
+# ranks. What the means of seeds and those of cases vary makes the variance of the mean of all, less what a seed does to
+# single cases, which is in both; the interval follows by Student's t, with degrees of freedom by Satterthwaite's rule:
 
 # %%
-if "food_kitchen" in shipped:
-    two = {label: shipped["food_kitchen"][label] for label in ("IFCDSR (no images)", "SASRec")}
+if "movie_book" in shipped:
+    two = {label: shipped["movie_book"][label] for label in ("IFCDSR (no images)", "SASRec")}
     ours, rival = (
-        np.mean([1 / run.ranks.query("target_domain == 'x'")["sampled_999"] for run in runs], axis=0)
+        np.stack([100 / run.ranks.query("target_domain == 'x'")["sampled_999"] for run in runs])
         for runs in two.values()
-    )  # (cases,) each
-    points = 100 * (ours - rival)  # (cases,)
-    drawn = np.random.default_rng(0).choice(points, size=(2000, len(points)))  # (samples, cases)
-    by_hand = [points.mean(), *np.quantile(drawn.mean(axis=1), [0.025, 0.975])]
-    table = paired.against_rivals(two, "IFCDSR (no images)", DOMAIN_NAMES["food_kitchen"], "sampled_999")
-    row = table.query("Target == 'Food'")
+    )  # (seeds, cases) each
+    points = ours - rival  # (seeds, cases)
+    of_seed, of_case = points.mean(axis=1, keepdims=True), points.mean(axis=0, keepdims=True)
+    free = np.array([len(points) - 1, points.shape[1] - 1, (len(points) - 1) * (points.shape[1] - 1)])
+    spread = [part - points.mean() for part in (of_seed, of_case)] + [points - of_seed - of_case + points.mean()]
+    squares = [(np.broadcast_to(part, points.shape) ** 2).sum() for part in spread] / free  # of seeds, cases, the rest
+    squares *= [1, 1, -1]
+    if squares[0] + squares[2] <= 0:  # seeds differ no more than what they do to single cases explains
+        squares, free = squares[1:2], free[1:2]
+    half = stats.t.ppf(0.975, squares.sum() ** 2 / (squares**2 / free).sum()) * np.sqrt(squares.sum() / points.size)
+    by_hand = [points.mean(), points.mean() - half, points.mean() + half]
+    table = paired.against_rivals(two, "IFCDSR (no images)", DOMAIN_NAMES["movie_book"], "sampled_999")
+    row = table.query("Target == 'Movie'")
     in_table = [*vars(row["Difference"].item()).values()]
     both = {"by hand": by_hand, "in the table": in_table}
     display(pd.DataFrame(both, index=["difference", "low", "high"]).T)
@@ -167,12 +175,12 @@ if "food_kitchen" in shipped:
 # Where these differences come from, as far as we can tell:
 #
 # - *Other sequences.* We train on a part of the paper's number of sequences, and many test targets never occur in them
-#   (see {doc}`01_data_statistics`). The paper gives the latest sequences to validation and test, which are of the same
+#   (see {doc}`05d_where_it_helps`). The paper gives the latest sequences to validation and test, which are of the same
 #   time; what is trained on is older. Who trains on the validation file, as we do on Movie-Book, has fewer sequences,
 #   but fresher ones: what sells in them sells in the test set, and Popularity shows it.
 # - *A search that favours what learns fast.* On Food-Kitchen a candidate has one epoch to stand out in. Five rivals
 #   chose the highest rate, and most models are at their best after a few epochs; IFCDSR, Tri-CDR and ABXI got better
-#   for fourteen or more. For three of the rivals we looked what patience would have found ({ref}`there <patience>`).
+#   many more. For three of the rivals we looked what patience would have found: little ({ref}`there <patience>`).
 # - *Another loss.* SASRec's and GRU4Rec's authors train on a few sampled negatives with a binary or pairwise loss. Here
 #   every model but ABXI has a softmax over more than a thousand items per step, which is known to help
 #   {cite:p}`klenitskiy2023`. The authors of C2DSR also use the softmax over all items.
@@ -180,9 +188,10 @@ if "food_kitchen" in shipped:
 #   another tenth might have selected another.
 # - *On Movie-Book, little to learn from.* Most models are at their best after a few epochs. From then on their loss
 #   falls and so does the MRR on validation: what so few sequences say of a hundred thousand items is soon learned by
-#   heart. Slower rates and patience ({ref}`budget <budget>`) took no model that learns beyond Popularity.
-# - *Other tie rules and negatives.* Ties are averaged here, and the negatives are drawn once for all models. What the
-#   authors' choices would change has not been measured yet.
+#   heart. Slower rates and patience ({ref}`budget <budget>`) took no model that learns beyond Popularity against 999
+#   negatives; among all items IFCDSR is first ({doc}`04b_protocol`).
+# - *Other tie rules and negatives.* Ties are averaged here, and the negatives are drawn once for all models. What other
+#   draws would change is on {doc}`04b_protocol`, where ties and unseen negatives are measured, too, on ABXI's data.
 # - *Other implementations.* All models are written anew for this book, from papers and authors' code; each file of
 #   `ifcdsr_core/models/` begins with its deviations.
 #
@@ -215,13 +224,13 @@ else:
 
 # %% [markdown]
 # What the users of one domain would have brought is seen where a model was trained on all of them, too, with the same
-# settings. It is much. The tables above compare models that see little of their data; who would be ahead with all of it
-# is open:
+# settings. All but Popularity gain points by it, not all of them beyond noise with so few seeds. The tables above
+# compare models that see little of their data; who would be ahead with all of it is open:
 
 # %% mystnb={"markdown_format": "myst"}
 caption = (
     "Food-Kitchen (LLMCDSR's data): test MRR in percent against 999 sampled negatives after training on the users of "
-    "both domains and on all; the difference with its interval over test cases. Means over the seeds that both have."
+    "both domains and on all; the difference with its 95 % interval. Means over the seeds that both have."
 )
 display(markup.show(comparison.of_more_users(), caption, "tab-more-users"))
 
@@ -254,8 +263,8 @@ for name, runs in peers.items():
 # and the patience of hundreds of epochs. These runs are in no table above: a model is held against another only where
 # both were trained alike, as the row of ABXI above was. What its authors' numbers owe to the recipe is the difference
 # between that row and these; what the recipe would do for the others has not been tried. Beside the authors' number the
-# same runs stand against 999 negatives of all kinds, the user's own items among them, as in the other tables. (The
-# authors let a target win its ties; here they count one half.)
+# same runs stand against 999 negatives of all kinds, the user's own items among them, as in the tables of other data.
+# (The authors let a target win its ties; here they count one half.)
 
 # %% mystnb={"markdown_format": "myst"}
 recipe = {name: store.shipped(lists.recipes(name, range(10), "abxi")) for name in abxi.SCENARIOS}

@@ -128,7 +128,8 @@ figures.save_figure(ablation.steps(values), "05_ablation")
 # width of a 95 % interval that holds both: the error by an analysis of variance over seeds and cases (what a seed does
 # to single cases is in the spread of both, and counted once), times a quantile of Student's t, which is large where the
 # few seeds are the larger uncertainty. A smaller difference is called within noise. Where there is no difference at
-# all, about one comparison in twenty still looks like one.
+# all, about one comparison in twenty still looks like one; with two seeds, which may agree by chance, up to one in
+# eight.
 
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():

@@ -15,6 +15,7 @@ from ifcdsr_core.analysis.significance import (
     difference_interval,
     half_width,
     holm,
+    mean_p,
     permutation_p,
     ratio_interval,
     trend,
@@ -61,6 +62,18 @@ def test_an_interval_over_seeds_and_cases_holds_the_truth_as_often_as_it_says(of
         values = sum(random.normal(0, spread, shape) for spread, shape in parts)
         missed += abs(values.mean()) > half_width(values)
     assert 0.03 < missed / rounds < 0.09
+
+
+def test_the_test_of_a_mean_rejects_where_the_interval_leaves_zero_out():
+    random = np.random.default_rng(2)
+    for shape in ((1, 30), (2, 30), (5, 30)):
+        for shift in np.linspace(-1, 1, 41):
+            values = random.normal(shift, 1, shape) + random.normal(0, 0.3, (shape[0], 1))
+            assert (mean_p(values) < 0.05) == (abs(values.mean()) > half_width(values))
+    values = random.normal(0.3, 1, (1, 30))
+    assert mean_p(values) == pytest.approx(stats.ttest_1samp(values[0], 0).pvalue)  # one seed: a paired t test
+    assert mean_p(np.zeros((2, 9))) == 1 and mean_p(np.ones((2, 9))) == 0
+    assert math.isnan(mean_p(np.empty((2, 0)))) and math.isnan(mean_p(np.array([[1.0, math.nan]])))
 
 
 def test_what_seeds_do_to_single_cases_counts_once():

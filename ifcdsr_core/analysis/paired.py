@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from ifcdsr_core.analysis.paper import HEADLINE
-from ifcdsr_core.analysis.significance import bootstrap_interval, half_width, holm, permutation_p
+from ifcdsr_core.analysis.significance import bootstrap_interval, half_width, holm, mean_p
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import METRICS, per_case
-from ifcdsr_core.models import CONTROLS, MODELS
+from ifcdsr_core.models import CONTROLS, COUNTING, MODELS
 from ifcdsr_core.runs.store import Run
 
 LEVEL = 0.05  # of significance
@@ -57,7 +57,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class PValue:
-    """A p-value; below 0.001, near the resolution of the permutation test, it is shown as such."""
+    """A p-value; below 0.001 it is shown as such."""
 
     value: float
 
@@ -77,6 +77,14 @@ class Difference:
     def of(cls, values: np.ndarray) -> Difference:
         """The mean of paired differences, (cases,), with its 95 % bootstrap interval over test cases."""
         return cls(float(values.mean()), *bootstrap_interval(values))
+
+    @classmethod
+    def over_seeds(cls, values: np.ndarray) -> Difference:
+        """The mean of paired differences, (seeds, cases), with its 95 % interval over both (``half_width``)."""
+        if not values.size:
+            return cls(math.nan, math.nan, math.nan)
+        mean, noise = float(values.mean()), half_width(values)
+        return cls(mean, mean - noise, mean + noise)
 
     def __str__(self) -> str:
         return f"{signed(self.value)} (" + f"{signed(self.low)} to {signed(self.high)})".replace(" ", "\u00a0")
@@ -109,9 +117,9 @@ def over_seeds(
 def with_intervals(experiment: Runs, names: tuple[str, str], protocol: str) -> pd.DataFrame:
     """``over_seeds`` with 95 % bootstrap intervals of the MRR over test cases, the best means marked.
 
-    A mean is marked ``best`` if it is the largest of its column and domain, and larger than each of the others by a
-    paired permutation test at the level of 5 %, with Holm's correction for all tests of the column and domain. Controls
-    are left out of this, and what is no model.
+    A mean is marked ``best`` if it is the largest of its column and domain, and larger than each of the others by the
+    test of ``against_rivals``, with Holm's correction for all tests of the column and domain. Controls are left out of
+    this, and what is no model.
 
     Raises:
         InputError: the runs were tested on different cases.
@@ -120,11 +128,11 @@ def with_intervals(experiment: Runs, names: tuple[str, str], protocol: str) -> p
     table, intervals = over_seeds(experiment, names, protocol), []
     for name, code in zip(names, "xy", strict=True):
         for metric in HEADLINE:
-            values = {label: case_means(runs, protocol, metric, code) for label, runs in experiment.items()}
             if metric == "MRR":
-                intervals += [Interval(*bootstrap_interval(cases)) for cases in values.values()]
-            models = {label: cases for label, cases in values.items() if not _is_control(experiment[label])}
-            row = (table["Target"] == name) & (table["Model"] == _clearly_best(models))
+                means = [case_means(runs, protocol, metric, code) for runs in experiment.values()]
+                intervals += [Interval(*bootstrap_interval(cases)) for cases in means]
+            models = {label: runs for label, runs in experiment.items() if not _is_control(runs)}
+            row = (table["Target"] == name) & (table["Model"] == _clearly_best(models, protocol, metric, code))
             table.loc[row, metric] = table.loc[row, metric].map(lambda cell: replace(cell, best=True))
     table.insert(3, "95 % interval", intervals)
     for metric in HEADLINE[1:]:  # the spread of the MRR says enough, and a page is narrow
@@ -136,10 +144,11 @@ def _is_control(runs: Sequence[Run]) -> bool:
     return runs[0].config["model"] in CONTROLS or runs[0].config["model"] not in MODELS
 
 
-def _clearly_best(values: Mapping[str, np.ndarray]) -> str | None:
-    """The label whose mean over cases beats every other beyond chance, if there is one."""
-    best = max(values, key=lambda label: values[label].mean(), default=None)
-    p = holm([permutation_p(values[best] - values[label], samples=1999) for label in values if label != best])
+def _clearly_best(models: Runs, protocol: str, metric: str, domain: str) -> str | None:
+    """The label whose mean beats every other beyond chance, if there is one."""
+    best = max(models, key=lambda label: case_means(models[label], protocol, metric, domain).mean(), default=None)
+    rivals = [label for label in models if label != best]
+    p = holm([mean_p(paired_values(models[best], models[label], protocol, metric, domain)) for label in rivals])
     return best if len(p) and (p < LEVEL).all() else None
 
 
@@ -176,20 +185,18 @@ def against_rivals(experiment: Runs, reference: str, names: tuple[str, str], pro
     """``reference`` against every other label: is the difference in MRR more than chance?
 
     Returns:
-        One row per domain and rival: ``Target``, ``Rival``, the ``Difference`` in points (95 % bootstrap interval over
-        test cases), the p-value of a paired permutation test, ``Holm``'s correction of it for all rows, and a
-        ``Verdict``.
+        One row per domain and rival: ``Target``, ``Rival``, the ``Difference`` in points with its 95 % interval over
+        seeds and test cases, its p-value (``mean_p``), ``Holm``'s correction of it for all rows, and a ``Verdict``.
+        Compared are the runs of seeds that both have.
 
     Raises:
-        InputError: the runs were tested on different cases.
+        InputError: the runs have no seed in common, or were tested on different cases.
     """
     rows = []
     for name, code in zip(names, "xy", strict=True):
-        ours = case_means(experiment[reference], protocol, "MRR", code)
         for label in (label for label in experiment if label != reference):
-            check_same_cases([*experiment[reference], *experiment[label]])
-            values = ours - case_means(experiment[label], protocol, "MRR", code)
-            rows.append((name, label, Difference.of(values), permutation_p(values)))
+            values = paired_values(experiment[reference], experiment[label], protocol, "MRR", code)
+            rows.append((name, label, Difference.over_seeds(values), mean_p(values)))
     table = pd.DataFrame(rows, columns=["Target", "Rival", "Difference", "p"])
     corrected = holm(table["p"])
     verdicts = [
@@ -257,7 +264,8 @@ def both_protocols(experiment: Runs, names: tuple[str, str]) -> pd.DataFrame:
     table = parts["full"][["Target", "Model"]].copy()
     for protocol, heading in (("sampled_999", "999 negatives"), ("full", "All items")):
         table[f"MRR, {heading.lower()}"] = parts[protocol]["MRR"]
-        table[f"Place, {heading.lower()}"] = means[protocol].groupby(table["Target"]).rank(ascending=False).astype(int)
+        places = means[protocol].groupby(table["Target"]).rank(ascending=False, method="min")
+        table[f"Place, {heading.lower()}"] = places.astype("Int64")  # none in a domain without test cases
     table["Ratio"] = means["sampled_999"] / means["full"]
     return table
 
@@ -278,15 +286,9 @@ def gains(
         InputError: the runs differ in seeds or in test cases.
     """
     check_same_seeds(after, before)
-    check_same_cases([*after, *before])
     rows = []
     for name, code in zip(names, "xy", strict=True):
-        values = np.stack(
-            [
-                case_means([one], protocol, "MRR", code) - case_means([other], protocol, "MRR", code)
-                for one, other in zip(after, before, strict=True)
-            ]
-        )  # (seeds, cases)
+        values = paired_values(after, before, protocol, "MRR", code)
         if not values.size:
             continue
         of_seed, of_case = values.mean(axis=1), values.mean(axis=0)
@@ -309,6 +311,28 @@ def differences(after: Sequence[Run], before: Sequence[Run], names: tuple[str, s
 def rise(first: pd.Series | pd.DataFrame, last: pd.Series | pd.DataFrame):
     """How much larger the gain of ``last`` is than that of ``first``, and the noise of this; rows of ``gains``."""
     return last["gain"] - first["gain"], np.hypot(first["noise"], last["noise"])
+
+
+def paired_values(after: Sequence[Run], before: Sequence[Run], protocol: str, metric: str, domain: str) -> np.ndarray:
+    """How much a metric, in percent, is larger for ``after``: (seeds, cases) of the seeds that both have.
+
+    What only counts has no seed: its run is paired with every run of the other.
+
+    Raises:
+        InputError: the runs have no seed in common, or were tested on different cases.
+    """
+    check_same_cases([*after, *before])
+    if not any(runs[0].config["model"] in COUNTING for runs in (after, before)):
+        after, before = of_both_seeds(after, before)
+        check_same_seeds(after, before)
+    upper, lower = (
+        np.stack([case_means([run], protocol, metric, domain) for run in _once(runs)]) for runs in (after, before)
+    )
+    return upper - lower
+
+
+def _once(runs: Sequence[Run]) -> Sequence[Run]:
+    return runs[:1] if runs[0].config["model"] in COUNTING else runs
 
 
 def of_both_seeds(after: Sequence[Run], before: Sequence[Run]) -> tuple[list[Run], list[Run]]:

@@ -1,7 +1,8 @@
-"""Is a difference more than chance? Bootstrap intervals, permutation tests, and a correction for many tests.
+"""Is a difference more than chance? Intervals, tests, and a correction for many tests.
 
-Every function takes plain numbers of test cases, (cases,), and has one random stream: the same numbers give the same
-result. Differences between two models are those of the same cases: what a case has in common under both drops out.
+Differences between two models are those of the same seeds and cases, (seeds, cases): what a case has in common under
+both drops out. They have one interval and one test, over both. What has no seeds is numbers of test cases, (cases,),
+with a bootstrap and a permutation test of one random stream: the same numbers give the same result.
 """
 
 from __future__ import annotations
@@ -49,19 +50,42 @@ def difference_interval(upper: np.ndarray, lower: np.ndarray) -> tuple[float, fl
 
 
 def half_width(values: np.ndarray) -> float:
-    """Half the width of the 95 % interval of the mean of a table whose rows and columns are both drawn at random.
+    """Half the width of the 95 % interval of the mean of differences, (seeds, cases), by ``_error``'s Student's t.
+
+    From three seeds on it holds the truth about as often as it says; with two, in simulations, 87 to 96 times in 100,
+    as two seeds that happen to agree don't show how much seeds matter. With one it is the interval over cases alone.
+    """
+    from scipy.special import stdtrit
+
+    error, freedom = _error(values)
+    return float(stdtrit(freedom, ENDS[1])) * error if error else 0.0
+
+
+def mean_p(values: np.ndarray) -> float:
+    """Two-sided p-value of a mean of 0 of differences, (seeds, cases): below 0.05 where ``half_width`` is exceeded.
+
+    Returns:
+        1 if all are 0; NaN without cases, or if some are not finite.
+    """
+    from scipy.special import stdtr
+
+    if not values.size or not np.isfinite(values).all():
+        return math.nan
+    mean, (error, freedom) = abs(float(values.mean())), _error(values)
+    if not error:
+        return float(mean == 0)
+    return 2 * float(stdtr(freedom, -mean / error))
+
+
+def _error(values: np.ndarray) -> tuple[float, float]:
+    """Standard error of the mean of a table whose rows and columns are both drawn at random; its degrees of freedom.
 
     Of (seeds, cases) gains, say: the mean would be another one with other seeds, and with other test cases. The spread
     of the means of seeds and that of the means of cases both hold what a seed does to single cases. In an analysis of
     variance of a crossed design (Searle, Casella & McCulloch, Variance Components, 1992, chapter 4) it is therefore
-    taken off once. Student's t makes the interval as wide as three seeds require, its degrees of freedom follow
-    Satterthwaite (Biometrics Bulletin 1946) and are at least those of the seeds.
-
-    Args:
-        values: (seeds, cases). With one seed it is the interval over cases alone.
+    taken off once. The degrees of freedom follow Satterthwaite (Biometrics Bulletin 1946) and are at least those of the
+    seeds.
     """
-    from scipy.special import stdtrit
-
     seeds, cases = values.shape
     of_seed, of_case, mean = values.mean(axis=1, keepdims=True), values.mean(axis=0, keepdims=True), values.mean()
     # mean squares with their degrees of freedom
@@ -73,9 +97,9 @@ def half_width(values: np.ndarray) -> float:
         terms += [between_seeds, (-rest[0], rest[1])]
     total = sum(square for square, _ in terms)
     if not total:
-        return 0.0
+        return 0.0, math.inf
     freedom = total**2 / sum(square**2 / free for square, free in terms if free)
-    return float(stdtrit(max(freedom, seeds - 1), ENDS[1])) * math.sqrt(total / values.size)
+    return math.sqrt(total / values.size), max(freedom, seeds - 1)
 
 
 def _mean_square(squares: np.ndarray, freedom: int) -> tuple[float, int]:

@@ -22,7 +22,7 @@ def domain_verdict(table: pd.DataFrame) -> str:
     if (alone["verdict"] == "a gain").any():
         sentences.append(
             "With the dial at 0 the other domain tells nothing, and still the encoders of the other two sequences add "
-            f"{with_noise(alone)}: that part of the gain is not owed to the other domain."
+            f"{with_noise(alone)}: where that is beyond noise, a part of the gain is not owed to the other domain."
         )
     return " ".join(sentences)
 
