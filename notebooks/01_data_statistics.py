@@ -90,11 +90,12 @@ markup.show(
 # ## Popularity
 #
 # A few items collect many interactions, most collect few. On logarithmic axes such a *long tail* falls roughly along a
-# line. Counted are all splits; in the demo most sequences are held out, so that its counts describe that world rather
-# than what a model learns from. For an item that is rare in training a model has hardly anything to learn an ID from,
-# which is where pictures could help. The Gini coefficient measures the inequality: 0 if all items are equally popular,
-# 1 if one item has everything. Where sequences of a user overlap, an interaction counts once for each: up to three
-# times in the files of ABXI, where a user's sequence in one split is the beginning of that in the next.
+# line, as in the paper's data below; the demo's is flatter and ends abruptly. Counted are all splits; in the demo most
+# sequences are held out, so that its counts describe that world rather than what a model learns from. For an item that
+# is rare in training a model has hardly anything to learn an ID from, which is where pictures could help. The Gini
+# coefficient measures the inequality: 0 if all items are equally popular, 1 if one item has everything. Where sequences
+# of a user overlap, an interaction counts once for each: up to three times in the files of ABXI, where a user's
+# sequence in one split is the beginning of that in the next.
 
 # %% mystnb={"figure": {"caption": "Interactions of an item against its rank by popularity within its domain, over all splits; both axes are logarithmic.", "name": "fig-popularity"}}
 figures.save_figure(data_statistics.popularity(numbers), "01_popularity")
@@ -219,11 +220,12 @@ figures.save_figure(data_statistics.order_ties({**numbers, **paper}), "01_order_
 # A model that knows items by their ID alone can't recommend one it has never seen. The table counts targets that occur
 # nowhere in the split named first: the training split, or the validation split, which stands in for it where the
 # training file is missing. Such cases are lost to any model with IDs alone. Runs on the validation split keep a tenth
-# of it for selection, so that for them the share is a little larger ({doc}`05d_where_it_helps`).
+# of it for selection, so that for them the share is a little larger. The paper's Food-Kitchen is trained on a rebuilt
+# file instead, which lacks more of the targets ({doc}`05d_where_it_helps`).
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(
     data_statistics.data_table({**numbers, **paper}, "unseen_targets"),
-    "Targets that occur nowhere in the split trained on.",
+    "Targets that occur nowhere in the split named first.",
     "tab-unseen",
 )

@@ -165,8 +165,8 @@ markup.show(
 # ## A model
 #
 # And that is all a model needs. A short training of IFCDSR shows that the chain holds; {doc}`04_comparison` has the
-# long ones. (The sample has fewer than a thousand items in each domain, so that all protocols rank among nearly the
-# same.)
+# long ones. (The sample's Food has fewer than a thousand items, so that all protocols rank among the same; its Kitchen
+# has a few more.)
 
 # %%
 (config,) = lists.configurations(
@@ -207,8 +207,9 @@ markup.show(
 #
 # Each can be killed and continues where it stopped; `embed` and `train` also run under `torchrun`, on several GPUs. The
 # last table says what they have to move, from the published numbers of ratings, the recorded sizes of files and the
-# paper's numbers of items; and how long that takes at the speeds of `benchmarks/`, measured on two processors, without
-# a GPU. **The real files were not available where this book was made**, so these times were never measured as a whole.
+# paper's numbers of items; and how long that takes: pictures at the limit of 25 a second that a download keeps to, the
+# rest at the speeds of `benchmarks/`, measured on two processors, without a GPU. **The real files were not available
+# where this book was made**, so these times were never measured as a whole.
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(

@@ -104,8 +104,9 @@ markup.show(
 )
 
 # %% [markdown]
-# All of this follows from one number per test case, the rank of its target. The run's folder keeps the ranks in
-# `ranks.parquet`, and a few lines of pandas make two of the metrics from them again, here against 999 negatives.
+# All of this follows from one number per test case and protocol, the rank of its target. The run's folder keeps the
+# ranks in `ranks.parquet`, and a few lines of pandas make two of the metrics from them again, here against 999
+# negatives.
 
 # %% mystnb={"markdown_format": "myst"}
 ranks = pd.read_parquet(finished.folder / "ranks.parquet")

@@ -23,7 +23,7 @@
 # This page sorts the test cases by what is known about them without any model, and looks.
 #
 # The first part is about the demo, where there are pictures. The second is about the paper's own test sets: where do
-# the models get their scores from, and why is counting so hard to beat?
+# the models get their scores from, and why is counting so hard to beat on Movie-Book?
 
 # %% tags=["parameters"]
 source = "demo"  # of the runs made on this page; it needs pictures
@@ -126,8 +126,8 @@ for name, runs in results.items():
 # validation file on Movie-Book (see {doc}`04_comparison`).
 #
 # Two things to know before reading {numref}`fig-where-popularity`. The order by popularity is the very score of
-# *Popularity*: that it climbs from the bottom to the top here is not a finding but how it is made. And the axis of the
-# MRR is logarithmic, since unseen targets and bestsellers differ in it by a factor of hundreds.
+# *Popularity*: that it climbs steeply here is not a finding but how it is made. And the axis of the MRR is logarithmic,
+# since unseen targets and bestsellers differ in it by a factor of up to hundreds.
 
 # %%
 real = lists.shipped_comparisons("c2dsr")
@@ -156,8 +156,9 @@ for name, runs in real.items():
 # those it has, and for a good reason: most of them stay unsold. But where such an item is the target, it stands behind
 # nearly all negatives that were seen. The share of unseen targets is therefore a share of the cases that no model with
 # IDs alone can win, and the race is decided on the rest. For an item that occurs once or twice, one purchase together
-# with an item of the history is enough to be counted; a learned vector would need more of them, or more epochs. The
-# table tells whether that is where counting has its lead. Pictures, if there were any, could help there first.
+# with an item of the history is enough to be counted; a learned vector may need more of them. Where counting leads, on
+# Movie-Book, that is the largest part of its lead in Book, but not in Movie. Pictures, if there were any, could help
+# there first.
 #
 # The same runs once more, by the length of the history. If order and context were what the models live on, those that
 # learn should pull away from those that count as histories get longer.

@@ -28,8 +28,8 @@
 # modalities (`ifcdsr_core/models/llm_emf.py`), and image or text can be left out.
 #
 # **No language model wrote anything on this page.** Asking one needs an endpoint and a key. This page measures what
-# plain titles do, and on the demo what texts do that rules make of titles. How to have a language model write them, and
-# what that costs, is told below.
+# plain titles do, and shows what rules make of those of the demo; what such texts do is in {doc}`05b_ledger`. How to
+# have a language model write them, and what that costs, is told below.
 
 # %% tags=["parameters"]
 scenario = "food_kitchen"  # or movie_book
@@ -211,7 +211,7 @@ for name, runs in results.items():
 #
 # On real data there are titles, and no pictures: ID against ID with text. LLMCDSR's files have a title for every item;
 # ABXI's have none, and theirs are joined from LLMCDSR's by Amazon's item number. Items without a title get the mean
-# vector of their domain. The placebo is as above.
+# vector of their domain. The placebo is as above, but by `wordllama`.
 #
 # The demo's small CLIP knows few of their words. An encoder that knows words also sees that words are near each other
 # which never stand in one title:

@@ -47,8 +47,8 @@ Markdown(costs.machine(training))
 # ## Training
 #
 # Sequences a second. The *exact* loss compares every position with all items; the *sampled* one with the step's targets
-# and 8,192 others. Both see the same sequences, and give the losses they gave before, to the last digits that rounding
-# leaves.
+# and 8,192 others. Both see the same sequences. After as many steps they are at the same loss, up to rounding
+# (`data/results/benchmarks/training.json` has that of the last step; what is faster may make more steps in a round).
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(
