@@ -368,9 +368,9 @@ for data in trained:
 # %% [markdown]
 # (patience)=
 # The first round of a search is short, and may prefer what learns fast to what gets far. On the paper's Food-Kitchen it
-# is one epoch, and five rivals chose the highest rate. For three of them, the best candidate of each other rate was
-# trained to the plateau, too (`sweep passed_over`). Under what was chosen stands what patience would have found;
-# nothing on this page uses it.
+# is one epoch, and five rivals chose the highest rate. For three of them, the best candidate of each other rate but the
+# lowest was trained to the plateau, too (`sweep passed_over`). Under what was chosen stands what patience would have
+# found; nothing on this page uses it.
 
 # %% mystnb={"markdown_format": "myst"}
 table = comparison.patience("c2dsr", "food_kitchen")
