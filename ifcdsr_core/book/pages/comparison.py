@@ -14,7 +14,7 @@ from ifcdsr_core.analysis import paired
 from ifcdsr_core.analysis.paired import Runs, beside_paper, reference
 from ifcdsr_core.book.evidence import PROTOCOL_NAMES, training_course
 from ifcdsr_core.book.figures import BLUE, GREY, ORANGE, by_domain, drawn, is_ours, nothing, percent, subplots
-from ifcdsr_core.book.markup import data_title, escape, model_name, show
+from ifcdsr_core.book.markup import data_title, escape, model_name, show, unbroken
 from ifcdsr_core.runs import lists, search, store
 from ifcdsr_core.scenario import DOMAIN_NAMES, DOMAINS
 
@@ -33,8 +33,8 @@ def search_best(outcome: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "Model": model_name(model),
-                "Learning rate": f"{row['learning_rate']:g}",
-                "L2": f"{row['l2']:g}",
+                "Learning rate": unbroken(f"{row['learning_rate']:g}"),
+                "L2": unbroken(f"{row['l2']:g}"),
                 "Dropout": row["dropout"],
                 "Temperature": row["temperature"],
                 "Best epoch": f"{row['best_epoch']:g} of {row['epochs']:g}",
@@ -58,9 +58,9 @@ def patience(source: str, scenario: str) -> pd.DataFrame:
         (
             model_name(run.config["model"]),
             f"{run.config['learning_rate']:g}{' (chosen)' if run in chosen else ''}",
-            f"{run.config['l2']:g}",
+            unbroken(f"{run.config['l2']:g}"),
             run.config["model_options"]["dropout"],
-            str(run.best_epoch),
+            run.best_epoch,
             100 * run.validation_mrr,
         )
         for first in chosen
