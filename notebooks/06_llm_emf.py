@@ -213,7 +213,7 @@ for name, runs in results.items():
 # ABXI's have none, and theirs are joined from LLMCDSR's by Amazon's item number. Items without a title get the mean
 # vector of their domain. The placebo is as above, but by `wordllama`.
 #
-# The demo's small CLIP knows few of their words. What encoders that know words make of them:
+# The demo's small CLIP knows few of their words. What each encoder makes of them:
 
 # %% mystnb={"markdown_format": "myst"}
 markup.show(

@@ -57,7 +57,7 @@ def patience(source: str, scenario: str) -> pd.DataFrame:
     rows = [
         (
             model_name(run.config["model"]),
-            f"{run.config['learning_rate']:g}{' (chosen)' if run in chosen else ''}",
+            f"{run.config['learning_rate']:g}{' (chosen)' if run is first else ''}",
             unbroken(f"{run.config['l2']:g}"),
             run.config["model_options"]["dropout"],
             run.best_epoch,
