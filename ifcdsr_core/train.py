@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ifcdsr_core import processes
 from ifcdsr_core.batches import Batch, shuffled
 from ifcdsr_core.errors import InputError, require
 from ifcdsr_core.files import new_file, unreadable
@@ -47,7 +48,7 @@ def fit(
     Args:
         train, valid: encoded cases, on any device; they are moved batch by batch to the model's.
         checkpoint_folder: where to keep the state after each epoch, and to continue from if it is there, unless it is
-            of more epochs than are wanted.
+            of more epochs than are wanted. Of several processes the first one writes.
         report: called with each epoch's row of the history.
 
     Returns:
@@ -85,7 +86,7 @@ def fit(
         if not history or row["selection"] > max(h["selection"] for h in history):
             best = copy.deepcopy(model.state_dict())
         history.append(row)
-        if checkpoint_folder is not None:
+        if checkpoint_folder is not None and processes.rank() == 0:
             _keep(checkpoint_folder / _CHECKPOINT, model, optimiser, best, history)
         if report is not None:
             report(row)

@@ -17,9 +17,10 @@
 # # Comparison
 #
 # Does IFCDSR recommend better than its rivals? The answers are kept apart by data. The first is on **the paper's own
-# test sets**, where our numbers can be compared with the printed ones. Two follow on complete data of other authors.
-# The last is on **the demo**, a generated world that everybody can run; its numbers say something about the models and
-# nothing about the paper's numbers.
+# test sets**, where our numbers can be compared with the printed ones, but not all training sequences are to be had.
+# The second is on **the demo**, a generated world that everybody can run; its numbers say something about the models
+# and nothing about the paper's numbers. Data of other authors, complete and without pictures, have
+# {doc}`a page of their own <04d_complete_data>`, and so has {doc}`how all models were trained <04e_budget>`.
 #
 # All models run in one harness: the same sequences, the same 999 negatives for every case (drawn once, from a named
 # seed), the same early stopping, the same search for settings where there was one. The tables show the rivals of the
@@ -43,10 +44,9 @@ from scipy import stats
 
 from ifcdsr_core.analysis import bounds, paired, paper
 from ifcdsr_core.book import evidence, figures, markup, parameters
-from ifcdsr_core.book.pages import comparison, training
-from ifcdsr_core.runs import lists, search, store, sweep
+from ifcdsr_core.book.pages import comparison
+from ifcdsr_core.runs import lists, store, sweep
 from ifcdsr_core.scenario import DOMAIN_NAMES
-from ifcdsr_core.sources import abxi
 
 names = parameters.parse_scenarios(scenarios, source)
 seed_list = parameters.parse_seeds(seeds)
@@ -77,7 +77,7 @@ markup.show(
 # epochs are chosen there by the paper's validation file. On Movie-Book models are trained on nine tenths of the
 # validation file, and the last tenth chooses. There are no pictures of these items, and IFCDSR runs without them. All
 # models have 64 dimensions, a quarter of the paper's, for which two processors have the time to search their settings
-# and to train them to their plateau ({ref}`below <budget>`).
+# and to train them to their plateau ({doc}`04e_budget`).
 
 # %%
 shipped = lists.shipped_comparisons("c2dsr")
@@ -188,7 +188,7 @@ if "food_kitchen" in shipped:
 #   another tenth might have selected another.
 # - *On Movie-Book, little to learn from.* Most models are at their best after a few epochs. From then on their loss
 #   falls and so does the MRR on validation: what so few sequences say of a hundred thousand items is soon learned by
-#   heart. Slower rates and patience ({ref}`budget <budget>`) took no model that learns beyond Popularity against 999
+#   heart. Slower rates and patience ({doc}`04e_budget`) took no model that learns beyond Popularity against 999
 #   negatives; among all items IFCDSR is first ({doc}`04b_protocol`).
 # - *Other tie rules and negatives.* Ties are averaged here, and the negatives are drawn once for all models. What other
 #   draws would change is on {doc}`04b_protocol`, where ties and unseen negatives are measured, too, on ABXI's data.
@@ -204,87 +204,6 @@ if "food_kitchen" in shipped:
 for name, runs in shipped.items():
     printed = paper.PAPER_COMPARISON[name]
     display(Markdown(evidence.baselines_verdict(runs, printed)))
-
-# %% [markdown]
-# ## LLMCDSR's data
-#
-# The same domains, cut by other authors, complete with their training files. Most users of these have a history in one
-# domain only, as none of the paper's has; they are left out (`train_users=both`), as with them there are seven times as
-# many sequences. Histories are cut to their newest 20 items. There are few users to test on, so that intervals are
-# wide; no number of the paper belongs here. Models are trained as on ABXI's data, below.
-
-# %% mystnb={"markdown_format": "myst"}
-other = lists.shipped_comparison("llmcdsr", "food_kitchen")
-if other:
-    rows = other | store.shipped(lists.controls("food_kitchen", "llmcdsr"))
-    display(evidence.comparison_table(rows, "llmcdsr", "food_kitchen", "sampled_999", "tab-shipped-llmcdsr"))
-    display(comparison.against_rivals(other, "llmcdsr", "food_kitchen", "sampled_999"))
-else:
-    display(Markdown("This version of the book ships no runs on these data."))
-
-# %% [markdown]
-# What the users of one domain would have brought is seen where a model was trained on all of them, too, with the same
-# settings. All but Popularity gain points by it, not all of them beyond noise with so few seeds. The tables above
-# compare models that see little of their data; who would be ahead with all of it is open:
-
-# %% mystnb={"markdown_format": "myst"}
-caption = (
-    "Food-Kitchen (LLMCDSR's data): test MRR in percent against 999 sampled negatives after training on the users of "
-    "both domains and on all; the difference with its 95 % interval. Means over the seeds that both have."
-)
-display(markup.show(comparison.of_more_users(), caption, "tab-more-users"))
-
-# %% [markdown]
-# ## ABXI's data
-#
-# The same domains once more, and a third pair, cut by the authors of ABXI {cite:p}`abxi`: the last item of a user is
-# the target of the test, the one before it that of the validation, and all that came before is trained on. Targets are
-# ranked among 999 negatives that the user never interacted with ({doc}`04b_protocol`).
-#
-# Here, as on all real data of this page, models are trained to their plateau: until ten epochs in a row bring no better
-# validation MRR. Two processors have time for that only where models are small, so all have 64 dimensions, a quarter of
-# the paper's, and a loss that draws 1,024 items a step (ABXI its own, of 128 items a domain); what the draw costs
-# IFCDSR is measured in {doc}`05b_ledger`, gap 15. Settings are searched for each model alike ({ref}`below <budget>`).
-# Of the items of Beauty-Electronics there are no titles, so that LLM-EMF is missing there.
-
-# %% mystnb={"markdown_format": "myst"}
-peers = lists.shipped_comparisons("abxi")
-for name, runs in peers.items():
-    rows = runs | store.shipped(lists.controls(name, "abxi"))
-    display(evidence.comparison_table(rows, "abxi", name, "unseen_999", f"tab-shipped-abxi-{name}"))
-    display(comparison.against_rivals(runs, "abxi", name, "unseen_999"))
-
-# %% [markdown]
-# ### By its authors' recipe
-#
-# ABXI's authors publish what their model reaches on exactly these files, over five seeds, so that here our code can be
-# held against theirs: a ratio near 1 says that the model written anew for this book is theirs. For that it is trained
-# by their recipe, which no other model has: four times the width, a slow learning rate with a warm-up, a strong decay,
-# and the patience of hundreds of epochs. These runs are in no table above: a model is held against another only where
-# both were trained alike, as the row of ABXI above was. What its authors' numbers owe to the recipe is the difference
-# between that row and these; what the recipe would do for the others has not been tried. Beside the authors' number the
-# same runs stand against 999 negatives of all kinds, the user's own items among them, as in the tables of other data.
-# (The authors let a target win its ties; here they count one half.)
-
-# %% mystnb={"markdown_format": "myst"}
-recipe = {name: store.shipped(lists.recipes(name, range(10), "abxi")) for name in abxi.SCENARIOS}
-reproduced = {name: runs for name, runs in recipe.items() if runs}
-for name, runs in reproduced.items():
-    caption = (
-        f"{markup.data_title('abxi', name)}: test MRR in percent against 999 negatives, here and as its authors "
-        "publish it, by their choice of negatives; and here against 999 of all kinds. Here are "
-        f"{evidence.repeats(runs)}."
-    )
-    table = comparison.beside_authors(runs, paper.PUBLISHED_ABXI[name])
-    display(markup.show(table, caption, f"tab-beside-abxi-{name}"))
-if not reproduced:
-    display(Markdown("This version of the book ships no such run."))
-
-# %% mystnb={"figure": {"caption": "ABXI by its authors' recipe, seed 0: training loss, and validation MRR against 999 unseen negatives. The dotted line marks the epoch that was kept.", "name": "fig-abxi"}}
-if "food_kitchen" in reproduced:
-    run = reproduced["food_kitchen"]["ABXI"][0]
-    title = markup.data_title("abxi", "food_kitchen")
-    display(figures.save_figure(training.curves(run, DOMAIN_NAMES["food_kitchen"], title), "04_abxi"))
 
 # %% [markdown]
 # ## On the demo
@@ -325,58 +244,3 @@ figures.save_figure(comparison.models(values), f"04_{source}")
 # %% mystnb={"markdown_format": "myst"}
 for name, runs in results.items():
     display(comparison.against_rivals(runs, source, name, "sampled_999"))
-
-# %% [markdown]
-# (budget)=
-# ## The budget of each model
-#
-# How far training went: it stops when some epochs in a row bring no better validation MRR, ten on real data, eight on
-# the demo. Where the best epoch is the last (†), more would have helped.
-
-# %% mystnb={"markdown_format": "myst"}
-compared = {"c2dsr": shipped, "llmcdsr": {"food_kitchen": other}, "abxi": peers, source: results}
-trained = {(data, name): runs for data, part in compared.items() for name, runs in part.items()}
-caption = (
-    "How the models of all comparisons on this page were trained: candidates among which their settings were chosen (a "
-    "dash: not searched), epochs until training stopped, the one that was tested, and minutes of a run."
-)
-display(markup.show(comparison.budget(trained), caption, "tab-budget"))
-
-# %% [markdown]
-# What is searched is searched alike: for each model the same number of candidates, trained for few epochs with seed 0;
-# the best third of them by validation MRR goes on to more (`sweep search`). The test set has no say, and what is in no
-# table is the same for all. Beauty-Electronics and the demo's Movie-Book take what was found on Food-Kitchen. On real
-# data rates from 3e-4 to 1e-2 were tried; a model that chose the end of a range might have found better beyond it. An
-# epoch of the paper's Food-Kitchen has three times as many steps as one of other real data, and its search a third of
-# the epochs.
-#
-# The demo's settings are from an earlier and smaller search: three learning rates at one L2, at most 30 epochs each, in
-# an earlier version of this world, whose MRRs are not those of today's. ABXI came later and was searched as one does
-# now, among more candidates. Learning rates up to ten times the paper's are tried there, as the demo trains for fewer
-# steps. The constants of the demo's world were chosen while looking at test MRRs of seed 0: its numbers illustrate, and
-# are not evidence about unseen data.
-
-# %% mystnb={"markdown_format": "myst"}
-for data in trained:
-    if (outcome := search.load(*data)) is not None:
-        caption = (
-            f"{markup.data_title(*data)}: the settings chosen for each model, by validation MRR (percent); minutes of "
-            "one core for all candidates, each epoch counted once. A dash: not searched, or not kept."
-        )
-        display(markup.show(comparison.search_best(outcome), caption, f"tab-search-{data[0]}-{data[1]}"))
-
-# %% [markdown]
-# (patience)=
-# The first round of a search is short, and may prefer what learns fast to what gets far. On the paper's Food-Kitchen it
-# is one epoch, and five rivals chose the highest rate. For three of them, the best candidate of each other rate but the
-# lowest was trained to the plateau, too (`sweep passed_over`). Under what was chosen stands what patience would have
-# found; nothing on this page uses it.
-
-# %% mystnb={"markdown_format": "myst"}
-table = comparison.patience("c2dsr", "food_kitchen")
-caption = (
-    "Food-Kitchen (the paper's data): the settings chosen and those that the first round passed over, all trained to "
-    "the plateau; validation MRR in percent."
-)
-display(markup.show(table, caption, "tab-patience"))
-display(Markdown(comparison.patience_verdict(table)))

@@ -25,7 +25,7 @@
 # is not in it. Of so many effects, one in twenty is beyond its interval by chance.
 #
 # Most effects are measured on the demo. Those that need no pictures are measured on real data as well: on ABXI's, which
-# are complete, and where training reaches its plateau ({doc}`04_comparison`). Numbers of the demo say what matters to
+# are complete, and where training reaches its plateau ({doc}`04e_budget`). Numbers of the demo say what matters to
 # *this model on data of its kind*; how large the effects would be on Amazon's data is another question.
 
 # %% tags=["parameters"]

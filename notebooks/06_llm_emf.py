@@ -263,10 +263,10 @@ for data, runs in real.items():
 
 # %% [markdown]
 # All rows have the settings that were found for IFCDSR. How LLM-EMF fares with settings of its own is in
-# {doc}`04_comparison`. A row is compared with the ID over the seeds that both have. One without a standard deviation
-# has one seed: it is a sample, and its noise that of the test cases alone. Where titles of other items bring as much as
-# an item's own, it is not by what they say that titles help. What helps then is not known; any text gives an item a
-# second vector, which training leaves alone.
+# {doc}`04_comparison` and {doc}`04d_complete_data`. A row is compared with the ID over the seeds that both have. One
+# without a standard deviation has one seed: it is a sample, and its noise that of the test cases alone. Where titles of
+# other items bring as much as an item's own, it is not by what they say that titles help. What helps then is not known;
+# any text gives an item a second vector, which training leaves alone.
 #
 # On ABXI's data some items have a title and others have none. If titles help by what they say, then targets that have
 # one:

@@ -33,6 +33,8 @@ SMALL = {
     "04_comparison": {"scenarios": "food_kitchen", "seeds": "0"},
     "04b_protocol": {"scenarios": "food_kitchen", "seeds": "0"},
     "04c_numbering": {},
+    "04d_complete_data": {},
+    "04e_budget": {"scenarios": "food_kitchen", "seeds": "0"},
     "05_ablation": {"scenarios": "food_kitchen", "seeds": "0", "signals": "0,1"},
     "05b_ledger": {"seeds": "0"},
     "05c_sensitivity": {"seeds": "0"},

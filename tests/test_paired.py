@@ -14,7 +14,7 @@ from made_runs import NAMES, made_run
 from ifcdsr_core.analysis import paired, paper
 from ifcdsr_core.analysis.paired import Difference, Measured, PValue
 from ifcdsr_core.book import evidence
-from ifcdsr_core.book.pages import ablation, comparison, protocol
+from ifcdsr_core.book.pages import ablation, budget, comparison, complete_data, protocol
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.metrics import summarise
 from ifcdsr_core.models import MODELS
@@ -138,12 +138,12 @@ def test_beside_paper_has_only_models_of_the_paper():
 def test_a_published_mrr_stands_beside_ours_by_both_protocols():
     run = made_run([2], [4], model="abxi")
     run.ranks["unseen_999"] = [1.0, 2.0]
-    table = comparison.beside_authors({"ABXI": [run], "SASRec": [run]}, paper.PUBLISHED_ABXI["food_kitchen"])
+    table = complete_data.beside_authors({"ABXI": [run], "SASRec": [run]}, paper.PUBLISHED_ABXI["food_kitchen"])
     assert table["Model"].tolist() == ["ABXI", "ABXI"] and table["MRR printed"].tolist() == [16.55, 12.19]
     here, among_all = ([cell.mean for cell in table[column]] for column in ("MRR here", "999 of all kinds"))
     assert (here, among_all) == ([100, 50], [50, 25])
     assert table["Ratio"].tolist() == pytest.approx([100 / 16.55, 50 / 12.19])
-    assert len(comparison.beside_authors({"SASRec": [run]}, paper.PUBLISHED_ABXI["food_kitchen"])) == 0
+    assert len(complete_data.beside_authors({"SASRec": [run]}, paper.PUBLISHED_ABXI["food_kitchen"])) == 0
 
 
 def put_run(folder: Path, configured: RunConfig, ranks=(2, 4)) -> Path:
@@ -188,7 +188,7 @@ def test_more_users_count_over_the_seeds_that_both_have(tmp_path, monkeypatch):
         for configured in [*rows["SASRec"], *(rows["GRU4Rec"] if users == "both" else [])]:
             name = f"llmcdsr-food_kitchen-{configured.model}-seed{configured.seed}-{users}"
             put_run(tmp_path / "runs" / name, configured, (1, 1) if configured.seed == 0 else ranks)
-    table = comparison.of_more_users()
+    table = complete_data.of_more_users()
     assert table[["Target", "Model", "Seeds"]].to_numpy().tolist() == [["Food", "SASRec", 1], ["Kitchen", "SASRec", 1]]
     assert table["Users of both domains"].tolist() == [50, 25] and table["All users"].tolist() == [100, 20]
     assert [difference.value for difference in table["Difference"]] == pytest.approx([50, -5])
@@ -202,9 +202,9 @@ def test_what_a_search_passed_over_stands_under_what_it_chose(tmp_path, monkeypa
     monkeypatch.setattr(store, "results_dir", lambda: tmp_path)
     for name, configured in {"a": chosen, "b": elsewhere}.items():
         put_run(tmp_path / "runs" / f"c2dsr-food_kitchen-{configured.model}-seed0-{name}", configured)
-    assert comparison.patience("c2dsr", "food_kitchen").empty
+    assert budget.patience("c2dsr", "food_kitchen").empty
     put_run(tmp_path / "runs" / "c2dsr-food_kitchen-sasrec-seed0-c", *other)
-    table = comparison.patience("c2dsr", "food_kitchen")
+    table = budget.patience("c2dsr", "food_kitchen")
     assert table["Model"].tolist() == ["SASRec"] * 2  # without what has nothing beside it
     assert table["Rate"].tolist() == [f"{chosen.learning_rate:g} (chosen)", f"{other[0].learning_rate:g}"]
 
@@ -471,10 +471,10 @@ def test_training_course_says_how_far_each_model_got():
     runs = [made_run([1], [1], seed=seed, model="sasrec", epochs=8) for seed in (0, 4)]
     runs[0].history["seconds"], runs[1].history["seconds"] = 60.0, 20.0
     experiment = {"SASRec": runs, "Popularity": [made_run([1], [1], model="popularity")]}
-    table = evidence.training_course(experiment)
+    table = budget.training_course(experiment)
     assert table.to_numpy().tolist() == [["SASRec", "0,\u00a04", "3\u00a0of\u00a08", "2", 2.0]]
     runs[1].history["selection"] = [0.1, 0.2, 0.3]
-    assert evidence.training_course(experiment)["Best epoch"].item() == "2\u00a0to\u00a03\u00a0†"
+    assert budget.training_course(experiment)["Best epoch"].item() == "2\u00a0to\u00a03\u00a0†"
 
 
 def test_the_budget_tells_of_each_data_set_and_model_how_it_was_trained_and_searched(monkeypatch, tmp_path):
@@ -488,7 +488,7 @@ def test_the_budget_tells_of_each_data_set_and_model_how_it_was_trained_and_sear
     search.keep(search.outcome([[run, run], [longer]]), "abxi", "food_kitchen")
     counted = {"Popularity": [made_run([1], [1], model="popularity")]}
     results = {("abxi", "beauty_electronics"): rows | counted, ("c2dsr", "food_kitchen"): rows}
-    table = comparison.budget(results)
+    table = budget.budget(results)
     assert table["Data"].tolist() == 2 * ["Beauty-Electronics (ABXI's data)"] + 2 * ["Food-Kitchen (the paper's data)"]
     assert table["Model"].tolist() == 2 * ["SASRec", "GRU4Rec"]
     assert table["Candidates"].tolist() == [2, None, None, None]  # those of ABXI's Food-Kitchen, which is trained alike

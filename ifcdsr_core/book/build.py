@@ -60,6 +60,8 @@ PAGES = [
     Page("04_comparison", "04_comparison"),
     Page("04b_protocol", "04b_protocol"),
     Page("04c_numbering", "04c_numbering"),
+    Page("04d_complete_data", "04d_complete_data"),
+    Page("04e_budget", "04e_budget"),
     Page("05_ablation", "05_ablation"),
     Page("05b_ledger", "05b_ledger"),
     Page("05c_sensitivity", "05c_sensitivity"),

@@ -127,36 +127,6 @@ def baselines_verdict(experiment: Runs, printed: pd.DataFrame) -> str:
     return " ".join(sentences)
 
 
-def training_course(experiment: Runs) -> pd.DataFrame:
-    """How far training went, one row per model that is trained.
-
-    Columns: ``Model``; ``Seeds``; ``Epochs`` until training stopped, and of how many allowed; ``Best epoch``, marked
-    where it was the last of a run; ``Minutes`` of a run on its device, the mean.
-    """
-    rows = []
-    for label, runs in experiment.items():
-        if runs[0].config["model"] in COUNTING:
-            continue
-        allowed = _span(run.config["epochs"] for run in runs)
-        rows.append(
-            {
-                "Model": label,
-                "Seeds": unbroken(", ".join(str(run.config["seed"]) for run in runs)),
-                "Epochs": unbroken(f"{_span(len(run.history) for run in runs)} of {allowed}"),
-                "Best epoch": unbroken(
-                    _span(run.best_epoch for run in runs) + (f" {MARK}" if any(map(stopped_too_early, runs)) else "")
-                ),
-                "Minutes": sum(run.history["seconds"].sum() for run in runs) / len(runs) / 60,
-            }
-        )
-    return pd.DataFrame(rows, columns=["Model", "Seeds", "Epochs", "Best epoch", "Minutes"])
-
-
-def _span(numbers: Iterable[int]) -> str:
-    found = list(numbers)
-    return str(found[0]) if len(set(found)) == 1 else f"{min(found)} to {max(found)}"
-
-
 def control_table(table: pd.DataFrame) -> pd.DataFrame:
     """``paired.control_gains`` for a page: one column per position of the dial, gain ± noise in its cells."""
     texts = [unbroken(f"{signed(row.gain)} ± {row.noise:.2f}") for row in table.itertuples()]

@@ -7,6 +7,7 @@ import math
 import re
 import textwrap
 import unicodedata
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,6 +83,12 @@ def escape(text: str) -> str:
     line = "".join(sign for sign in line if unicodedata.category(sign) not in ("Cc", "Cs"))  # no page can hold them
     special = r"\`*_{}[]<>|$~^&"
     return "".join(f"\\{character}" if character in special else character for character in line)
+
+
+def listed(words: Iterable[str]) -> str:
+    """``a, b and c``, each escaped."""
+    *front, end = map(escape, words)
+    return f"{', '.join(front)} and {end}" if front else end
 
 
 def script_json(data) -> str:

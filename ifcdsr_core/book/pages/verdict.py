@@ -213,7 +213,7 @@ def outperforms(
         verdict,
         "" if verdict == UNCHECKED else where,
         " ".join(said),
-        "04_comparison",
+        "04_comparison" if with_images else "04d_complete_data",
     )
 
 

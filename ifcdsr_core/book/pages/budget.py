@@ -1,0 +1,123 @@
+"""Page 04e, budget: how all models that are compared were trained, and how their settings were found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from ifcdsr_core.analysis.paired import Runs
+from ifcdsr_core.book.evidence import MARK, stopped_too_early
+from ifcdsr_core.book.markup import data_title, listed, model_name, unbroken
+from ifcdsr_core.models import COUNTING
+from ifcdsr_core.runs import lists, search, store
+
+
+def budget(results: Mapping[tuple[str, str], Runs]) -> pd.DataFrame:
+    """How the models of all comparisons were trained: ``training_course`` under the title of each data set.
+
+    ``Candidates``: among how many a search chose a model's settings; None where there was no search.
+
+    Args:
+        results: by source and scenario.
+    """
+    parts = []
+    for (source, scenario), experiment in results.items():
+        alike, course = lists.trained_alike(source, scenario), training_course(experiment)
+        outcomes = [search.found(source, alike, experiment[label][0].config["model"]) for label in course["Model"]]
+        candidates = [None if rows is None else search.num_candidates(rows) for rows in outcomes]
+        course.insert(0, "Data", data_title(source, scenario))
+        course.insert(2, "Candidates", pd.Series(candidates, dtype=object))
+        parts.append(course)
+    return pd.concat(parts, ignore_index=True)
+
+
+def training_course(experiment: Runs) -> pd.DataFrame:
+    """How far training went, one row per model that is trained.
+
+    Columns: ``Model``; ``Seeds``; ``Epochs`` until training stopped, and of how many allowed; ``Best epoch``, marked
+    where it was the last of a run; ``Minutes`` of a run on its device, the mean.
+    """
+    rows = []
+    for label, runs in experiment.items():
+        if runs[0].config["model"] in COUNTING:
+            continue
+        allowed = _span(run.config["epochs"] for run in runs)
+        rows.append(
+            {
+                "Model": label,
+                "Seeds": unbroken(", ".join(str(run.config["seed"]) for run in runs)),
+                "Epochs": unbroken(f"{_span(len(run.history) for run in runs)} of {allowed}"),
+                "Best epoch": unbroken(
+                    _span(run.best_epoch for run in runs) + (f" {MARK}" if any(map(stopped_too_early, runs)) else "")
+                ),
+                "Minutes": sum(run.history["seconds"].sum() for run in runs) / len(runs) / 60,
+            }
+        )
+    return pd.DataFrame(rows, columns=["Model", "Seeds", "Epochs", "Best epoch", "Minutes"])
+
+
+def _span(numbers: Iterable[int]) -> str:
+    found = list(numbers)
+    return str(found[0]) if len(set(found)) == 1 else f"{min(found)} to {max(found)}"
+
+
+def search_best(outcome: pd.DataFrame) -> pd.DataFrame:
+    """One line per model of ``search.load``: what was chosen, how it did on validation, and what the search took.
+
+    ``Minutes`` are those of all candidates together on one core, each of their epochs once.
+    """
+    rows, settings = [], [*search.SETTINGS, *search.OPTIONS]
+    for model, part in outcome.groupby("model", sort=False):
+        row = search.best(part)
+        rows.append(
+            {
+                "Model": model_name(model),
+                "Learning rate": unbroken(f"{row['learning_rate']:g}"),
+                "L2": unbroken(f"{row['l2']:g}"),
+                "Dropout": row["dropout"],
+                "Temperature": row["temperature"],
+                "Best epoch": f"{row['best_epoch']:g} of {row['epochs']:g}",
+                "Validation MRR": 100 * row["validation_mrr"],
+                "Minutes": part.groupby(settings, dropna=False)["minutes"].max().sum(skipna=False),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def patience(source: str, scenario: str) -> pd.DataFrame:
+    """What the first round of a search passed over (``lists.passed_over``), under what was chosen, all to the plateau.
+
+    One row per shipped run of seed 0, for the models that have any; none where there is none. No test case has a say.
+    """
+    chosen = [runs[0] for runs in store.shipped(lists.comparison(scenario, [0], source)).values()]
+    others = [runs[0] for runs in store.shipped(lists.passed_over(scenario, source)).values()]
+    searched = {run.config["model"] for run in others}
+    columns = ["Model", "Rate", "L2", "Dropout", "Best epoch", "Validation MRR"]
+    rows = [
+        (
+            model_name(run.config["model"]),
+            f"{run.config['learning_rate']:g}{' (chosen)' if run is first else ''}",
+            unbroken(f"{run.config['l2']:g}"),
+            run.config["model_options"]["dropout"],
+            run.best_epoch,
+            100 * run.validation_mrr,
+        )
+        for first in chosen
+        if first.config["model"] in searched
+        for run in [first, *(other for other in others if other.config["model"] == first.config["model"])]
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def patience_verdict(table: pd.DataFrame) -> str:
+    """What ``patience`` says, in one sentence."""
+    firsts = table.groupby("Model", sort=False).head(1)
+    others = table.drop(firsts.index)
+    chosen = others["Model"].map(firsts.set_index("Model")["Validation MRR"])
+    better = others[others["Validation MRR"] > chosen]
+    which = [f"{row.Model} at rate {row.Rate}" for row in better.itertuples()]
+    return (
+        f"Of {len(others)} settings that were passed over, {len(better)} came further on validation than what was "
+        f"chosen{f': {listed(which)}' if which else ''}."
+    )
