@@ -492,11 +492,11 @@ def _sweep(options) -> None:
         print(line, file=sys.stderr, flush=True)
 
     def carry_out(waiting: Sequence[RunConfig]) -> list[Run]:
-        how = {"shipped": not options.recompute, "report": say}
+        how = {"shipped": not options.recompute, "may_diverge": options.what == "search", "report": say}
         if not options.cluster:
             return sweep(waiting, options.jobs, gpus, **how)
         given = _assignments(options.cluster_option)
-        return submit(waiting, runs_dir() / ".cluster", options.cluster, given, **how)
+        return submit(waiting, options.cluster, given, **how)
 
     if options.what == "search":
         outcome = search.outcome(search.halve(configs, carry_out))

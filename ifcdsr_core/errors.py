@@ -17,6 +17,10 @@ class InputError(ValueError):
         return [f"error: {self}"]
 
 
+class Diverged(InputError):
+    """A training whose loss is no longer finite."""
+
+
 def choose(what: str, given: str, known) -> str:
     """Return ``given`` if it is one of ``known``; else raise an InputError that lists what would be right."""
     known = list(known)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ifcdsr_core import processes
 from ifcdsr_core.batches import Batch, shuffled
-from ifcdsr_core.errors import InputError, require
+from ifcdsr_core.errors import Diverged, InputError, require
 from ifcdsr_core.files import new_file, unreadable
 from ifcdsr_core.metrics import summarise
 from ifcdsr_core.models.base import SequenceModel
@@ -57,7 +57,8 @@ def fit(
 
     Raises:
         InputError: no validation target is of the domain to select by; all epochs are pre-training; the loss is no
-            scalar or no longer finite; the checkpoint is damaged or of another model.
+            scalar; the checkpoint is damaged or of another model.
+        Diverged: the loss is no longer finite.
     """
     chosen = {"both": {0, 1}, "x": {0}, "y": {1}}[settings.select_domain]
     if not chosen & set(valid.target_domain.tolist()):
@@ -132,7 +133,7 @@ def _train_epoch(
     for batch in shuffled(train, settings.batch_size, torch.Generator().manual_seed(seed)):
         total += step(model, batch, optimiser, settings.precision) * len(batch)
     if not total < float("inf"):
-        raise InputError(f"the loss of epoch {epoch} is {total}: training diverged; lower learning_rate")
+        raise Diverged(f"the loss of epoch {epoch} is {total}: training diverged; lower learning_rate")
     return total / len(train)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import os
 import signal
@@ -10,12 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from test_run import SMALL, put_scenario, same
 
 from ifcdsr_core.errors import InputError
 from ifcdsr_core.paths import ROOT
-from ifcdsr_core.runs import store
+from ifcdsr_core.runs import search, store
 from ifcdsr_core.runs import sweep as sweep_module
 from ifcdsr_core.runs.config import RunConfig
 from ifcdsr_core.runs.store import Run, runs_dir, ship
@@ -80,6 +83,23 @@ def test_a_failing_run_does_not_cost_the_others():
     with pytest.raises(InputError, match="1 of 3 runs failed.*seed 1.*diverged"):
         sweep(mixed, jobs=2)
     assert len(list(runs_dir().glob("[!.]*"))) == 2
+
+
+def test_a_search_outlives_a_candidate_that_diverges(data, monkeypatch):
+    monkeypatch.setattr(search, "results_dir", lambda: data / "results")
+    candidates, lines = configs([0, 0, 0], epochs=9), []
+    candidates[1] = dataclasses.replace(candidates[1], learning_rate=1e30)
+    candidates[2] = dataclasses.replace(candidates[2], learning_rate=0.002)
+    rounds = search.halve(candidates, functools.partial(sweep, jobs=2, may_diverge=True, report=lines.append))
+    assert [len(runs) for runs in rounds] == [3, 1, 1] and sum("seed 0: diverged" in line for line in lines) == 1
+    table = search.outcome(rounds)
+    assert search.num_candidates(table) == 3 and (table["validation_mrr"] > 0).tolist() == [True] * 4 + [False]
+    search.keep(table, "demo", "food_kitchen")
+    pd.testing.assert_frame_equal(search.load("demo", "food_kitchen"), table, check_dtype=False)
+    others = search.others_by_rate(table)["learning_rate"]
+    assert 1e30 not in others.tolist() and len(others) == 1
+    with pytest.raises(InputError, match="no candidate of ifcdsr can be trained, all diverge"):
+        search.halve([candidates[1]], functools.partial(sweep, jobs=1, may_diverge=True))
 
 
 def test_a_process_that_is_killed_is_told_in_one_line():
@@ -154,7 +174,7 @@ def _place(number):
 
 def test_a_cluster_gives_the_same_runs(data, monkeypatch):
     lines = []
-    there = submit(configs([0, 1]), data / "cluster", "local", {"timeout_min": 5}, report=lines.append)
+    there = submit(configs([0, 1]), "local", {"timeout_min": 5}, report=lines.append)
     assert len(lines) == 2 and [finished.config["seed"] for finished in there] == [0, 1]
     monkeypatch.setenv("IFCDSR_DATA", str(data / "other"))
     put_scenario(data / "other", seed=0)
@@ -163,8 +183,8 @@ def test_a_cluster_gives_the_same_runs(data, monkeypatch):
 
 def test_a_failing_job_of_a_cluster_does_not_cost_the_others(data):
     mixed = configs([0]) + configs([1], learning_rate=1e30)
-    with pytest.raises(InputError, match=r"1 of 2 runs failed.*seed 1: InputError: .*diverged.* \(see /.*\.err\)$"):
-        submit(mixed, data / "cluster", "local", {"timeout_min": 5})
+    with pytest.raises(InputError, match=r"1 of 2 runs failed.*seed 1: Diverged: .*diverged.* \(see /.*\.err\)$"):
+        submit(mixed, "local", {"timeout_min": 5})
     assert len(list(runs_dir().glob("[!.]*"))) == 1
 
 
@@ -174,12 +194,12 @@ def test_what_sbatch_refuses_is_told_in_one_line(data, monkeypatch):
         (data / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{data}:{os.environ['PATH']}")
     with pytest.raises(InputError, match="^submitit can't start jobs: sbatch: error: invalid partition$"):
-        submit(configs([0]), data / "cluster", "slurm", {"slurm_partition": "nosuch"})
+        submit(configs([0]), "slurm", {"slurm_partition": "nosuch"})
 
 
 @pytest.mark.parametrize("cluster, options", [("slurm", {"slurm_partition": "gpu"}), ("local", {"time_out": 5})])
 def test_a_cluster_that_is_not_there_or_an_unknown_option_is_told_in_one_line(data, monkeypatch, cluster, options):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InputError, match="submitit can't start jobs") as caught:
-        submit(configs([0]), data / "cluster", cluster, options)
+        submit(configs([0]), cluster, options)
     assert "\n" not in str(caught.value)

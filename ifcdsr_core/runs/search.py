@@ -2,8 +2,8 @@
 
 All candidates of a model are trained for few epochs, the best third of them for three times as many, and the best third
 of these for three times as many again (Jamieson & Talwalkar, AISTATS 2016). Every candidate of every round is a run
-like any other: it goes on from that of the round before and is found again, and a search that was killed goes on. The
-test set has no say.
+like any other: it goes on from that of the round before and is found again, and a search that was killed goes on. One
+that diverges has a validation MRR of 0. The test set has no say.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ifcdsr_core.errors import InputError
 from ifcdsr_core.files import locked, new_file, reading
 from ifcdsr_core.models import MODELS
 from ifcdsr_core.paths import results_dir
@@ -33,7 +34,7 @@ _COLUMNS = ["model", "epochs", *_NUMBERS, "best_epoch", "minutes", "run"]
 
 
 def halve(
-    candidates: Iterable[RunConfig], carry_out: Callable[[Sequence[RunConfig]], Sequence[Run]]
+    candidates: Iterable[RunConfig], carry_out: Callable[[Sequence[RunConfig]], Sequence[Run | None]]
 ) -> list[list[Run]]:
     """The runs of each round, those of the last one trained for as many epochs as their candidates say.
 
@@ -41,17 +42,31 @@ def halve(
 
     Args:
         candidates: of one or several models, which go on separately.
-        carry_out: runs configurations and returns them in their order, as ``sweep.sweep``.
+        carry_out: runs configurations and returns them in their order, None for one that diverges, as ``sweep.sweep``.
+
+    Raises:
+        InputError: all candidates of a model that went on diverge.
     """
     left, rounds = list(candidates), []
     for number in reversed(range(ROUNDS)):
         told = [
             dataclasses.replace(one, epochs=math.ceil(one.epochs / SHARE**number) + _pretraining(one)) for one in left
         ]
-        runs = list(carry_out(told))
+        runs = [run or _diverged(one) for run, one in zip(carry_out(told), told, strict=True)]
         rounds.append(runs)
         left = [candidate for candidate, goes_on in zip(left, _go_on(runs), strict=True) if goes_on]
+    for model in {run.config["model"] for run in rounds[-1]}:
+        if not any(run.validation_mrr for run in rounds[-1] if run.config["model"] == model):
+            raise InputError(
+                f"no candidate of {model} can be trained, all diverge: lower LEARNING_RATES in runs/lists.py"
+            )
     return rounds
+
+
+def _diverged(config: RunConfig) -> Run:
+    """What stands for the run of a candidate that diverges."""
+    history = pd.DataFrame({"epoch": [0], "selection": [0.0], "seconds": [math.nan]})
+    return Run(Path("diverged"), dataclasses.asdict(config), {}, history, pd.DataFrame())
 
 
 def _pretraining(config: RunConfig) -> int:
@@ -171,6 +186,7 @@ def settings_of(row: pd.Series) -> tuple[dict, dict]:
 
 
 def others_by_rate(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of one model's first round, the best row of each learning rate but the chosen one, by rate."""
-    first = rows[(rows["epochs"] == rows["epochs"].min()) & (rows["learning_rate"] != best(rows)["learning_rate"])]
+    """Of one model's first round, the best row of each learning rate but the chosen one, by rate; not what diverged."""
+    first = rows[(rows["epochs"] == rows["epochs"].min()) & (rows["validation_mrr"] > 0)]
+    first = first[first["learning_rate"] != best(rows)["learning_rate"]]
     return first.loc[first.groupby("learning_rate")["validation_mrr"].idxmax()]

@@ -19,16 +19,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from pathlib import Path
 
 from tqdm import tqdm
 
-from ifcdsr_core.errors import InputError, require
+from ifcdsr_core.errors import Diverged, InputError, require
 from ifcdsr_core.paths import processors
 from ifcdsr_core.runs.config import Experiment, RunConfig
 from ifcdsr_core.runs.model import describe
 from ifcdsr_core.runs.run import identify, run
-from ifcdsr_core.runs.store import Run, find, key
+from ifcdsr_core.runs.store import Run, find, key, runs_dir
 
 
 def sweep(
@@ -36,8 +35,9 @@ def sweep(
     jobs: int | None = None,
     gpus: Sequence[str] = (),
     shipped: bool = True,
+    may_diverge: bool = False,
     report: Callable[[str], None] | None = None,
-) -> list[Run]:
+) -> list[Run | None]:
     """Run what is not yet there, in processes of this machine.
 
     Args:
@@ -45,6 +45,7 @@ def sweep(
             the processors out.
         gpus: numbers of GPUs to share out, as in CUDA_VISIBLE_DEVICES; the configurations then say ``device="cuda"``.
         shipped: take runs that are shipped with the checkout as finished.
+        may_diverge: a run that diverges has not failed: None stands in its place.
         report: called with a line for each run that ends; without it a bar is shown in a terminal.
 
     Returns:
@@ -58,12 +59,12 @@ def sweep(
         require(not gpus or config.device == "cuda", "device", config.device, "cuda for GPUs to be shared out")
     threads = max((config.threads for config in configs), default=0)
 
-    def carry_out(waiting: Sequence[RunConfig]) -> Iterator[tuple[int, Run | Exception]]:
+    def carry_out(waiting: Sequence[RunConfig]) -> Iterator[tuple[int, Run | Exception | None]]:
         at_once = min(len(waiting), jobs or len(gpus) or max(1, processors() // max(1, threads)))
         others = set(multiprocessing.active_children())
         pool = _pool(at_once, gpus)
         try:
-            futures = {pool.submit(run, config): position for position, config in enumerate(waiting)}
+            futures = {pool.submit(_job(may_diverge), config): position for position, config in enumerate(waiting)}
             for future in as_completed(futures):
                 if isinstance(future.exception(), BrokenProcessPool):
                     raise InputError(
@@ -83,20 +84,21 @@ def sweep(
 
 def submit(
     configs: Sequence[RunConfig],
-    folder: Path,
     cluster: str | None = None,
     options: dict | None = None,
     shipped: bool = True,
+    may_diverge: bool = False,
     report: Callable[[str], None] | None = None,
-) -> list[Run]:
+) -> list[Run | None]:
     """Run what is not yet there as jobs of a cluster, one each, and wait for them.
 
-    The jobs go on if this process ends; the same call then finds what they finished.
+    The jobs go on if this process ends; the same call then finds what they finished. Data, checkout and the jobs' logs
+    in ``data/runs/.cluster`` have to be on a file system that all machines share.
 
     Args:
-        folder: for the jobs' logs, on a file system that all machines share, as data and checkout have to be.
         cluster: ``slurm`` (None where it is installed), or ``local``: processes of this machine that act like one.
         options: of submitit's executor, such as ``timeout_min``, ``gpus_per_node``, ``slurm_partition``.
+        shipped, may_diverge, report: as of ``sweep``.
 
     Raises:
         InputError: runs failed, after all others were finished; no Slurm here; an option submitit does not know.
@@ -111,12 +113,12 @@ def submit(
             raise InputError(f"submitit can't start jobs: {' '.join(str(error).split())[:300]}") from error
 
     with told():
-        executor = submitit.AutoExecutor(folder, cluster=cluster)
+        executor = submitit.AutoExecutor(runs_dir() / ".cluster", cluster=cluster)
         executor.update_parameters(**(options or {}))
 
-    def carry_out(waiting: Sequence[RunConfig]) -> Iterator[tuple[int, Run | Exception]]:
+    def carry_out(waiting: Sequence[RunConfig]) -> Iterator[tuple[int, Run | Exception | None]]:
         with told():
-            running = dict(enumerate(executor.map_array(run, list(waiting))))
+            running = dict(enumerate(executor.map_array(_job(may_diverge), list(waiting))))
         while running:
             for position in [position for position, job in running.items() if job.done()]:
                 job = running.pop(position)
@@ -130,23 +132,32 @@ def submit(
     return _gather(configs, carry_out, shipped, report)
 
 
+def _job(may_diverge: bool) -> Callable[[RunConfig], Run | None]:
+    """What a process does with a configuration."""
+    return _run_unless_diverged if may_diverge else run
+
+
+def _run_unless_diverged(config: RunConfig) -> Run | None:
+    # a value: of an error, a cluster's job gives the words alone
+    try:
+        return run(config)
+    except Diverged:
+        return None
+
+
 def _gather(
     configs: Sequence[RunConfig],
     carry_out: Callable[[Sequence[RunConfig]], Iterable],
     shipped: bool,
     report: Callable[[str], None] | None,
-) -> list[Run]:
+) -> list[Run | None]:
     """Find what is there, have the rest carried out, and report each. Equal configurations are one run."""
     configs, asked = list({key(config): config for config in configs}.values()), configs
     found = [find(config, identity, shipped) for config, identity in zip(configs, _identities(configs), strict=True)]
     waiting = [position for position, finished in enumerate(found) if finished is None]
     failed: dict[int, Exception] = {}
-    bar = tqdm(
-        total=len(configs),
-        initial=len(configs) - len(waiting),
-        unit="run",
-        disable=bool(report) or not sys.stderr.isatty(),
-    )
+    done = len(configs) - len(waiting)
+    bar = tqdm(total=len(configs), initial=done, unit="run", disable=bool(report) or not sys.stderr.isatty())
     with bar:
         for number, outcome in carry_out([configs[position] for position in waiting]) if waiting else ():
             position = waiting[number]
@@ -154,9 +165,9 @@ def _gather(
                 failed[position] = outcome
             else:
                 found[position] = outcome
+            done += 1
             bar.update()
             if report is not None:
-                done = sum(finished is not None for finished in found) + len(failed)
                 report(f"{done} of {len(configs)}: {_outcome_line(configs[position], outcome)}")
     if failed:
         position, error = min(failed.items())
@@ -182,11 +193,13 @@ def _identities(configs: Sequence[RunConfig]) -> list[dict]:
     return result
 
 
-def _outcome_line(config: RunConfig, outcome: Run | Exception) -> str:
+def _outcome_line(config: RunConfig, outcome: Run | Exception | None) -> str:
     """One run of a sweep in a line, by its validation: who searches has no business with the test set."""
     what = f"{config.source} {config.scenario} {config.model} seed {config.seed}"
     if isinstance(outcome, Exception):
         return f"{what}: {_reason(outcome)}"
+    if outcome is None:
+        return f"{what}: diverged"
     epochs = f"epoch {outcome.best_epoch} of {len(outcome.history)}"
     return f"{what}: validation MRR {100 * outcome.validation_mrr:.2f} % ({epochs})"
 
