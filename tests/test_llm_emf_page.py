@@ -62,10 +62,11 @@ def test_worlds_are_named_by_what_explains_them():
     assert table.columns.tolist()[2:] == ["ID", "ID + image", "ID + text"] and table.iloc[2]["ID + image"].mean == 50.0
     told = llm_emf.planted_verdict(llm_emf.planted_gains(worlds, NAMES)).splitlines()
     assert told[0].startswith(
-        "- Where **neither pictures nor titles explain** behaviour: ID + image (Food, +0.00 ± 0.00);"
+        "- Where **neither pictures nor titles explain** behaviour: nothing beyond noise for ID + image "
+        "(Food, +0.00 ± 0.00), ID"
     )
-    assert told[0].endswith("change nothing beyond noise.") and "gain" not in told[0]
-    assert "ID + text (Food, +25.00 ± 0.00) gain. ID + text (Kitchen, −12.50 ± 0.00) lose." in told[2]
+    assert "a gain" not in told[0] and "a loss" not in told[0]
+    assert "a gain for ID + text (Food, +25.00 ± 0.00); a loss for ID + text (Kitchen, −12.50 ± 0.00); n" in told[2]
 
 
 def fitting(runs, **columns) -> pd.DataFrame:

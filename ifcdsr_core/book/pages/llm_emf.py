@@ -77,15 +77,15 @@ def planted_verdict(table: pd.DataFrame) -> str:
     sentences = []
     for world, part in table.groupby("world", sort=False):
         told = []
-        for verdict, word in (("a gain", "gain"), ("a loss", "lose"), ("within noise", "change nothing beyond noise")):
+        for verdict, words in {"a gain": "a gain", "a loss": "a loss", "within noise": "nothing beyond noise"}.items():
             found = [
                 f"{escape(row.arm)} ({escape(row.domain)}, {signed(row.gain)} ± {row.noise:.2f})"
                 for row in part[part["verdict"] == verdict].itertuples()
             ]
             if found:
-                told.append(f"{'; '.join(found)} {word}")
+                told.append(f"{words} for {', '.join(found)}")
         where = "neither pictures nor titles explain" if world == "neither" else f"{world} explain"
-        sentences.append(f"- Where **{where}** behaviour: {'. '.join(told)}.")
+        sentences.append(f"- Where **{where}** behaviour: {'; '.join(told)}.")
     return "\n".join(sentences)
 
 
