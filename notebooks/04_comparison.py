@@ -179,8 +179,9 @@ if "food_kitchen" in shipped:
 #   time; what is trained on is older. Who trains on the validation file, as we do on Movie-Book, has fewer sequences,
 #   but fresher ones: what sells in them sells in the test set, and Popularity shows it.
 # - *A search that favours what learns fast.* On Food-Kitchen a candidate has one epoch to stand out in. Five rivals
-#   chose the highest rate, and most models are at their best after a few epochs; IFCDSR, Tri-CDR and ABXI got better
-#   many more. For three of the rivals we looked what patience would have found: little ({ref}`there <patience>`).
+#   chose the highest rate, and most models are at their best after a few epochs; Tri-CDR, IFCDSR and, with some seeds,
+#   LLM-EMF and ABXI got better for many more. For three of the rivals we looked what patience would have found: little
+#   ({ref}`there <patience>`).
 # - *Another loss.* SASRec's and GRU4Rec's authors train on a few sampled negatives with a binary or pairwise loss. Here
 #   every model but ABXI has a softmax over more than a thousand items per step, which is known to help
 #   {cite:p}`klenitskiy2023`. The authors of C2DSR also use the softmax over all items.
