@@ -491,7 +491,7 @@ def _sweep(options) -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    def carry_out(waiting: Sequence[RunConfig]) -> list[Run]:
+    def carry_out(waiting: Sequence[RunConfig]) -> list[Run | None]:
         how = {"shipped": not options.recompute, "may_diverge": options.what == "search", "report": say}
         if not options.cluster:
             return sweep(waiting, options.jobs, gpus, **how)
