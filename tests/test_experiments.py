@@ -397,6 +397,15 @@ def test_every_reading_differs_from_ours_and_from_every_other():
     assert real - demo == {"exact loss"} and "a learned projection of the images" in demo - real
 
 
+def test_a_reading_that_the_search_chose_is_ours():
+    found = search.outcome([[made_run("ifcdsr", 0.01, 1e-5, 0.4, temperature=0.2)]])
+    before = lists.readings("food_kitchen", [0], "c2dsr")
+    search.keep(found, "c2dsr", "food_kitchen")
+    after = lists.readings("food_kitchen", [0], "c2dsr")
+    assert set(before) - set(after) == {"temperature 0.2"} and set(after) < set(before)
+    assert after[lists.OURS][0].model_options["temperature"] == 0.2
+
+
 def test_sensitivity_changes_one_thing_and_tries_what_the_book_and_the_paper_use():
     ours = dataclasses.asdict(lists.readings("food_kitchen", [0])[lists.OURS][0])
     for name, groups in lists.sensitivity("food_kitchen", [0]).items():
