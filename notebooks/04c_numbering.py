@@ -76,9 +76,9 @@ display(markup.show(numbering.order(anew=anew), caption, "tab-number-order"))
 # %% [markdown]
 # The order can be drawn anew, *before* the target is chosen (`--source-option ties=redrawn`): of the items of the last
 # day each is the target with the same chance, and which domain the target is of is decided by the draw as well. What
-# then changes is what the order did for a model, or to it. On the paper's data most models gain, SASRec and Popularity
-# most, the latter in all domains but Food: part of what makes these data hard is the order in which somebody listed a
-# day's items. Of the models that learn few were run so far, with one seed.
+# then changes is what the order did for a model, or to it. On the paper's data all models gain but Popularity in Food:
+# part of what makes these data hard is the order in which somebody listed a day's items. Of the models that learn three
+# were run, with one seed.
 
 # %% mystnb={"markdown_format": "myst"}
 table = numbering.price_of_ties()
