@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument(
         "what",
         help="comparison, ablation, domains, control, readings, sensitivity, modalities, text_encoders, text, search, "
-        "passed_over, recipes, or a JSON file with a list of configurations as in the config.json of a run "
+        "passed_over, patience, recipes, or a JSON file with a list of configurations as in the config.json of a run "
         "(source and its options, scenario, seeds and models are then the file's)",
     )
     sweep.add_argument(

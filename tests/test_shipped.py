@@ -87,6 +87,10 @@ def test_every_model_has_a_result_on_the_papers_test_set(scenario):
 def test_every_reading_of_ifcdsr_has_a_result_on_real_data():
     readings = lists.readings("food_kitchen", [0], "abxi")
     assert set(store.shipped(readings)) == set(readings) and len(readings) == 18
+    for scenario, seeds in (("food_kitchen", [0, 1, 4]), ("movie_book", [0, 1, 2, 3, 4])):
+        readings = store.shipped(lists.readings(scenario, seeds, "c2dsr"))
+        printed = [readings[label] for label in (lists.OURS, lists.BARE, "temperature 1, the formula as printed")]
+        assert {tuple(run.config["seed"] for run in runs) for runs in printed} == {tuple(seeds)}
 
 
 def test_titles_and_their_placebo_have_results_on_real_data():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,6 +77,7 @@ CANDIDATES = 12  # of each model, the first with its own defaults
 LEARNING_RATES = {"demo": (1e-2, 5e-3, 2e-3, 1e-3), "real": (1e-3, 3e-3, 1e-2, 3e-4)}  # the default first
 SEARCHED = {"l2": (1e-5, 1e-4, 1e-6, 0.0), "dropout": (0.3, 0.1, 0.5), "temperature": (0.07, 0.05, 0.1, 0.2)}
 SEARCH_EPOCHS = {"demo": 36, "real": 27, ("c2dsr", "food_kitchen"): 9}  # of the last round: as many steps on real data
+PATIENT = {"patience": 4 * REAL["patience"], "epochs": 200}
 SIGNALS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the control curves
 MAKERS = 24  # named by titles in the worlds where titles are to tell something
 # Source options by which items get titles, where they have none by default; scenarios for which there are no titles.
@@ -400,6 +401,7 @@ def _options(**options) -> dict:
     return {"model_options": options}
 
 
+BARE = "bare attention: no positions, no feed-forward part"  # equation (1) as printed
 OURS, OURS_TEXT = "as in this book", "LLM-EMF as in this book"  # what readings of either model are compared with
 READINGS = (
     Reading(1, "temperature 1, the formula as printed", _options(temperature=1.0)),
@@ -412,7 +414,7 @@ READINGS = (
     Reading(7, "2 layers", _options(num_layers=2)),
     Reading(7, "1 head", _options(num_heads=1)),
     Reading(7, "no positions", _options(positions=False)),
-    Reading(7, "bare attention: no positions, no feed-forward part", _options(positions=False, inner_size=0)),
+    Reading(7, BARE, _options(positions=False, inner_size=0)),
     Reading(8, "half of the items without a picture", {"source_options": {"missing_pictures": 0.5}}, kinds=("demo",)),
     Reading(9, "a learned projection of the images", _options(image_projection="linear"), kinds=("demo",)),
     Reading(10, "a model of its own for each target domain", _options(target="x"), _options(target="y")),
@@ -547,6 +549,22 @@ def passed_over(
     return rows
 
 
+def patience(
+    scenario: str, seeds: Iterable[int] = SEEDS, source: str = "demo", models: Collection[str] | None = None, **changes
+) -> Experiment:
+    """A comparison's trained models, and IFCDSR with bare attention, with four times the patience of real data.
+
+    Where validation cases are few, a model that still learns may bring no better epoch for a while. With ``patience``
+    and ``epochs`` as in a comparison, these are the comparison's own configurations.
+    """
+    changes = PATIENT | changes
+    rows = comparison(scenario, seeds, source, models, **changes)
+    rows = {label: configs for label, configs in rows.items() if configs[0].model not in COUNTING}
+    if models is None or "ifcdsr" in models:
+        rows[f"IFCDSR, {BARE}"] = readings(scenario, seeds, source, **changes)[BARE]
+    return rows
+
+
 # --- lists by name ----------------------------------------------------------------------------------------------------
 
 
@@ -582,6 +600,7 @@ _NAMED = {
     "modalities": _Named(lambda *of, **changes: [modalities(*of, **changes)], _OWN_MODELS),
     "text_encoders": _Named(lambda *of, **changes: [text_encoders(*of, **changes)], _OWN_MODELS),
     "text": _Named(_text, _ONLY_DEMO),
+    "patience": _Named(lambda *of, **changes: [patience(*of, **changes)], _OWN_OPTIONS + ("models",)),
     "search": _Named(lambda scenario, seeds, **changes: [search(scenario, seed=seeds[0], **changes)], _ANY),
     "passed_over": _Named(lambda scenario, seeds, **changes: [passed_over(scenario, seed=seeds[0], **changes)], _ANY),
 }
