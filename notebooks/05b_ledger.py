@@ -95,7 +95,8 @@ for gap in ledger.GAPS:
 # ## On the other domains
 #
 # The same for real data of the other scenario. On Movie-Book only the readings nearest to the formulas as printed were
-# run.
+# run, and bare attention was stopped there long before its plateau: with more patience it is far ahead
+# ({ref}`there <patience>`).
 
 # %% mystnb={"markdown_format": "myst"}
 for (source, name), table in on_real.items():

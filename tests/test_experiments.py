@@ -299,7 +299,7 @@ def test_every_list_takes_a_source_of_ones_own_as_real_data(encoder):
         ours = next(configs[0] for configs in rows.values() if configs[0].model == "ifcdsr")
         assert all(getattr(ours, name) == value for name, value in lists.REAL.items())
         assert ours.encoder == (encoder or "small_clip") and ours.model_options["image_fusion"] == bool(encoder)
-        for what in ("comparison", "domains", "readings", "sensitivity", "modalities", "search"):
+        for what in ("comparison", "domains", "readings", "sensitivity", "modalities", "patience", "search"):
             configs = lists.named_list(what, scenario, "mine", [0], [], source_options={})
             assert configs and {config.source for config in configs} == {"mine"}
             pictured = any(config.model_options.get("image_fusion") for config in configs)

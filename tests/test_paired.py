@@ -202,11 +202,35 @@ def test_what_a_search_passed_over_stands_under_what_it_chose(tmp_path, monkeypa
     monkeypatch.setattr(store, "results_dir", lambda: tmp_path)
     for name, configured in {"a": chosen, "b": elsewhere}.items():
         put_run(tmp_path / "runs" / f"c2dsr-food_kitchen-{configured.model}-seed0-{name}", configured)
-    assert budget.patience("c2dsr", "food_kitchen").empty
+    assert budget.passed_over("c2dsr", "food_kitchen").empty
     put_run(tmp_path / "runs" / "c2dsr-food_kitchen-sasrec-seed0-c", *other)
-    table = budget.patience("c2dsr", "food_kitchen")
+    table = budget.passed_over("c2dsr", "food_kitchen")
     assert table["Model"].tolist() == ["SASRec"] * 2  # without what has nothing beside it
     assert table["Rate"].tolist() == [f"{chosen.learning_rate:g} (chosen)", f"{other[0].learning_rate:g}"]
+
+
+def test_what_more_patience_brings_is_paired_by_seed(tmp_path, monkeypatch):
+    usual = lists.comparison("movie_book", [0, 1], "c2dsr", ["sasrec", "gru4rec"])
+    patient = lists.patience("movie_book", [0, 1], "c2dsr", ["sasrec", "gru4rec"])
+    assert {one.patience for runs in patient.values() for one in runs} == {4 * usual["SASRec"][0].patience}
+    assert usual == lists.patience("movie_book", [0, 1], "c2dsr", ["sasrec", "gru4rec"], patience=10, epochs=100)
+    monkeypatch.setattr(store, "results_dir", lambda: tmp_path)
+    assert budget.patience_verdict(budget.patience("c2dsr", "movie_book")).startswith("Of 0 models")
+    made = {"a": (usual["SASRec"][0], (4, 4)), "b": (usual["SASRec"][1], (4, 4)), "c": (usual["GRU4Rec"][0], (2, 2))}
+    made |= {"d": (patient["SASRec"][1], (2, 5)), "e": (patient["GRU4Rec"][0], (2, 2))}
+    for name, (configured, ranks) in made.items():
+        folder = f"c2dsr-movie_book-{configured.model}-seed{configured.seed}-{name}"
+        put_run(tmp_path / "runs" / folder, configured, ranks)
+    table = budget.patience("c2dsr", "movie_book")
+    assert table[["Model", "Seeds"]].to_numpy().tolist() == [["GRU4Rec", 1], ["SASRec", 1]]
+    assert table["Movie"].tolist() == [50, 50] and table["Book"].tolist() == [50, 20]
+    assert [cell.value for cell in table["Movie: change"]] == [0, 25]
+    assert [cell.value for cell in table["Book: change"]] == pytest.approx([0, -5])
+    table["Best epoch"], table["Best with patience"] = ["1", "1"], ["1", "7"]
+    assert budget.patience_verdict(table) == (
+        "Of 2 models, 1 find a better epoch, with one seed at least. Beyond noise this raises the test MRR of "
+        "SASRec (Movie) and lowers that of SASRec (Book)."
+    )
 
 
 def test_the_origin_of_runs_says_what_is_shipped(tmp_path, monkeypatch):

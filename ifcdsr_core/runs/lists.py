@@ -402,6 +402,7 @@ def _options(**options) -> dict:
 
 
 BARE = "bare attention: no positions, no feed-forward part"  # equation (1) as printed
+OURS_BARE = "IFCDSR, bare attention"
 OURS, OURS_TEXT = "as in this book", "LLM-EMF as in this book"  # what readings of either model are compared with
 READINGS = (
     Reading(1, "temperature 1, the formula as printed", _options(temperature=1.0)),
@@ -561,7 +562,7 @@ def patience(
     rows = comparison(scenario, seeds, source, models, **changes)
     rows = {label: configs for label, configs in rows.items() if configs[0].model not in COUNTING}
     if models is None or "ifcdsr" in models:
-        rows[f"IFCDSR, {BARE}"] = readings(scenario, seeds, source, **changes)[BARE]
+        rows[OURS_BARE] = readings(scenario, seeds, source, **changes)[BARE]
     return rows
 
 

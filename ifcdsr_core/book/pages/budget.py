@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from ifcdsr_core.analysis.paired import Runs
+from ifcdsr_core.analysis.paired import Runs, differences, of_both_seeds
 from ifcdsr_core.book.evidence import MARK, stopped_too_early
 from ifcdsr_core.book.markup import data_title, listed, model_name, unbroken
 from ifcdsr_core.models import COUNTING
 from ifcdsr_core.runs import lists, search, store
+from ifcdsr_core.scenario import DOMAIN_NAMES
 
 
 def budget(results: Mapping[tuple[str, str], Runs]) -> pd.DataFrame:
@@ -85,7 +86,7 @@ def search_best(outcome: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def patience(source: str, scenario: str) -> pd.DataFrame:
+def passed_over(source: str, scenario: str) -> pd.DataFrame:
     """What the first round of a search passed over (``lists.passed_over``), under what was chosen, all to the plateau.
 
     One row per shipped run of seed 0, for the models that have any; none where there is none. No test case has a say.
@@ -110,8 +111,8 @@ def patience(source: str, scenario: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def patience_verdict(table: pd.DataFrame) -> str:
-    """What ``patience`` says, in one sentence."""
+def passed_over_verdict(table: pd.DataFrame) -> str:
+    """What ``passed_over`` says, in one sentence."""
     firsts = table.groupby("Model", sort=False).head(1)
     others = table.drop(firsts.index)
     chosen = others["Model"].map(firsts.set_index("Model")["Validation MRR"])
@@ -120,4 +121,54 @@ def patience_verdict(table: pd.DataFrame) -> str:
     return (
         f"Of {len(others)} settings that were passed over, {len(better)} came further on validation than what was "
         f"chosen{f': {listed(which)}' if which else ''}."
+    )
+
+
+def patience(source: str, scenario: str) -> pd.DataFrame:
+    """What more patience than a comparison's (``lists.patience``) brings on real data, one row per model that has it.
+
+    Columns: ``Model``; ``Seeds``, of which there are runs of both kinds; ``Best epoch`` and ``Best with patience``, in
+    the order of the seeds, marked where it was the last of a run; ``Validation``, the MRR with patience in percent; for
+    each target domain by its name the same on test, and under ``<name>: change`` its ``Difference`` from that without.
+    """
+    names = DOMAIN_NAMES[scenario]
+    patient, usual = (
+        store.shipped(lists.patience(scenario, range(10), source, **how))
+        for how in ({}, {name: lists.REAL[name] for name in lists.PATIENT})
+    )
+    rows = []
+    for label, runs in patient.items():
+        after, before = of_both_seeds(runs, usual[label])
+        row = {"Model": label, "Seeds": len(after), "Best epoch": _epochs(before), "Best with patience": _epochs(after)}
+        row["Validation"] = 100 * sum(run.validation_mrr for run in after) / len(after)
+        for code, name, change in zip("xy", names, differences(after, before, names), strict=True):
+            row |= {name: 100 * sum(run.mrr()[code] for run in after) / len(after), f"{name}: change": change}
+        rows.append(row)
+    in_words = [heading for name in names for heading in (name, f"{name}: change")]
+    first = ["Model", "Seeds", "Best epoch", "Best with patience", "Validation"]
+    return pd.DataFrame(rows, columns=[*first, *in_words])
+
+
+def _epochs(runs: Iterable[store.Run]) -> str:
+    return unbroken(", ".join(f"{run.best_epoch}{f' {MARK}' * stopped_too_early(run)}" for run in runs))
+
+
+def patient_runs(source: str, scenario: str) -> Runs:
+    """The shipped runs of ``lists.patience``, below those of the models that only count."""
+    compared = store.shipped(lists.comparison(scenario, range(10), source))
+    counted = {label: runs for label, runs in compared.items() if runs[0].config["model"] in COUNTING}
+    return counted | store.shipped(lists.patience(scenario, range(10), source))
+
+
+def patience_verdict(table: pd.DataFrame) -> str:
+    """What ``patience`` says, in two sentences."""
+    changes = table.set_index("Model").filter(like=": change").rename(columns=lambda name: name.partition(":")[0])
+    cells = [(f"{model} ({name})", changes.at[model, name]) for name in changes for model in changes.index]
+    raised = [where for where, change in cells if change.low > 0]
+    lowered = [where for where, change in cells if change.high < 0]
+    later = int((table["Best epoch"] != table["Best with patience"]).sum())
+    return (
+        f"Of {len(table)} models, {later} find a better epoch, with one seed at least. Beyond noise this raises the "
+        f"test MRR of {listed(raised) if raised else 'none'}"
+        f"{f' and lowers that of {listed(lowered)}' if lowered else ''}."
     )
