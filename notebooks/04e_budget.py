@@ -110,7 +110,7 @@ display(Markdown(budget.passed_over_verdict(table)))
 # Ten epochs without a better one are no proof of a plateau: where validation cases are few, what still learns may find
 # none for a while. On the paper's Movie-Book, whose validation set is the smallest, models were trained once more with
 # the patience of forty (`sweep patience`), and so was IFCDSR with the bare attention of equation (1) (gap 7 of
-# {doc}`05b_ledger`). In the order of seeds, the epochs that were tested:
+# {doc}`05b_ledger`). In the order of seeds, or of seed 0 alone, the epochs that were tested:
 
 # %% mystnb={"markdown_format": "myst"}
 table = budget.patience("c2dsr", "movie_book")

@@ -222,11 +222,10 @@ def test_what_more_patience_brings_is_paired_by_seed(tmp_path, monkeypatch):
         folder = f"c2dsr-movie_book-{configured.model}-seed{configured.seed}-{name}"
         put_run(tmp_path / "runs" / folder, configured, ranks)
     table = budget.patience("c2dsr", "movie_book")
-    assert table[["Model", "Seeds"]].to_numpy().tolist() == [["GRU4Rec", 1], ["SASRec", 1]]
-    assert table["Movie"].tolist() == [50, 50] and table["Book"].tolist() == [50, 20]
-    assert [cell.value for cell in table["Movie: change"]] == [0, 25]
-    assert [cell.value for cell in table["Book: change"]] == pytest.approx([0, -5])
-    table["Best epoch"], table["Best with patience"] = ["1", "1"], ["1", "7"]
+    assert table["Target"].tolist() == ["Movie", "Movie", "Book", "Book"]
+    assert table["Model"].tolist() == ["GRU4Rec", "SASRec"] * 2 and table["Test"].tolist() == [50, 50, 50, 20]
+    assert [cell.value for cell in table["Change"]] == pytest.approx([0, 25, 0, -5])  # of the one seed that both have
+    table["Best epoch"], table["With patience"] = "1", ["1", "7"] * 2
     assert budget.patience_verdict(table) == (
         "Of 2 models, 1 find a better epoch, with one seed at least. Beyond noise this raises the test MRR of "
         "SASRec (Movie) and lowers that of SASRec (Book)."

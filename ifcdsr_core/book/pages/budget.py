@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pandas as pd
 
 from ifcdsr_core.analysis.paired import Runs, differences, of_both_seeds
@@ -125,11 +126,12 @@ def passed_over_verdict(table: pd.DataFrame) -> str:
 
 
 def patience(source: str, scenario: str) -> pd.DataFrame:
-    """What more patience than a comparison's (``lists.patience``) brings on real data, one row per model that has it.
+    """What more patience than a comparison's (``lists.patience``) brings to each model that has such runs.
 
-    Columns: ``Model``; ``Seeds``, of which there are runs of both kinds; ``Best epoch`` and ``Best with patience``, in
-    the order of the seeds, marked where it was the last of a run; ``Validation``, the MRR with patience in percent; for
-    each target domain by its name the same on test, and under ``<name>: change`` its ``Difference`` from that without.
+    One row per target domain and model: ``Target``; ``Model``; ``Best epoch`` and the one ``With patience``, of the
+    seeds of which there are runs of both kinds, in their order, marked where it was the last of a run; with patience
+    the MRR in percent on ``Validation``, which is of both domains, and on ``Test``; and the ``Change`` of the latter, a
+    ``Difference`` in points.
     """
     names = DOMAIN_NAMES[scenario]
     patient, usual = (
@@ -139,14 +141,12 @@ def patience(source: str, scenario: str) -> pd.DataFrame:
     rows = []
     for label, runs in patient.items():
         after, before = of_both_seeds(runs, usual[label])
-        row = {"Model": label, "Seeds": len(after), "Best epoch": _epochs(before), "Best with patience": _epochs(after)}
-        row["Validation"] = 100 * sum(run.validation_mrr for run in after) / len(after)
+        both = label, _epochs(before), _epochs(after), 100 * np.mean([run.validation_mrr for run in after])
         for code, name, change in zip("xy", names, differences(after, before, names), strict=True):
-            row |= {name: 100 * sum(run.mrr()[code] for run in after) / len(after), f"{name}: change": change}
-        rows.append(row)
-    in_words = [heading for name in names for heading in (name, f"{name}: change")]
-    first = ["Model", "Seeds", "Best epoch", "Best with patience", "Validation"]
-    return pd.DataFrame(rows, columns=[*first, *in_words])
+            rows.append((name, *both, 100 * np.mean([run.mrr()[code] for run in after]), change))
+    columns = ["Target", "Model", "Best epoch", "With patience", "Validation", "Test", "Change"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values("Target", key=lambda target: target.map(names.index), kind="stable", ignore_index=True)
 
 
 def _epochs(runs: Iterable[store.Run]) -> str:
@@ -162,13 +162,11 @@ def patient_runs(source: str, scenario: str) -> Runs:
 
 def patience_verdict(table: pd.DataFrame) -> str:
     """What ``patience`` says, in two sentences."""
-    changes = table.set_index("Model").filter(like=": change").rename(columns=lambda name: name.partition(":")[0])
-    cells = [(f"{model} ({name})", changes.at[model, name]) for name in changes for model in changes.index]
-    raised = [where for where, change in cells if change.low > 0]
-    lowered = [where for where, change in cells if change.high < 0]
-    later = int((table["Best epoch"] != table["Best with patience"]).sum())
+    later = table.loc[table["Best epoch"] != table["With patience"], "Model"]
+    raised = [f"{row.Model} ({row.Target})" for row in table.itertuples() if row.Change.low > 0]
+    lowered = [f"{row.Model} ({row.Target})" for row in table.itertuples() if row.Change.high < 0]
     return (
-        f"Of {len(table)} models, {later} find a better epoch, with one seed at least. Beyond noise this raises the "
-        f"test MRR of {listed(raised) if raised else 'none'}"
+        f"Of {table['Model'].nunique()} models, {later.nunique()} find a better epoch, with one seed at least. Beyond "
+        f"noise this raises the test MRR of {listed(raised) if raised else 'none'}"
         f"{f' and lowers that of {listed(lowered)}' if lowered else ''}."
     )
