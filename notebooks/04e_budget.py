@@ -113,7 +113,8 @@ display(Markdown(budget.passed_over_verdict(table)))
 # {doc}`05b_ledger`). In the order of seeds, or of seed 0 alone, the epochs that were tested:
 
 # %% mystnb={"markdown_format": "myst"}
-table = budget.patience("c2dsr", "movie_book")
+runs, names = budget.patient_runs("c2dsr", "movie_book"), DOMAIN_NAMES["movie_book"]
+table = budget.patience(runs, "c2dsr", "movie_book")
 caption = (
     "Movie-Book (the paper's data): the best epoch with a patience of ten and of forty, by seed; with the latter the "
     "MRR in percent against 999 negatives on validation and on test, and the change of the test MRR, with a 95 % "
@@ -128,7 +129,6 @@ display(Markdown(budget.patience_verdict(table)))
 # for so long is not known; the rivals were not tried without their positions.
 
 # %% mystnb={"markdown_format": "myst"}
-runs, names = budget.patient_runs("c2dsr", "movie_book"), DOMAIN_NAMES["movie_book"]
 if lists.OURS_BARE in runs:
     table = paired.against_rivals(runs, lists.OURS_BARE, names, "sampled_999")
     caption = (

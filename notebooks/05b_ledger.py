@@ -39,18 +39,14 @@ from IPython.display import Markdown, display
 
 from ifcdsr_core.book import evidence, markup, parameters
 from ifcdsr_core.book.pages import data_statistics, ledger
-from ifcdsr_core.runs import lists, store, sweep
+from ifcdsr_core.runs import lists, sweep
 from ifcdsr_core.sources import prepare
 
 seed_list = parameters.parse_seeds(seeds)
 changes = {"epochs": epochs} if epochs else {}
 demo = sweep.run_all(lists.readings(scenario, seed_list, **changes))
 rivals = sweep.run_all(lists.comparison(scenario, seed_list, models=["popularity", "c2dsr"], **changes))
-real = {
-    data: runs
-    for data in (("abxi", "food_kitchen"), ("c2dsr", "food_kitchen"), ("c2dsr", "movie_book"))
-    if (runs := store.shipped(lists.readings(data[1], range(10), data[0])))
-}
+real = lists.shipped_arms(lists.readings, lists.BARE)
 
 # %%
 world = prepare("demo", scenario)

@@ -215,13 +215,13 @@ def test_what_more_patience_brings_is_paired_by_seed(tmp_path, monkeypatch):
     assert {one.patience for runs in patient.values() for one in runs} == {4 * usual["SASRec"][0].patience}
     assert usual == lists.patience("movie_book", [0, 1], "c2dsr", ["sasrec", "gru4rec"], patience=10, epochs=100)
     monkeypatch.setattr(store, "results_dir", lambda: tmp_path)
-    assert budget.patience_verdict(budget.patience("c2dsr", "movie_book")).startswith("Of 0 models")
+    assert budget.patience_verdict(budget.patience({}, "c2dsr", "movie_book")).startswith("Of 0 models")
     made = {"a": (usual["SASRec"][0], (4, 4)), "b": (usual["SASRec"][1], (4, 4)), "c": (usual["GRU4Rec"][0], (2, 2))}
     made |= {"d": (patient["SASRec"][1], (2, 5)), "e": (patient["GRU4Rec"][0], (2, 2))}
     for name, (configured, ranks) in made.items():
         folder = f"c2dsr-movie_book-{configured.model}-seed{configured.seed}-{name}"
         put_run(tmp_path / "runs" / folder, configured, ranks)
-    table = budget.patience("c2dsr", "movie_book")
+    table = budget.patience(budget.patient_runs("c2dsr", "movie_book"), "c2dsr", "movie_book")
     assert table["Target"].tolist() == ["Movie", "Movie", "Book", "Book"]
     assert table["Model"].tolist() == ["GRU4Rec", "SASRec"] * 2 and table["Test"].tolist() == [50, 50, 50, 20]
     assert [cell.value for cell in table["Change"]] == pytest.approx([0, 25, 0, -5])  # of the one seed that both have

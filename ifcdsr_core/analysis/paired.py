@@ -86,6 +86,11 @@ class Difference:
         mean, noise = float(values.mean()), half_width(values)
         return cls(mean, mean - noise, mean + noise)
 
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether zero is outside the interval, and the difference large enough to be shown with two decimals."""
+        return not self.low <= 0 <= self.high and abs(self.value) >= 0.005
+
     def __str__(self) -> str:
         return f"{signed(self.value)} (" + f"{signed(self.low)} to {signed(self.high)})".replace(" ", "\u00a0")
 

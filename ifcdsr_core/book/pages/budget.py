@@ -125,22 +125,24 @@ def passed_over_verdict(table: pd.DataFrame) -> str:
     )
 
 
-def patience(source: str, scenario: str) -> pd.DataFrame:
+def patience(runs: Runs, source: str, scenario: str) -> pd.DataFrame:
     """What more patience than a comparison's (``lists.patience``) brings to each model that has such runs.
 
-    One row per target domain and model: ``Target``; ``Model``; ``Best epoch`` and the one ``With patience``, of the
-    seeds of which there are runs of both kinds, in their order, marked where it was the last of a run; with patience
-    the MRR in percent on ``Validation``, which is of both domains, and on ``Test``; and the ``Change`` of the latter, a
-    ``Difference`` in points.
+    Args:
+        runs: as ``patient_runs`` gives them for this source and scenario.
+
+    Returns:
+        One row per target domain and model: ``Target``; ``Model``; ``Best epoch`` and the one ``With patience``, of the
+        seeds of which there are runs of both kinds, in their order, marked where it was the last of a run; with
+        patience the MRR in percent on ``Validation``, which is of both domains, and on ``Test``; and the ``Change`` of
+        the latter, a ``Difference`` in points.
     """
     names = DOMAIN_NAMES[scenario]
-    patient, usual = (
-        store.shipped(lists.patience(scenario, range(10), source, **how))
-        for how in ({}, {name: lists.REAL[name] for name in lists.PATIENT})
-    )
+    as_compared = {name: lists.REAL[name] for name in lists.PATIENT}
+    usual = store.shipped(lists.patience(scenario, range(10), source, **as_compared))
     rows = []
-    for label, runs in patient.items():
-        after, before = of_both_seeds(runs, usual[label])
+    for label in (label for label in usual if label in runs):
+        after, before = of_both_seeds(runs[label], usual[label])
         both = label, _epochs(before), _epochs(after), 100 * np.mean([run.validation_mrr for run in after])
         for code, name, change in zip("xy", names, differences(after, before, names), strict=True):
             rows.append((name, *both, 100 * np.mean([run.mrr()[code] for run in after]), change))
@@ -163,8 +165,8 @@ def patient_runs(source: str, scenario: str) -> Runs:
 def patience_verdict(table: pd.DataFrame) -> str:
     """What ``patience`` says, in two sentences."""
     later = table.loc[table["Best epoch"] != table["With patience"], "Model"]
-    raised = [f"{row.Model} ({row.Target})" for row in table.itertuples() if row.Change.low > 0]
-    lowered = [f"{row.Model} ({row.Target})" for row in table.itertuples() if row.Change.high < 0]
+    moved = [(f"{row.Model} ({row.Target})", row.Change.value) for row in table.itertuples() if row.Change.beyond_noise]
+    raised, lowered = [where for where, by in moved if by > 0], [where for where, by in moved if by < 0]
     return (
         f"Of {table['Model'].nunique()} models, {later.nunique()} find a better epoch, with one seed at least. Beyond "
         f"noise this raises the test MRR of {listed(raised) if raised else 'none'}"

@@ -265,12 +265,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def _size(cell) -> tuple[bool, float]:
     """What effects are ordered by; a standard deviation comes last."""
-    return (beyond_noise(cell), abs(cell.value)) if isinstance(cell, Difference) else (False, 0.0)
-
-
-def beyond_noise(effect: Difference) -> bool:
-    """Whether zero is outside the interval, and the effect large enough to be shown with two decimals."""
-    return not effect.low <= 0 <= effect.high and abs(effect.value) >= 0.005
+    return (cell.beyond_noise, abs(cell.value)) if isinstance(cell, Difference) else (False, 0.0)
 
 
 def entry(gap: Gap) -> Markdown:
@@ -300,7 +295,7 @@ def verdict(table: pd.DataFrame) -> str:
         for _, row in part.iterrows():
             for name in names:
                 cell = row[name]
-                if isinstance(cell, Difference) and beyond_noise(cell):
+                if isinstance(cell, Difference) and cell.beyond_noise:
                     moved["raises" if cell.value > 0 else "lowers"].append(f"{escape(row['reading'])} ({escape(name)})")
         count = sum(isinstance(cell, Difference) for name in names for cell in part[name])
         where = f"On {'the ' if data == 'demo' else ''}{escape(data)}"
